@@ -1,0 +1,5 @@
+"""python -m zoomdream"""
+
+from zoomdream.cli import main
+
+main()

@@ -1,0 +1,511 @@
+"""The reception: flags -> RenderJob, a progress bar, exit codes.
+
+Options are made from the settings in `spec`, which hold their help and defaults. Nothing here imports
+torch before a command needs it.
+"""
+
+import functools
+import inspect
+import json
+import os
+import platform
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+from rich.console import Console
+from rich.markup import escape
+
+from zoomdream import __version__
+from zoomdream.errors import UsageError, ZoomdreamError
+from zoomdream.report import Event, Film, Progress, Start
+from zoomdream.spec import RenderJob, Settings
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Teller = Callable[[Event | Film], None]
+told = Console(stderr=True, highlight=False, soft_wrap=True)
+
+# --- Options, made from the settings -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Option:
+    """A flag and the setting of RenderJob that it sets, as a path."""
+
+    path: str
+    flag: str = ""
+    metavar: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path.replace(".", "_")
+
+    @property
+    def field(self) -> FieldInfo:
+        settings: type[Settings] = RenderJob
+        *parts, last = self.path.split(".")
+        for part in parts:
+            settings = settings.model_fields[part].annotation  # type: ignore[assignment]
+        return settings.model_fields[last]
+
+
+PANELS: dict[str, tuple[Option, ...]] = {
+    "Film": (
+        Option("output.seconds"),
+        Option("output.frames"),
+        Option("output.fps"),
+        Option("output.size", metavar="WxH"),
+        Option("output.quality"),
+    ),
+    "Camera": (
+        Option("camera.zoom"),
+        Option("camera.rotate"),
+        Option("camera.pan", metavar="X,Y"),
+        Option("camera.turn"),
+        Option("camera.tilt"),
+        Option("camera.center", metavar="X,Y"),
+        Option("camera.fov"),
+    ),
+    "Dream": (
+        Option("model"),
+        Option("weights"),
+        Option("dream.layers", "layer", metavar="NAME[:CHANNEL][=WEIGHT]"),
+        Option("dream.octaves"),
+        Option("dream.octave_scale"),
+        Option("dream.steps"),
+        Option("dream.step_size"),
+        Option("dream.jitter"),
+        Option("dream.smooth"),
+        Option("mask"),
+        Option("dream.keep_color"),
+        Option("dream.tile"),
+    ),
+    "Staying alive": (
+        Option("anchor.to", "anchor", metavar="source|running|none|PICTURE"),
+        Option("anchor.rate", "anchor-rate"),
+        Option("anchor.bands", "anchor-bands"),
+        Option("anchor.limit", "anchor-limit"),
+        Option("anchor.memory", "anchor-memory"),
+        Option("anchor.vivid"),
+        Option("anchor.grain"),
+    ),
+    "Machine": (
+        Option("seed"),
+        Option("device"),
+        Option("precision"),
+        Option("force"),
+    ),
+}
+
+
+def _parameter(option: Option, panel: str) -> inspect.Parameter:
+    """A typer option; None stands for "not given"."""
+    field, kind, metavar = option.field, _plain(option.field.annotation), option.metavar
+    if get_origin(kind) is Literal:
+        metavar, kind = metavar or "|".join(get_args(kind)), str
+    elif get_origin(kind) is tuple:
+        kind = list[str] if option.path == "dream.layers" else str
+    elif kind is Fraction:
+        kind, metavar = str, "N"
+    flag = option.flag or option.path.rsplit(".", 1)[-1].replace("_", "-")
+    info = typer.Option(
+        f"--{flag}",
+        metavar=metavar,
+        help=_help(field, kind),
+        rich_help_panel=panel,
+        show_default=False,
+    )
+    return inspect.Parameter(
+        option.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, info],
+    )
+
+
+def _plain(annotation: Any) -> Any:
+    """T of `T | None`."""
+    parts = [part for part in get_args(annotation) if part is not type(None)]
+    return parts[0] if type(None) in get_args(annotation) else annotation
+
+
+def _help(field: FieldInfo, kind: Any) -> str:
+    text = escape(field.description or "")
+    default = field.default
+    if default is None or default == () or kind is bool:
+        return text
+    shown = ",".join(f"{x:g}" for x in default) if isinstance(default, tuple) else str(default)
+    return f"{text} [dim]\\[{shown}][/dim]"
+
+
+def settings_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds every option of PANELS to a command, which gets those given as `settings`."""
+    made = [_parameter(option, panel) for panel, options in PANELS.items() for option in options]
+    names = {option.name: option.path for options in PANELS.values() for option in options}
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        given = {path: kwargs.pop(name) for name, path in names.items()}
+        command(*args, settings={k: v for k, v in given.items() if v not in (None, [])}, **kwargs)
+
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
+    signature = inspect.Signature([*own, *made])
+    wrapper.__signature__ = signature  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    return wrapper
+
+
+def make_job(settings: dict[str, Any], **more: Any) -> RenderJob:
+    """A RenderJob from values by path, as the command line gives them; raises UsageError."""
+    values = {**settings, **more}
+    for path in ("camera.pan", "camera.center"):
+        if path in values:
+            values[path] = _numbers(path, values[path], ",", float)
+    if "output.size" in values:
+        values["output.size"] = _numbers("output.size", values["output.size"], "x", int)
+    if values.get("anchor.to") not in (None, "source", "running", "none"):
+        values["anchor.palette"] = Path(values["anchor.to"])
+        values["anchor.to"] = "palette"
+    job = RenderJob()
+    for path, value in values.items():
+        room, _, field = path.rpartition(".")
+        part = getattr(job, room).change(**{field: value}) if room else value
+        job = job.change(**{room or field: part})
+    return job
+
+
+def _numbers(path: str, text: str, mark: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
+    flag = path.rsplit(".", 1)[-1]
+    try:
+        first, second = text.lower().split(mark)
+        return kind(first), kind(second)
+    except ValueError:
+        right = "512x512" if mark == "x" else "0.5,0.5"
+        raise UsageError(f'--{flag} "{text}" is not two numbers such as {right}') from None
+
+
+# --- Commands ------------------------------------------------------------------------------------------
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"zoomdream {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def front(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """DeepDream videos: infinite zooms from a photograph."""
+
+
+@app.command()
+@settings_options
+def zoom(
+    image: Annotated[
+        Path | None, typer.Argument(help="A picture; without one, the zoom begins from noise.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="OUT", help=".mp4, .webm, .gif, or a folder of PNG."
+        ),
+    ] = None,
+    draft: Annotated[
+        bool,
+        typer.Option(
+            "--draft", help="Same motion, a quarter of the pixels and steps: quick to judge."
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
+    ] = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Dreams its way into a photograph, frame by frame.
+
+    [bold]zoomdream zoom photo.jpg -o dream.mp4[/bold]
+    """
+    if output is None:
+        raise UsageError("where to? add -o dream.mp4 (or .webm, .gif, or a folder)")
+    with events(as_json) as event:
+        job = make_job(settings, source=image, target=output)
+        if _ask_to_replace(job):
+            job = job.change(force=True)
+        run(job.draft() if draft else job, event)
+
+
+def _ask_to_replace(job: RenderJob) -> bool:
+    target = job.target
+    if job.force or target is None or not target.exists() or not sys.stdin.isatty():
+        return False
+    return typer.confirm(f"{target} is there already. Replace it?", err=True)
+
+
+def run(job: RenderJob, event: Teller) -> None:
+    """Renders, and tells `event` all about it."""
+    with told.status("Loading the network ...") if told.is_terminal else _nothing():
+        from zoomdream.render import render
+    event(render(job, event))
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="A network, to list its layers.")] = None,
+) -> None:
+    """Lists the networks, or the layers of one."""
+    from rich.table import Table
+
+    from zoomdream import net
+
+    out = Console()
+    if name is None:
+        table = Table("network", "MB", "here?", "first layer", "tends to dream", box=None)
+        for kind in net.KINDS.values():
+            here = "yes" if net.weights_path(kind.name).exists() else "no"
+            table.add_row(kind.name, f"{kind.megabytes:g}", here, kind.layer, kind.dreams)
+        out.print(table)
+        out.print(
+            "\nWeights that are not here are fetched on first use. "
+            "zoomdream models NAME lists a network's layers."
+        )
+        return
+    kind = net.kind_of(name)
+    table = Table("layer", "channels", "stride", box=None)
+    for layer in net.layers(name):
+        mark = "  (the first choice)" if layer.name == kind.layer else ""
+        table.add_row(layer.name + mark, str(layer.channels), str(layer.stride))
+    out.print(table)
+
+
+@app.command()
+def doctor() -> None:
+    """Tells what this machine has, and what to do about what is missing."""
+    out = Console(highlight=False, soft_wrap=True)
+    bad = 0
+    for what, good, found, cure in _checks():
+        mark = "[green]ok[/green]  " if good else "[red]FIX[/red] "
+        out.print(f"{mark} {what}: {escape(found)}")
+        if not good:
+            bad += 1
+            out.print(f"      {escape(cure)}")
+    if bad:
+        raise typer.Exit(1)
+
+
+def _checks() -> Iterator[tuple[str, bool, str, str]]:
+    """(what, good, what was found, what to do) for each thing a render needs."""
+    yield "zoomdream", True, f"{__version__} in {Path(__file__).parent}", ""
+    python = platform.python_version()
+    yield "Python", sys.version_info >= (3, 11), python, "install Python 3.11 or newer"
+    try:
+        import torch
+        import torchvision
+    except Exception as error:
+        yield "torch", False, str(error), "pip install --force-reinstall torch torchvision"
+        return
+    yield "torch", True, f"{torch.__version__}, torchvision {torchvision.__version__}", ""
+    from zoomdream import net, write
+
+    place = net.place()
+    kind = str(place.dtype).removeprefix("torch.")
+    name = torch.cuda.get_device_name() if place.device.type == "cuda" else platform.machine()
+    threads = f", {torch.get_num_threads()} threads" if place.device.type == "cpu" else ""
+    yield "device", True, f"{place.device.type} ({name}{threads}), {kind}: {place.why}", ""
+    path = net.POCKET_WEIGHTS
+    yield "pocket", path.exists(), str(path), "pip install --force-reinstall zoomdream"
+    try:
+        binary = write.ffmpeg()
+        works = [encoder for encoder, good in write.encoders().items() if good]
+        needed = {"libx264", "libvpx-vp9", "gif"} - set(works)
+        cure = "unset IMAGEIO_FFMPEG_EXE, or point it at an ffmpeg with these encoders"
+        yield "ffmpeg", True, binary, ""
+        yield "encoders", not needed, ", ".join(works) or "none", f"{cure}: {', '.join(needed)}"
+    except ZoomdreamError as error:
+        yield "ffmpeg", False, "not found", str(error)
+    cache = net.cache_folder()
+    yield "weights", True, f"{cache} (TORCH_HOME moves it)", ""
+    there = next(p for p in (cache, *cache.parents) if p.exists())
+    for what, folder in (("room for weights", there), ("room here", Path.cwd())):
+        free = shutil.disk_usage(folder).free / 1e9
+        yield what, free > 1, f"{free:.1f} GB free in {folder}", "make room: a GB at least"
+
+
+# --- Telling ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def events(as_json: bool) -> Iterator[Teller]:
+    """A listener for a render: JSON on stdout, a bar at a terminal, or plain lines."""
+    if as_json:
+        try:
+            yield _json
+        except ZoomdreamError as error:
+            _put({"event": "error", "message": str(error), "exit_code": error.exit_code})
+            raise
+    elif told.is_terminal:
+        with _bar() as tell:
+            yield tell
+    else:
+        yield _plain_lines()
+
+
+def _put(values: dict[str, Any]) -> None:
+    print(json.dumps(values, default=str), flush=True)  # noqa: T201
+
+
+def _json(event: Event | Film) -> None:
+    values = {key: _jsonable(value) for key, value in asdict(event).items()}
+    match event:
+        case Start():
+            _put({"event": "start", **values})
+        case Progress():
+            rates = {"fps": round(event.fps, 3), "left": round(event.left, 1)}
+            _put({"event": "progress", **values, **rates})
+        case Film():
+            _put({"event": "done", **values, "length": event.length})
+
+
+def _jsonable(value: Any) -> Any:
+    return float(value) if isinstance(value, Fraction) else value
+
+
+def _opening(start: Start) -> None:
+    layers = " + ".join(start.layers)
+    width, height = start.size
+    told.print(
+        f"{start.network}, layer {escape(layers)}, on {start.device} in {start.precision} ({start.why}); "
+        f"{width}x{height}, {start.total} frames at {float(start.fps):g} fps"
+    )
+    for note in start.notes:
+        told.print(f"Note: {note}")
+
+
+def _closing(film: Film) -> None:
+    size = film.path.stat().st_size if film.path.is_file() else 0
+    weight = f", {size / 1e6:.1f} MB" if size else ""
+    width, height = film.size
+    told.print(
+        f"{escape(str(film.path))}: {film.length:.2f} s, {width}x{height}{weight}, "
+        f"rendered in {film.seconds:.1f} s"
+    )
+
+
+def _plain_lines() -> Teller:
+    last = 0.0
+
+    def tell(event: Event | Film) -> None:
+        nonlocal last
+        match event:
+            case Start():
+                _opening(event)
+            case Film():
+                _closing(event)
+            case Progress() if event.frame + 1 in (1, event.total) or event.seconds - last > 10:
+                last = event.seconds
+                told.print(_status(event))
+
+    return tell
+
+
+def _status(progress: Progress) -> str:
+    return (
+        f"frame {progress.frame + 1}/{progress.total}  {progress.fps:.2f} fps  "
+        f"{progress.left:.0f} s left  objective {progress.objective:.3g}"
+    )
+
+
+@contextmanager
+def _bar() -> Iterator[Teller]:
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    bar = Bar(BarColumn(), TextColumn("{task.description}"), console=told, transient=True)
+    task = bar.add_task("beginning ...", total=None)
+
+    def tell(event: Event | Film) -> None:
+        match event:
+            case Start():
+                _opening(event)
+                bar.start()
+            case Film():
+                bar.stop()
+                _closing(event)
+            case Progress():
+                done, text = event.frame + 1, _status(event)
+                bar.update(task, total=event.total, completed=done, description=text)
+
+    try:
+        yield tell
+    finally:
+        bar.stop()
+
+
+# --- The door ----------------------------------------------------------------------------------------------
+
+
+class Terminated(BaseException):
+    """SIGTERM: everything is cleaned up on the way out."""
+
+
+def _terminate(_: int, __: FrameType | None) -> None:
+    raise Terminated
+
+
+def main() -> None:
+    """Runs the command line and exits with its code.
+
+    0 good, 1 internal, 2 usage, 3 input, 4 output, 5 weights, 130 and 143 for signals. An error is one
+    sentence; `ZOOMDREAM_DEBUG=1` shows the traceback as well.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        code = app(standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except ZoomdreamError as error:
+        return _say(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _say("stopped; nothing was written", 130)
+    except Terminated:
+        return _say("terminated; nothing was written", 143)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # the option parser's own
+            return _say(error.format_message(), 2)
+        told.print(f"Error: {type(error).__name__}: {escape(str(error))}")
+        return _say("this is a fault of zoomdream; ZOOMDREAM_DEBUG=1 shows where it happened", 1)
+
+
+def _say(message: str, code: int) -> int:
+    if os.environ.get("ZOOMDREAM_DEBUG") == "1":
+        traceback.print_exc()
+    told.print(f"[red]Error:[/red] {escape(message)}")
+    return code

@@ -1,0 +1,153 @@
+"""The studio: gradient ascent on one Frame, octave by octave.
+
+Mordvintsev, Olah and Tyka (2015), google/deepdream, dream.ipynb: octaves carry only the *detail*
+that was dreamt, so that the picture itself stays sharp; each step is taken on a picture rolled by a
+random shift; the gradient is divided by its mean absolute value. We add to that a smoothing of the
+gradient by three Gaussians (gordicaleksa/pytorch-deepdream), which removes the checkerboards of
+strided layers, and weights over any number of layers (see `net.Network`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise, product
+
+import psutil
+import torch
+from torch import Tensor
+
+from zoomdream.frame import Frame, blur, resize, to_opponent
+from zoomdream.net import Network
+from zoomdream.spec import DreamSpec
+
+SMOOTHING = (0.5, 1.0, 2.0)  # Gaussians, in units of `smooth`, that are averaged
+MARGIN = 64  # px around a tile that its gradient also looks at
+TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
+
+
+@dataclass(frozen=True)
+class Dreamt:
+    """A dreamt frame, and the objective on it before its last step."""
+
+    frame: Frame
+    objective: float
+
+
+def dream(
+    frame: Frame,
+    network: Network,
+    spec: DreamSpec,
+    chance: torch.Generator,
+    mask: Tensor | None = None,
+    on_octave: Callable[[int], None] = lambda _: None,
+) -> Dreamt:
+    """Dreams on a Frame; same inputs and same generator state give the same pixels.
+
+    frame: (1, 3, H, W) in 0..1, on the network's device. mask: (1, 1, H, W), 1 where to dream, 0
+    where not. chance: a CPU generator, from which jitter and tile shifts are drawn. The objective is
+    the mean squared activation of the targets (geometric mean over several, by their weights).
+    """
+    detail, objective = torch.zeros_like(frame), 0.0
+    for number, size in enumerate(octave_sizes(frame.shape[-2:], spec, network.kind.least)):
+        on_octave(number)
+        base = resize(frame, size)
+        picture = (base + resize(detail, size)).clamp(0, 1)
+        here = None if mask is None else resize(mask, size).clamp(0, 1)
+        for _ in range(spec.steps):
+            picture, objective = step(picture, network, spec, chance, here)
+        detail = picture - base
+    return Dreamt(frame if spec.steps == 0 else (frame + detail).clamp(0, 1), objective)
+
+
+def octave_sizes(
+    size: tuple[int, int] | torch.Size, spec: DreamSpec, least: int
+) -> list[tuple[int, int]]:
+    """(height, width) of each octave, small to full; those too small for the network are left out."""
+    height, width = size
+    shrunk = [spec.octave_scale**-k for k in reversed(range(spec.octaves))]
+    sizes = [(round(height * s), round(width * s)) for s in shrunk]
+    return [s for s in sizes[:-1] if min(s) >= least] + [(height, width)]
+
+
+def step(
+    picture: Frame,
+    network: Network,
+    spec: DreamSpec,
+    chance: torch.Generator,
+    mask: Tensor | None = None,
+) -> tuple[Frame, float]:
+    """One step of ascent, clipped to 0..1; and the objective before it."""
+    reach = min(spec.jitter, min(picture.shape[-2:]) // 2)
+    shift = _draw(chance, -reach, reach), _draw(chance, -reach, reach)
+    rolled = picture.roll(shift, (2, 3))
+    gradient, objective = _gradient(rolled, network, spec, chance)
+    gradient = smooth(gradient, spec.smooth).roll((-shift[0], -shift[1]), (2, 3))
+    if spec.keep_color:  # the same change in R, G and B leaves both chroma planes alone
+        gradient = to_opponent(gradient)[:, :1].expand_as(gradient)
+    if mask is not None:
+        gradient = gradient * mask
+    gradient = gradient * (spec.step_size / (gradient.abs().mean() + 1e-12))
+    return (picture + gradient).clamp_(0, 1), objective
+
+
+def smooth(gradient: Tensor, sigma: float) -> Tensor:
+    """The mean of three Gaussian blurs, of `SMOOTHING` times sigma px; 0 leaves it as it is."""
+    if sigma == 0:
+        return gradient
+    return torch.stack([blur(gradient, sigma * share) for share in SMOOTHING]).mean(0)
+
+
+def _draw(chance: torch.Generator, low: int, high: int) -> int:
+    """An integer, both ends included."""
+    return int(torch.randint(low, high + 1, (1,), generator=chance)) if high > low else low
+
+
+def _gradient(
+    picture: Frame, network: Network, spec: DreamSpec, chance: torch.Generator
+) -> tuple[Tensor, float]:
+    """The gradient of the whole picture, by tiles where it is larger than one."""
+    height, width = picture.shape[-2:]
+    side = spec.tile or tile_side(network)
+    shift = _draw(chance, 0, side - 1), _draw(chance, 0, side - 1)  # drawn even when not needed
+    if height <= side and width <= side:
+        gradient, energies = network.gradient(picture)
+        return gradient, network.objective(energies)
+    gradient = torch.zeros_like(picture)
+    sums = [0.0] * len(network.targets)
+    for (top, bottom), (left, right) in product(
+        _cuts(height, side, shift[0]), _cuts(width, side, shift[1])
+    ):
+        (y0, y1), (x0, x1) = _window(top, bottom, height), _window(left, right, width)
+        found, energies = network.gradient(picture[..., y0:y1, x0:x1])
+        inner = found[..., top - y0 : bottom - y0, left - x0 : right - x0]
+        gradient[..., top:bottom, left:right] = inner
+        share = (bottom - top) * (right - left) / (height * width)
+        sums = [total + energy * share for total, energy in zip(sums, energies, strict=True)]
+    return gradient, network.objective(sums)
+
+
+def _cuts(length: int, side: int, shift: int) -> Iterator[tuple[int, int]]:
+    """Tiles of one axis: starts and ends, the grid shifted by up to a side."""
+    edges = [0, *(e for e in range(shift % side, length, side) if e > 0), length]
+    yield from pairwise(edges)
+
+
+def _window(start: int, end: int, length: int) -> tuple[int, int]:
+    """A tile with its margin, on the network's grid (multiples of 32 px), inside the picture."""
+    low = max(0, (start - MARGIN) // 32 * 32)
+    high = min(length, -(-(end + MARGIN) // 32) * 32)
+    return low, high
+
+
+def tile_side(network: Network) -> int:
+    """The side of the largest tile that this machine's memory holds, a multiple of 64 px.
+
+    Taken from the memory that is built in, not from what is free, so that a seed gives the same
+    pixels on a busy machine too.
+    """
+    device = network.at.device
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = psutil.virtual_memory().total
+    pixels = TILE_MEMORY * memory / network.bytes_per_pixel
+    return max(256, min(4096, int(pixels**0.5 - 2 * MARGIN) // 64 * 64))

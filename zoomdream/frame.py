@@ -1,0 +1,144 @@
+"""The currencies that every room trades in, and what can be done with them anywhere.
+
+Conventions, stated once:
+
+- A **Frame** is a float32 tensor (1, 3, H, W), RGB, sRGB-encoded, 0..1.
+- A **Flow** is a float32 tensor (1, 2, H, W) of (dx, dy) in pixels. It points backward:
+  `out(p) = in(p + flow(p))`.
+- A pixel is a unit square; pixel (0, 0) has its centre at (0.5, 0.5) of a picture that reaches from
+  (0, 0) to (W, H). This is `align_corners=False` everywhere.
+- Beyond its border a picture is mirrored about its edge.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+Frame = Tensor
+Flow = Tensor
+Bytes = NDArray[np.uint8]
+
+# Rows: luma (Rec. 709 weights on encoded values), blue and red difference. Own inverse below.
+_OPPONENT = torch.tensor(
+    [[0.2126, 0.7152, 0.0722], [-0.1146, -0.3854, 0.5], [0.5, -0.4542, -0.0458]]
+)
+
+
+def as_frame(picture: Any) -> Frame:
+    """A Frame from an array or tensor.
+
+    Takes (H, W), (H, W, 1|3|4), or tensors (3, H, W) and (1, 3, H, W); uint8 0..255, uint16
+    0..65535 or floats 0..1. Alpha is laid over white.
+
+    Raises ValueError for any other shape or type, and for values that are not finite.
+    """
+    channels_first = isinstance(picture, Tensor)
+    values = picture if isinstance(picture, Tensor) else torch.from_numpy(np.array(picture))
+    if values.dtype in (torch.uint8, torch.uint16):
+        top = 255.0 if values.dtype == torch.uint8 else 65535.0
+        values = values.float() / top
+    elif values.is_floating_point():
+        values = values.float()
+    else:
+        raise ValueError(f"pixels are {values.dtype}; uint8, uint16 or floats in 0..1 would do")
+    if channels_first and values.ndim == 4 and len(values) == 1:
+        values = values[0]
+    if values.ndim == 2:
+        values = values[..., None]
+    elif channels_first and values.ndim == 3:
+        values = values.permute(1, 2, 0)
+    if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or 0 in values.shape:
+        raise ValueError(
+            f"a picture of shape {tuple(picture.shape)} is not (H, W), (H, W, 3), (3, H, W) "
+            "or (1, 3, H, W)"
+        )
+    if not torch.isfinite(values).all():
+        raise ValueError("the picture has values that are not finite")
+    if values.shape[2] == 4:
+        alpha = values[..., 3:]
+        values = values[..., :3] * alpha + (1 - alpha)
+    return values.expand(-1, -1, 3).permute(2, 0, 1)[None].clamp(0, 1).contiguous()
+
+
+def to_bytes(frame: Frame) -> Bytes:
+    """(H, W, 3) uint8, rounded: the only place where a Frame becomes 8 bits."""
+    return (frame[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def resize(frame: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic, without aliasing; `size` is (height, width)."""
+    if tuple(frame.shape[-2:]) == size:
+        return frame
+    return F.interpolate(frame, size, mode="bicubic", align_corners=False, antialias=True)
+
+
+def cover(frame: Frame, size: tuple[int, int]) -> Frame:
+    """Scales to fill `size` (height, width), keeps the shape and cuts what stands over equally."""
+    height, width = frame.shape[-2:]
+    scale = max(size[0] / height, size[1] / width)
+    tall, wide = max(round(height * scale), size[0]), max(round(width * scale), size[1])
+    top, left = (tall - size[0]) // 2, (wide - size[1]) // 2
+    whole = resize(frame, (tall, wide))
+    return whole[..., top : top + size[0], left : left + size[1]].clamp(0, 1).contiguous()
+
+
+def pink(size: tuple[int, int], chance: torch.Generator) -> Tensor:
+    """1/f noise, (1, 3, H, W), mean 0 and deviation 1: amplitudes as of photographs (Field 1987)."""
+    height, width = size
+    fy, fx = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)
+    waves = torch.view_as_complex(torch.randn(3, height, width // 2 + 1, 2, generator=chance))
+    waves = waves / torch.hypot(fx, fy).clamp_min(1 / max(size))
+    planes: Tensor = torch.fft.irfft2(waves, s=size)
+    planes = planes - planes.mean((1, 2), keepdim=True)
+    return (planes / planes.std((1, 2), keepdim=True))[None]
+
+
+def to_opponent(frame: Frame) -> Tensor:
+    """Luma and two chroma planes, (1, 3, H, W): linear in the encoded values, as BT.709's Y'CbCr."""
+    return torch.einsum("ij,njhw->nihw", _OPPONENT.to(frame.device), frame)
+
+
+def from_opponent(planes: Tensor) -> Frame:
+    """The inverse of `to_opponent`; not clipped."""
+    inverse = torch.linalg.inv(_OPPONENT.double()).float().to(planes.device)
+    return torch.einsum("ij,njhw->nihw", inverse, planes)
+
+
+def to_lab(frame: Frame) -> Tensor:
+    """CIE L*a*b* (D65), (1, 3, H, W): L 0..100."""
+    linear = torch.where(
+        frame <= 0.04045, frame / 12.92, ((frame.clamp_min(0) + 0.055) / 1.055) ** 2.4
+    )
+    matrix = frame.new_tensor(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
+         [0.0193339, 0.1191920, 0.9503041]]
+    )  # fmt: skip
+    xyz = torch.einsum("ij,njhw->nihw", matrix, linear)
+    xyz = xyz / frame.new_tensor([0.95047, 1.0, 1.08883]).view(1, 3, 1, 1)
+    f = torch.where(
+        xyz > 216 / 24389, xyz.clamp_min(1e-9) ** (1 / 3), (24389 / 27 * xyz + 16) / 116
+    )
+    x, y, z = f.unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+def gaussian(sigma: float, device: torch.device | None = None) -> Tensor:
+    """A normalised line of 2 * ceil(3 sigma) + 1 weights."""
+    reach = max(1, int(np.ceil(3 * sigma)))
+    at = torch.arange(-reach, reach + 1, dtype=torch.float32, device=device)
+    line = torch.exp(-(at**2) / (2 * sigma**2))
+    return line / line.sum()
+
+
+def blur(planes: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of (1, C, H, W), zero beyond the border; sigma in pixels."""
+    channels = planes.shape[1]
+    line = gaussian(sigma, planes.device).to(planes.dtype)
+    kernel, reach = line.expand(channels, 1, 1, -1), len(line) // 2
+    planes = planes.contiguous(memory_format=torch.channels_last)
+    planes = F.conv2d(planes, kernel, padding=(0, reach), groups=channels)
+    return F.conv2d(planes, kernel.transpose(2, 3), padding=(reach, 0), groups=channels)

@@ -1,0 +1,498 @@
+"""The eye: networks, the names of their layers, their normalisation and their weights.
+
+A `Network` takes Frames; a network's own normalisation, precision and memory format stay in here.
+"""
+
+import contextlib
+import hashlib
+import math
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+from urllib.error import URLError
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+
+from zoomdream.errors import UsageError, WeightsError
+from zoomdream.frame import Frame, pink
+from zoomdream.pocket.network import STAGES, Pocket, Stages
+from zoomdream.spec import nearest
+
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training pictures, RGB in 0..1
+DEVIATION = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of a network before it is loaded."""
+
+    name: str
+    dreams: str  # what it tends to dream
+    layer: str  # a good one to begin with
+    megabytes: float  # of its weights
+    weights: str = "IMAGENET1K_V1"
+    depth: int = 1  # how many dots deep its layers' names go
+    least: int = 32  # px, the smallest picture it takes
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("pocket", "eyes, fur, faces, birds and reptiles; ships with zoomdream", "eyes", 2.5),
+        Kind("googlenet", "the 2015 look: dog-slugs, pagodas, arches", "inception4c", 49.7),
+        Kind("inception_v3", "soft birds, feathers, insects", "Mixed_6b", 103.9, least=96),
+        Kind("vgg16", "sharp textures, scales, eyes and beaks", "relu4_3", 527.8),
+        Kind("vgg19", "as vgg16, a little more baroque", "relu4_4", 548.1),
+        Kind("resnet50", "brushwork, fur, dense ornaments", "layer3", 97.8, depth=2),
+        Kind("squeezenet1_0", "eyes at features.9, dog faces at 10, birds at 12", "features.9", 4.8, depth=2),
+        Kind("squeezenet1_1", "as squeezenet1_0, coarser and quicker", "features.9", 4.7, depth=2),
+        Kind("densenet121", "woven eyes, petals, faces", "features.denseblock3", 30.8, depth=2),
+        Kind("convnext_tiny", "large smooth shapes, animals in parts", "features.5", 109.1, depth=2),
+        Kind("efficientnet_b0", "fine lace, insects, flowers", "features.5", 20.5, depth=2),
+    )
+}  # fmt: skip
+
+
+def kind_of(name: str) -> Kind:
+    """The Kind of a name; raises UsageError with the nearest names for an unknown one."""
+    if name not in KINDS:
+        raise UsageError(f'there is no network "{name}": {nearest(name, KINDS)}')
+    return KINDS[name]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A place in a network that can be dreamt."""
+
+    name: str
+    channels: int
+    stride: int  # pixels of the picture per step of the layer
+
+
+@dataclass(frozen=True)
+class Target:
+    """One term of an objective: a layer, or one channel of it, and its weight."""
+
+    layer: str
+    channel: int | None = None
+    weight: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> "Target":
+        """From NAME, NAME=WEIGHT, NAME:CHANNEL or NAME:CHANNEL=WEIGHT; raises UsageError."""
+        place, _, weight = text.partition("=")
+        layer, colon, channel = place.partition(":")
+        try:
+            number = float(weight) if "=" in text else 1.0
+            index = int(channel) if colon else None
+        except ValueError:
+            number, index = float("nan"), None
+        if not layer or not abs(number) < 1e6 or (index is not None and index < 0):
+            raise UsageError(
+                f'layer "{text}" is not NAME, NAME=WEIGHT or NAME:CHANNEL, as in eyes=0.5 or eyes:12'
+            )
+        return cls(layer, index, number)
+
+    def __str__(self) -> str:
+        channel = "" if self.channel is None else f":{self.channel}"
+        return f"{self.layer}{channel}" + ("" if self.weight == 1 else f"={self.weight:g}")
+
+
+# --- Building and naming -----------------------------------------------------------------------
+
+
+def _bare(kind: Kind, classes: int = 1000) -> nn.Module:
+    """The network without weights, in evaluation mode; nothing is downloaded."""
+    if kind.name == "pocket":
+        return Pocket().eval()
+    import torchvision
+
+    options: dict[str, Any] = {"weights": None, "num_classes": classes}
+    if kind.name in ("googlenet", "inception_v3"):
+        options |= {"aux_logits": False, "init_weights": False, "transform_input": True}
+    with _no_init():
+        return cast(nn.Module, torchvision.models.get_model(kind.name, **options).eval())
+
+
+@contextlib.contextmanager
+def _no_init() -> Iterator[None]:
+    """Skips the slow random initialisation of weights that are about to be replaced."""
+    names = ("kaiming_normal_", "kaiming_uniform_", "normal_", "trunc_normal_", "uniform_")
+    kept = {name: getattr(nn.init, name) for name in names}
+    try:
+        for name in names:
+            setattr(nn.init, name, lambda tensor, *_, **__: tensor)
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(nn.init, name, function)
+
+
+_VGG_STACKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+
+
+def _vgg_names(name: str) -> dict[str, str]:
+    """relu1_1 ... relu5_4 and pool1 ... pool5, to torchvision's features.N."""
+    names, index = {}, 0
+    for stack, count in enumerate(_VGG_STACKS[name], 1):
+        for number in range(1, count + 1):
+            names[f"relu{stack}_{number}"] = f"features.{index + 1}"
+            index += 2
+        names[f"pool{stack}"] = f"features.{index}"
+        index += 1
+    return names
+
+
+@cache
+def _nodes(name: str) -> tuple[dict[str, str], frozenset[str]]:
+    """Of a network: its layers by the name shown, and every name that the tracer knows."""
+    kind = kind_of(name)
+    bare = _bare(kind)
+    if isinstance(bare, Pocket):
+        return {stage: stage for stage in STAGES}, frozenset(STAGES)
+    from torchvision.models.feature_extraction import get_graph_node_names
+
+    traced = get_graph_node_names(bare, suppress_diff_warning=True)[1]
+    every = {".".join(n.split(".")[:i]) for n in traced for i in range(1, n.count(".") + 2)}
+    if name in _VGG_STACKS:
+        return _vgg_names(name), frozenset(every)
+    modules = dict(bare.named_modules())
+    shown: dict[str, str] = {}
+    for node in traced:
+        for depth in range(1, kind.depth + 1):
+            part = ".".join(node.split(".")[:depth])
+            deeper = depth < kind.depth and part == "features"
+            if part in modules and not deeper and not part.startswith(_TAIL):
+                shown.setdefault(part, part)
+    return shown, frozenset(every)
+
+
+_TAIL = (
+    "avgpool",
+    "fc",
+    "dropout",
+    "classifier",
+    "flatten",
+)  # where there are no pictures any more
+
+
+def layers(name: str) -> list[Layer]:
+    """A network's layers with channels and stride, from first to last; needs no weights."""
+    shown, _ = _nodes(name)
+    size = 256
+    found = _extractor(_bare(kind_of(name)), list(shown.values()))(torch.zeros(1, 3, size, size))
+    return [
+        Layer(label, found[node].shape[1], 2 ** round(math.log2(size / found[node].shape[2])))
+        for label, node in shown.items()
+        if found[node].ndim == 4 and found[node].shape[2] > 1
+    ]
+
+
+def _node_names(kind: Kind, targets: Sequence[Target]) -> list[str]:
+    """The tracer's name of each target's layer; raises UsageError for unknown ones."""
+    shown, every = _nodes(kind.name)
+    for target in targets:
+        if target.layer not in shown and target.layer not in every:
+            raise UsageError(
+                f'there is no layer "{target.layer}" in {kind.name}: {nearest(target.layer, shown)}'
+            )
+    return [shown.get(target.layer, target.layer) for target in targets]
+
+
+def _extractor(module: nn.Module, nodes: Sequence[str]) -> nn.Module:
+    """The module cut after its deepest node; returns a dict of the nodes' values."""
+    if isinstance(module, Pocket):
+        return module.cut(nodes)
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    return cast(
+        nn.Module, create_feature_extractor(module, list(nodes), suppress_diff_warning=True)
+    )
+
+
+# --- Weights -------------------------------------------------------------------------------------
+
+POCKET_WEIGHTS = Path(__file__).parent / "pocket" / "pocket.safetensors"
+
+
+def weights_path(name: str) -> Path:
+    """Where a network's weights are, or will be once they are downloaded."""
+    if name == "pocket":
+        return POCKET_WEIGHTS
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(_url(name)).path).name
+
+
+def _url(name: str) -> str:
+    import torchvision
+
+    enum = torchvision.models.get_model_weights(name)
+    return str(enum[kind_of(name).weights].url)
+
+
+def _download(name: str) -> Path:
+    """Torchvision's weights in its usual cache, fetched once; the hash in the name is checked."""
+    path, url = weights_path(name), _url(name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        patience = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(30)
+        try:
+            sys.stderr.write(f"{name}: fetching {url} (once) to {path}\n")
+            with contextlib.redirect_stdout(sys.stderr):
+                torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2])
+        except (URLError, OSError, RuntimeError) as error:
+            reason = getattr(error, "reason", error)
+            raise WeightsError(
+                f"{name}'s weights are not here and cannot be fetched ({reason}): "
+                f"put {url} at {path}, or use --model pocket, which ships with zoomdream"
+            ) from None
+        finally:
+            socket.setdefaulttimeout(patience)
+    if not _sha256(path).startswith(path.stem.rpartition("-")[2]):
+        raise WeightsError(f"{path} is damaged (its hash is wrong): delete it to fetch it again")
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from .safetensors or .pth; code in the file is never run.
+
+    Looks under `state_dict` or `model`, and takes the prefix `module.` off. Raises WeightsError.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: there is no such file") from None
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise WeightsError(
+            f"{path} is no file of weights that can be read safely ({reason[:120]}); "
+            "a state dict saved as .safetensors or .pth would do"
+        ) from None
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} holds no state dict (names and tensors)")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def _fill(kind: Kind, state: dict[str, Tensor], path: Path) -> nn.Module:
+    """A network of the weights' own number of classes, with the weights in it."""
+    if kind.name == "densenet121":  # old files number norm.1 what is now norm1
+        for key in list(state):
+            parts = key.split(".")
+            if len(parts) > 3 and parts[-2] in "12" and parts[-3] in ("norm", "relu", "conv"):
+                state[".".join([*parts[:-3], parts[-3] + parts[-2], parts[-1]])] = state.pop(key)
+    last = [key for key in _bare(kind).state_dict() if key.endswith("weight")][-1]
+    module = _bare(kind, len(state[last]) if last in state else 1000)
+    own = module.state_dict()
+    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
+    if missing:
+        raise WeightsError(
+            f'{path} is not for {kind.name}: it lacks "{missing[0]}"'
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+            + "; check --model"
+        )
+    for key, value in own.items():
+        if key in state and state[key].shape != value.shape:
+            raise WeightsError(
+                f'{path} is not for {kind.name}: "{key}" is {tuple(state[key].shape)} instead of '
+                f"{tuple(value.shape)}; check --model"
+            )
+        if key in state and not torch.isfinite(state[key]).all():
+            raise WeightsError(f'{path} is damaged: "{key}" holds values that are not finite')
+    module.load_state_dict({k: state[k].float() for k in own if k in state}, strict=False)
+    return module
+
+
+# --- The network in use --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how exactly to compute, and why."""
+
+    device: torch.device
+    dtype: torch.dtype
+    why: str
+
+
+def place(device: str = "auto", precision: str = "auto") -> Place:
+    """Resolves `auto`: the GPU if there is one, and the fastest precision that looks the same."""
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    why = "as asked"
+    if device == "auto":
+        device = next(name for name, here in there.items() if here)
+        why = "no GPU was found" if device == "cpu" else "a GPU was found"
+    elif not there[device]:
+        raise UsageError(f"there is no {device} device here: use --device auto")
+    if precision == "auto":
+        precision = _best_precision(device)
+    types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return Place(torch.device(device), types[precision], why)
+
+
+def _best_precision(device: str) -> str:
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "bf16" if device == "cpu" and _cpu_bf16() else "fp32"
+
+
+def _cpu_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 natively; elsewhere it would be slower."""
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return bool(check() or tiles())
+
+
+class Network:
+    """A network cut after the deepest of its targets; gives gradients of their energy.
+
+    The energy of a target is half the sum of its squared activations (its gradient is the
+    activation itself: Mordvintsev et al. 2015). Each target's energy is divided by the mean gradient
+    it has on one standard picture of 1/f noise, so that equal weights mean equally strong changes on
+    any layer of any network; Mordvintsev has a single layer and needs none of this.
+    """
+
+    def __init__(self, kind: Kind, module: nn.Module, targets: Sequence[Target], at: Place) -> None:
+        self.kind, self.targets, self.at = kind, tuple(targets), at
+        self._names = _node_names(kind, targets)
+        module.requires_grad_(False)
+        cut = _extractor(module.eval(), list(dict.fromkeys(self._names)))
+        for part in cut.modules():
+            if isinstance(part, nn.ReLU):
+                part.inplace = False  # else it would write over a layer that is looked at
+        self._module = _fold(cut).to(at.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._mean = torch.tensor(MEAN, device=at.device).view(1, 3, 1, 1)
+        self._deviation = torch.tensor(DEVIATION, device=at.device).view(1, 3, 1, 1)
+        self._bytes: float | None = None
+        self._shares = self._standard_shares()
+        self._module = self._module.to(at.dtype)
+
+    def _standard_shares(self) -> list[float]:
+        """Each target's weight over its mean gradient on the standard picture."""
+        picture = _standard_picture().to(self.at.device)
+        x, values = self._run(picture, torch.float32)
+        shares = []
+        for target, value in zip(self.targets, values, strict=True):
+            channels = value.shape[1] if value.ndim == 4 else 0
+            if not channels or min(value.shape[2:]) < 1:
+                raise UsageError(
+                    f"{target.layer} of {self.kind.name} has no channels to dream with"
+                )
+            if target.channel is not None and target.channel >= channels:
+                raise UsageError(
+                    f"{target.layer} of {self.kind.name} has channels 0 to {channels - 1}: "
+                    f"{target.channel} is too high"
+                )
+            (gradient,) = torch.autograd.grad(value, x, value, retain_graph=True)
+            alone = 1 if target.channel is None else channels**0.5
+            shares.append(target.weight * alone / (float(gradient.abs().mean()) + 1e-12))
+        return shares
+
+    @torch.enable_grad()
+    def _run(self, frame: Frame, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+        x = ((frame - self._mean) / self._deviation).to(dtype)
+        x = x.contiguous(memory_format=torch.channels_last).requires_grad_(True)
+        found = self._module(x)
+        return x, [found[name] for name in self._names]
+
+    def gradient(self, frame: Frame) -> tuple[Tensor, list[float]]:
+        """The objective's gradient at a frame, and each target's mean squared activation.
+
+        frame: (1, 3, H, W) in 0..1, H and W at least `kind.least`. The gradient has the frame's shape,
+        float32, in no particular unit: normalise it.
+        """
+        x, values = self._run(frame, self.at.dtype)
+        seeds, energies = [], []
+        for target, value, share in zip(self.targets, values, self._shares, strict=True):
+            seed = value.detach()
+            if target.channel is not None:
+                seed = torch.zeros_like(seed)
+                seed[:, target.channel] = value.detach()[:, target.channel]
+                energies.append(float(seed[:, target.channel].float().square().mean()))
+            else:
+                energies.append(float(seed.float().square().mean()))
+            seeds.append(seed * share)
+        (gradient,) = torch.autograd.grad(values, x, seeds)
+        return gradient.float() / self._deviation, energies
+
+    def objective(self, energies: Sequence[float]) -> float:
+        """One number from the targets' energies: their geometric mean, by weight."""
+        weights = [target.weight for target in self.targets]
+        logs = (w * math.log(max(e, 1e-12)) for w, e in zip(weights, energies, strict=True))
+        return math.exp(sum(logs) / sum(abs(weight) for weight in weights))
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Memory that one gradient takes at its peak, per pixel: counted, not guessed."""
+        if self._bytes is None:
+            size, held = max(64, self.kind.least), [0]
+
+            def count(tensor: Tensor) -> Tensor:
+                held[0] += tensor.nbytes
+                return tensor
+
+            with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+                self._run(torch.zeros(1, 3, size, size, device=self.at.device), self.at.dtype)
+            parameters = sum(p.nbytes for p in self._module.parameters())
+            self._bytes = 1.5 * max(held[0] - parameters, 1) / size**2
+        return self._bytes
+
+
+def _standard_picture() -> Frame:
+    """1/f noise, (1, 3, 224, 224), always the same."""
+    return (0.5 + 0.2 * pink((224, 224), torch.Generator().manual_seed(2015))).clamp(0, 1)
+
+
+def _fold(module: nn.Module) -> nn.Module:
+    """Batch norms folded into the convolutions before them."""
+    from torch.fx.experimental.optimization import fuse
+
+    return module if isinstance(module, Stages) else fuse(module)
+
+
+def load(
+    name: str,
+    targets: Sequence[str] = (),
+    *,
+    weights: Path | None = None,
+    at: Place | None = None,
+) -> Network:
+    """A network ready to dream with, loaded once per render.
+
+    targets: as `Target.parse` takes them; none means the network's own choice. Raises UsageError
+    for unknown names (with the nearest ones) and WeightsError where there are no good weights.
+    """
+    kind = kind_of(name)
+    parsed = [Target.parse(text) for text in targets] or [Target(kind.layer)]
+    if all(target.weight <= 0 for target in parsed):
+        raise UsageError("no layer has a weight above 0: there is nothing to dream")
+    _node_names(kind, parsed)  # a wrong name is told before anything is downloaded
+    path = weights or (POCKET_WEIGHTS if name == "pocket" else _download(name))
+    module = _fill(kind, read_weights(path), path)
+    return Network(kind, module, parsed, at or place())
+
+
+def cache_folder() -> Path:
+    """Where downloaded weights are kept (`TORCH_HOME` moves it)."""
+    return Path(torch.hub.get_dir()) / "checkpoints"

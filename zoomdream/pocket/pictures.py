@@ -1,0 +1,156 @@
+"""What pocket learns from: photographs that come with packages, and pictures drawn by chance.
+
+Nothing is downloaded. Pictures are uint8 arrays (H, W, 3), RGB.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+Chance = np.random.Generator
+
+LEARNT = (
+    "astronaut", "camera", "coins", "hubble_deep_field", "immunohistochemistry", "moon",
+    "retina", "rocket", "brick", "grass", "gravel", "stereo_motorcycle",
+)  # fmt: skip
+"""scikit-image's bundled photographs that training sees; `coffee` and `cat` are kept unseen."""
+
+
+def photographs(folder: Path | None, longest: int = 768) -> list[Picture]:
+    """scikit-image's photographs, and those in `folder`, at most `longest` pixels on a side."""
+    from skimage import data
+
+    pictures: list[Picture] = []
+    for name in LEARNT:
+        found = getattr(data, name)()
+        several = found[:2] if isinstance(found, tuple) else (found,)
+        pictures += [np.dstack([p] * 3) if p.ndim == 2 else p[..., :3].copy() for p in several]
+    for path in sorted(folder.iterdir()) if folder else []:
+        if (read := cv2.imread(str(path), cv2.IMREAD_COLOR)) is not None:
+            pictures.append(cv2.cvtColor(read, cv2.COLOR_BGR2RGB).astype(np.uint8))
+    return [_shrink(picture, longest) for picture in pictures]
+
+
+def _shrink(picture: Picture, longest: int) -> Picture:
+    scale = min(1.0, longest / max(picture.shape[:2]))
+    size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def drawn(chance: Chance, size: int = 320) -> Picture:
+    """One picture drawn by chance: a background with some dozens of motifs on it."""
+    canvas = _clouds(chance, size)
+    motifs: list[Callable[[Chance, Picture], None]] = [
+        _eye, _spiral, _scales, _stripes, _blob, _strands, _box,
+    ]  # fmt: skip
+    few = chance.choice(len(motifs), size=chance.integers(1, 4), replace=False)
+    for _ in range(chance.integers(5, 40)):
+        motifs[chance.choice(few)](chance, canvas)
+    sigma = chance.choice([0.0, 0.0, 0.7, 1.5])
+    return cv2.GaussianBlur(canvas, (0, 0), sigma).astype(np.uint8) if sigma else canvas
+
+
+def _colour(chance: Chance) -> tuple[int, int, int]:
+    r, g, b = chance.integers(0, 256, 3)
+    return int(r), int(g), int(b)
+
+
+def _place(chance: Chance, canvas: Picture) -> tuple[tuple[int, int], int]:
+    size = canvas.shape[0]
+    x, y = chance.integers(0, size, 2)
+    return (int(x), int(y)), int(size * np.exp(chance.uniform(np.log(0.02), np.log(0.3))))
+
+
+def _clouds(chance: Chance, size: int) -> Picture:
+    """1/f noise, in colours mixed by chance."""
+    fy, fx = np.fft.fftfreq(size)[:, None, None], np.fft.rfftfreq(size)[None, :, None]
+    fall = np.maximum(np.hypot(fx, fy), 1 / size) ** -chance.uniform(0.8, 2.0)
+    shape = (size, size // 2 + 1, 3)
+    waves = (chance.normal(size=shape) + 1j * chance.normal(size=shape)) * fall
+    planes = np.fft.irfft2(waves, s=(size, size), axes=(0, 1))
+    planes = planes / planes.std() @ chance.normal(size=(3, 3)) * chance.uniform(10, 50)
+    clouds: Picture = np.clip(planes + chance.uniform(40, 215, 3), 0, 255).astype(np.uint8)
+    return clouds
+
+
+def _eye(chance: Chance, canvas: Picture) -> None:
+    at, radius = _place(chance, canvas)
+    lid = (max(radius, 3), max(int(radius * chance.uniform(0.4, 1)), 2))
+    cv2.ellipse(canvas, at, lid, chance.uniform(0, 180), 0, 360, _colour(chance), -1, cv2.LINE_AA)
+    for share in (0.7, 0.6, 0.3):
+        cv2.circle(canvas, at, max(int(lid[1] * share), 1), _colour(chance), -1, cv2.LINE_AA)
+    glint = (at[0] - lid[1] // 5, at[1] - lid[1] // 5)
+    cv2.circle(canvas, glint, max(lid[1] // 8, 1), (255, 255, 255), -1, cv2.LINE_AA)
+
+
+def _spiral(chance: Chance, canvas: Picture) -> None:
+    at, radius = _place(chance, canvas)
+    turn = np.linspace(0, chance.uniform(2, 6) * 2 * np.pi, 200)
+    away = radius * turn / turn[-1]
+    points = np.stack([at[0] + away * np.cos(turn), at[1] + away * np.sin(turn)], 1)
+    cv2.polylines(
+        canvas, [points.astype(np.int32)], False, _colour(chance), max(radius // 12, 1), cv2.LINE_AA
+    )
+
+
+def _scales(chance: Chance, canvas: Picture) -> None:
+    at, radius = _place(chance, canvas)
+    step, fill, rim = max(radius // 4, 4), _colour(chance), _colour(chance)
+    for row, y in enumerate(range(at[1] - radius, at[1] + radius, max(step // 2, 2))):
+        for x in range(at[0] - radius + row % 2 * step // 2, at[0] + radius, step):
+            cv2.circle(canvas, (x, y), step // 2, fill, -1, cv2.LINE_AA)
+            cv2.circle(canvas, (x, y), step // 2, rim, 1, cv2.LINE_AA)
+
+
+def _stripes(chance: Chance, canvas: Picture) -> None:
+    at, radius = _place(chance, canvas)
+    angle, step = chance.uniform(0, np.pi), max(int(radius * chance.uniform(0.08, 0.4)), 2)
+    along = np.array([np.cos(angle), np.sin(angle)])
+    across, colour = np.array([-along[1], along[0]]), _colour(chance)
+    for offset in range(-radius, radius, step):
+        middle = np.array(at) + across * offset
+        start, end = middle - along * radius, middle + along * radius
+        ends = tuple(map(int, start)), tuple(map(int, end))
+        cv2.line(canvas, ends[0], ends[1], colour, max(step // 2, 1), cv2.LINE_AA)
+
+
+def _blob(chance: Chance, canvas: Picture) -> None:
+    at, radius = _place(chance, canvas)
+    turn = np.linspace(0, 2 * np.pi, 60)
+    away = np.full_like(turn, radius)
+    for wave in range(2, 7):
+        away += radius * 0.3 / wave * np.cos(wave * turn + chance.uniform(0, 6.3))
+    points = np.stack([at[0] + away * np.cos(turn), at[1] + away * np.sin(turn)], 1)
+    cv2.fillPoly(canvas, [points.astype(np.int32)], _colour(chance), cv2.LINE_AA)
+
+
+def _strands(chance: Chance, canvas: Picture) -> None:
+    """Fur, grass, hair: many short lines with about one direction."""
+    at, radius = _place(chance, canvas)
+    angle, colour = chance.uniform(0, 2 * np.pi), np.array(_colour(chance))
+    for _ in range(60):
+        x, y = np.array(at) + chance.normal(size=2) * radius / 2
+        bend = angle + chance.normal() * 0.3
+        end = (int(x + radius * np.cos(bend) / 2), int(y + radius * np.sin(bend) / 2))
+        shade = np.clip(colour + chance.normal() * 40, 0, 255)
+        cv2.line(canvas, (int(x), int(y)), end, tuple(map(float, shade)), 1, cv2.LINE_AA)
+
+
+def _box(chance: Chance, canvas: Picture) -> None:
+    """Walls and windows: a turned rectangle, with a grid on it."""
+    at, radius = _place(chance, canvas)
+    sides = (radius * chance.uniform(0.5, 2), radius * chance.uniform(0.5, 2))
+    corners = cv2.boxPoints((at, sides, chance.normal() * 15)).astype(np.float64)
+    cv2.fillPoly(canvas, [corners.astype(np.int32)], _colour(chance), cv2.LINE_AA)
+    rim, parts = _colour(chance), chance.integers(1, 6)
+    for part in np.arange(parts + 1) / parts:
+        for a, b, c, d in ((0, 1, 3, 2), (1, 2, 0, 3)):
+            start = corners[a] * (1 - part) + corners[b] * part
+            end = corners[c] * (1 - part) + corners[d] * part
+            cv2.line(
+                canvas, tuple(map(int, start)), tuple(map(int, end)), rim, 1, cv2.LINE_AA
+            )  # fmt: skip

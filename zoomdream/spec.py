@@ -1,0 +1,195 @@
+"""The order form: every setting with its unit, range and default, in one place.
+
+Settings are frozen; change them by copying: `spec.model_copy(update={"steps": 4})`. The command
+line takes its options' defaults and help from here.
+"""
+
+import difflib
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from zoomdream.errors import UsageError
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A tail for an error message: the known names nearest to a wrong one."""
+    known = list(known)
+    lower = {k.lower(): k for k in known}
+    found = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4)
+    if found:
+        return f"did you mean {' or '.join(lower[f] for f in found)}?"
+    return f"there are {', '.join(known)}"
+
+
+class Settings(BaseModel):
+    """Frozen, strict about names, and without infinities."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants"
+    )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise UsageError(_sentence(error, type(self))) from None
+
+    def change(self, **values: Any) -> Self:
+        """A checked copy with some settings changed; those that are None stay as they are."""
+        given = {name: value for name, value in values.items() if value is not None}
+        return type(self)(**{**dict(self), **given})
+
+
+def _sentence(error: ValidationError, settings: type[BaseModel]) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f'there is no setting "{where}": {nearest(where, settings.model_fields)}'
+    problem = first["msg"].removeprefix("Value error, ")
+    problem = problem[:1].lower() + problem[1:]
+    return f"{where}: {problem} (got {first['input']!r})" if where else problem
+
+
+Centre = Annotated[float, Field(ge=0, le=1)]
+
+
+class Camera(Settings):
+    """How the picture moves between two frames. All rates are per second, whatever the fps."""
+
+    zoom: float = Field(1.5, ge=0.05, le=20, description="factor per second; above 1 goes in")
+    rotate: float = Field(
+        0.0, ge=-1440, le=1440, description="degrees per second; positive turns clockwise"
+    )
+    pan: tuple[float, float] = Field(
+        (0.0, 0.0),
+        description="X,Y the camera travels, in frame widths per second; right and down",
+    )
+    turn: float = Field(
+        0.0, ge=-720, le=720, description="degrees per second the camera looks to the right"
+    )
+    tilt: float = Field(0.0, ge=-720, le=720, description="degrees per second the camera looks up")
+    center: tuple[Centre, Centre] = Field(
+        (0.5, 0.5), description="X,Y of the fixed point of zoom and rotation; 0,0 is top left"
+    )
+    fov: float = Field(
+        60.0, ge=1, le=160, description="degrees of view across the width, for turn and tilt"
+    )
+
+
+class Anchor(Settings):
+    """What keeps a long feedback zoom alive: each frame's statistics are drawn to an anchor's."""
+
+    to: Literal["source", "running", "palette", "none"] = Field(
+        "source", description="whose colours and contrasts to keep"
+    )
+    palette: Path | None = Field(None, description="the picture that to = palette takes them from")
+    rate: float = Field(
+        0.08, ge=0, le=1, description="share of the way to the anchor that each frame goes"
+    )
+    bands: int = Field(5, ge=1, le=8, description="frequency bands that are held, each by itself")
+    limit: float = Field(
+        1.15, ge=1, le=4, description="the most a band is raised or lowered in one frame, a factor"
+    )
+    vivid: float = Field(
+        1.0, ge=0.1, le=4, description="contrast of the fine bands aimed at, relative to the anchor"
+    )
+    memory: float = Field(
+        10.0, gt=0, le=3600, description="seconds that a running anchor looks back"
+    )
+    grain: float = Field(
+        0.004, ge=0, le=0.2, description="seeded noise added to each frame, so that births go on"
+    )
+
+
+class DreamSpec(Settings):
+    """How one frame is dreamt."""
+
+    layers: tuple[str, ...] = Field(
+        (), description="layer to excite: NAME, NAME=WEIGHT or NAME:CHANNEL; may be repeated"
+    )
+    octaves: int = Field(3, ge=1, le=12, description="sizes dreamt at, from small to full")
+    octave_scale: float = Field(1.4, gt=1, le=4, description="ratio of one octave to the next")
+    steps: int = Field(2, ge=0, le=1000, description="gradient steps per octave and frame")
+    step_size: float = Field(
+        0.012, ge=0, le=1, description="mean change of a pixel per step, where 1 is black to white"
+    )
+    jitter: int = Field(32, ge=0, le=1024, description="pixels of random shift before each step")
+    smooth: float = Field(
+        0.7, ge=0, le=20, description="pixels the gradient is smoothed by (three Gaussians)"
+    )
+    keep_color: bool = Field(False, description="dream in brightness only: colours stay")
+    tile: int = Field(
+        0, ge=0, le=16384, description="pixels of a tile's side; 0 chooses by the memory there is"
+    )
+
+
+class Output(Settings):
+    """What the film is like."""
+
+    fps: Fraction = Field(Fraction(30), gt=0, le=240, description="frames per second, exact")
+    seconds: float = Field(6.0, gt=0, le=86400 * 7, description="length of the film")
+    frames: int | None = Field(None, ge=1, description="length in frames, instead of seconds")
+    size: tuple[int, int] | None = Field(
+        None, description="WxH in pixels; else the picture's shape, 512 px on its longer side"
+    )
+    scale: float = Field(1.0, gt=0, le=1, description="of the size; a draft takes a half")
+    quality: float = Field(
+        18.0, ge=0, le=51, description="constant rate factor of H.264 and VP9; lower is better"
+    )
+
+    @field_validator("fps", mode="before")
+    @classmethod
+    def _exact_fps(cls, fps: Any) -> Any:
+        """29.97, 23.976 and the like mean n * 1000 / 1001."""
+        try:
+            exact = Fraction(str(fps))
+        except (ValueError, ZeroDivisionError):
+            raise ValueError("a number such as 30, 23.976 or 24000/1001 would do") from None
+        film = Fraction(round(exact * Fraction(1001, 1000)) * 1000, 1001)
+        return film if exact.denominator > 1 and abs(film - exact) < Fraction(1, 200) else exact
+
+    @model_validator(mode="after")
+    def _sane_size(self) -> Self:
+        if self.size and not (min(self.size) >= 16 and max(self.size) <= 16384):
+            width, height = self.size
+            raise ValueError(f"size: {width}x{height} is not within 16x16 and 16384x16384")
+        return self
+
+    @property
+    def length(self) -> int:
+        """Frames in all; at least one."""
+        return self.frames or max(1, round(self.seconds * self.fps))
+
+
+class RenderJob(Settings):
+    """Everything that decides a render's pixels and where they go."""
+
+    source: Path | None = Field(None, description="a picture; without one, seeded 1/f noise")
+    target: Path | None = Field(None, description="the file, or folder of PNG, to write")
+    model: str = Field("pocket", description="network to dream with; zoomdream models lists them")
+    weights: Path | None = Field(None, description="local weights, .pth or .safetensors")
+    dream: DreamSpec = DreamSpec()
+    camera: Camera = Camera()
+    anchor: Anchor = Anchor()
+    output: Output = Output()
+    mask: Path | None = Field(
+        None, description="picture of where to dream: white dreams, black stays the source"
+    )
+    seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same pixels")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to compute")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="of the network; auto takes the fastest that looks the same"
+    )
+    force: bool = Field(False, description="replace a file of that name")
+
+    def draft(self) -> Self:
+        """The same motion at a quarter of the pixels and a quarter of the steps, at least one."""
+        steps = -(-self.dream.steps // 4)
+        return self.change(
+            dream=self.dream.change(steps=steps),
+            output=self.output.change(scale=self.output.scale / 2),
+        )
