@@ -20,7 +20,7 @@ from zoomdream.errors import (
     ZoomdreamError,
 )
 from zoomdream.report import Film, Progress, Start
-from zoomdream.spec import Anchor, Camera, DreamSpec, Output, RenderJob
+from zoomdream.spec import Anchor, Camera, DreamSpec, Output, RenderJob, load_preset
 
 if TYPE_CHECKING:
     from zoomdream.render import dream_picture as dream
@@ -42,6 +42,7 @@ __all__ = [
     "WeightsError",
     "ZoomdreamError",
     "dream",
+    "load_preset",
     "render",
     "zoom",
 ]

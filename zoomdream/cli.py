@@ -181,12 +181,12 @@ def make_job(settings: dict[str, Any], **more: Any) -> RenderJob:
     if values.get("anchor.to") not in (None, "source", "running", "none"):
         values["anchor.palette"] = Path(values["anchor.to"])
         values["anchor.to"] = "palette"
-    job = RenderJob()
+    rooms: dict[str, dict[str, Any]] = {}
     for path, value in values.items():
         room, _, field = path.rpartition(".")
-        part = getattr(job, room).change(**{field: value}) if room else value
-        job = job.change(**{room or field: part})
-    return job
+        rooms.setdefault(room, {})[field] = value
+    job = RenderJob().change(**rooms.pop("", {}))
+    return job.change(**{room: getattr(job, room).change(**given) for room, given in rooms.items()})
 
 
 def _numbers(path: str, text: str, mark: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
@@ -221,7 +221,10 @@ def front(
 @settings_options
 def zoom(
     image: Annotated[
-        Path | None, typer.Argument(help="A picture; without one, the zoom begins from noise.")
+        Path | None,
+        typer.Argument(
+            help="A picture, or the word sample for ours; without one, the zoom begins from noise."
+        ),
     ] = None,
     output: Annotated[
         Path | None,

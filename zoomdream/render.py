@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from zoomdream.frame import Bytes, Frame, as_frame, cover, resize, to_bytes
 from zoomdream.move import Keeper, camera_flow, warp
 from zoomdream.read import Clip, noise, read_mask, read_still, still
 from zoomdream.report import Event, Film, Listener, Progress, Start
-from zoomdream.spec import RenderJob
+from zoomdream.spec import RenderJob, shipped
 from zoomdream.write import check_target, fitting, open_writer
 
 LONGEST = 512  # px of a film's longer side where no size is given
@@ -75,7 +76,9 @@ def dreamt_frames(job: RenderJob, clip: Clip, network: net.Network) -> Iterator[
     """A job's frames, one after another: the loop at the heart of everything."""
     device = network.at.device
     mask = None if job.mask is None else cover(read_mask(job.mask), clip.size).to(device)
-    palette = None if job.anchor.palette is None else read_still(job.anchor.palette).to(device)
+    palette = None
+    if job.anchor.to == "palette":
+        palette = cover(read_still(job.anchor.palette), clip.size).to(device)
     keeper = Keeper(job.anchor, clip.fps, palette)
     dreamt: Dreamt | None = None
     for number, frame in enumerate(clip.frames):
@@ -102,7 +105,8 @@ def open_clip(job: RenderJob, picture: Any = None) -> Clip:
     if picture is not None:
         source = as_frame(picture)
     elif job.source is not None:
-        source = read_still(job.source)
+        ours = job.source == Path("sample") and not job.source.exists()
+        source = read_still(shipped("sample.jpg") if ours else job.source)
     wanted = film_size(job, (LONGEST, LONGEST) if source is None else source.shape[-2:])
     size, fps = wanted, job.output.fps
     if job.target is not None:

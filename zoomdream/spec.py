@@ -5,6 +5,7 @@ line takes its options' defaults and help from here.
 """
 
 import difflib
+import tomllib
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from zoomdream.errors import UsageError
+
+
+def shipped(name: str) -> Path:
+    """A file or folder that comes with zoomdream: from the installed package, or from a checkout."""
+    package = Path(__file__).parent
+    places = (package / name, package.parent / name, package.parent / "examples" / name)
+    return next((place for place in places if place.exists()), places[0])
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -104,6 +112,12 @@ class Anchor(Settings):
         0.004, ge=0, le=0.2, description="seeded noise added to each frame, so that births go on"
     )
 
+    @model_validator(mode="after")
+    def _palette_is_given(self) -> Self:
+        if (self.to == "palette") != (self.palette is not None):
+            raise ValueError("to = palette and a palette picture go together")
+        return self
+
 
 class DreamSpec(Settings):
     """How one frame is dreamt."""
@@ -168,7 +182,9 @@ class Output(Settings):
 class RenderJob(Settings):
     """Everything that decides a render's pixels and where they go."""
 
-    source: Path | None = Field(None, description="a picture; without one, seeded 1/f noise")
+    source: Path | None = Field(
+        None, description="a picture; the word sample means ours; without one, seeded 1/f noise"
+    )
     target: Path | None = Field(None, description="the file, or folder of PNG, to write")
     model: str = Field("pocket", description="network to dream with; zoomdream models lists them")
     weights: Path | None = Field(None, description="local weights, .pth or .safetensors")
@@ -193,3 +209,26 @@ class RenderJob(Settings):
             dream=self.dream.change(steps=steps),
             output=self.output.change(scale=self.output.scale / 2),
         )
+
+
+def load_preset(name: str | Path) -> RenderJob:
+    """The settings of a preset: by the name of one that ships with zoomdream, or a TOML file's path.
+
+    Sections are the settings themselves: [dream], [camera], [anchor], [output]. Raises UsageError.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        known = {found.stem: found for found in sorted(shipped("presets").glob("*.toml"))}
+        if str(name) not in known:
+            raise UsageError(f'there is no preset "{name}": {nearest(str(name), known)}')
+        path = known[str(name)]
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path.name}: {error}") from None
+    rooms = {"dream": DreamSpec, "camera": Camera, "anchor": Anchor, "output": Output}
+    try:
+        made = {key: rooms[key](**v) if key in rooms else v for key, v in values.items()}
+        return RenderJob(**made)
+    except (UsageError, TypeError) as error:
+        raise UsageError(f"{path.name}: {error}") from None

@@ -29,8 +29,8 @@ _BT709 = (
     "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
 )
 _PALETTE = (
-    "split[a][b];[a]palettegen=stats_mode=diff[p];"
-    "[b][p]paletteuse=dither=sierra2_4a:diff_mode=rectangle"
+    "split[a][b];[a]palettegen=stats_mode=full[p];"
+    "[b][p]paletteuse=dither=sierra2_4a"
 )
 
 

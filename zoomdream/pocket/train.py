@@ -1,12 +1,13 @@
 """The recipe of pocket: `python -m zoomdream.pocket.train --minutes 60`.
 
-The deep Fire modules begin as the teacher's own (SqueezeNet 1.0, ImageNet); the first layers begin
-from nothing; then everything learns together, for each picture, to give
-
-1. the teacher's features at six stages and its class maps (squared error over the mean square), and
-2. the teacher's *input gradient*, the thing that dreaming uses: one minus the cosine between both
-   networks' gradients of the energy of some channels, after a small blur (Sobolev training,
-   Czarnecki et al. 2017; we compare at two scales).
+1. *Inherit.* Pocket begins as its teacher, SqueezeNet 1.0 trained on ImageNet, without the early
+   channels that matter least. Each squeeze layer is then solved for by least squares, from pocket's own
+   channels to what the teacher squeezes, which makes up for channels that are gone and for blurring
+   where the teacher takes a maximum (as in Luo et al. 2017, ThiNet).
+2. *Learn.* All layers together learn the teacher's features and class maps (squared error over the
+   mean square), and its *input gradient*, the very thing that dreaming uses: one minus the cosine
+   between both networks' gradients of the energy of some channels, after a small blur, at two scales
+   (Sobolev training, Czarnecki et al. 2017).
 
 Pictures come from `pictures.py`, and from the teacher and the student, which dream new ones as they
 go. Runs on CPU or GPU, saves itself every few minutes and goes on with `--resume`.
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import cv2
 import numpy as np
 import torch
 import typer
@@ -28,19 +30,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import SqueezeNet1_0_Weights, squeezenet1_0
 
-from zoomdream.pocket.network import Fire, Pocket
+from zoomdream.pocket.network import Blur, Fire, Pocket
 from zoomdream.pocket.pictures import Picture, drawn, photographs
 
 SIZE = 160  # of a training crop, px
-MARGIN = 16, 32  # what the teacher sees beyond it: aligns its unpadded grid with pocket's
+MARGIN = 16, 8  # what the teacher sees beyond it: aligns its unpadded grid with pocket's
 TAPS = {"strokes": 5, "patterns": 7, "scales": 8, "eyes": 9, "faces": 10, "creatures": 12}
 STRIDE = {"strokes": 4, "patterns": 8, "scales": 8, "eyes": 8, "faces": 8}  # else 16
-INHERITED = {"patterns": 7, "scales": 8, "eyes": 9, "faces": 10, "creatures": 12}
 DREAMT = ("scales", "eyes", "faces", "creatures", "class")
+RATE = 6e-4  # of learning, at its highest
 GRADIENT_WEIGHT = 4.0
 POOL = 700  # pictures kept
 DREAM_EVERY = 120  # steps
-FEATURES_ALONE = 700  # steps, before gradients are compared as well
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 DEVIATION = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
@@ -70,9 +71,12 @@ class Teacher(nn.Module):
 
 
 def cut(name: str, x: Tensor) -> Tensor:
-    stride = STRIDE.get(name, 16)
-    length = SIZE // stride
-    start = {4: 3, 8: 1, 16: 0}[stride]
+    """The part of a teacher's stage that lies on pocket's grid."""
+    return cut_by(x, STRIDE.get(name, 16))
+
+
+def cut_by(x: Tensor, stride: int) -> Tensor:
+    start, length = {4: 3, 8: 1, 16: 0}[stride], SIZE // stride
     return x[..., start : start + length, start : start + length]
 
 
@@ -82,20 +86,82 @@ def interior(name: str, x: Tensor) -> Tensor:
     return x[..., edge:-edge, edge:-edge]
 
 
-def inherit(student: Pocket, teacher: Teacher) -> list[nn.Parameter]:
-    """Copies the deep modules' weights; returns the parameters that were given any."""
-    given: list[nn.Parameter] = []
-    for name, index in INHERITED.items():
-        mine, theirs = getattr(student, name), teacher.layers[index]
-        assert isinstance(mine, Fire)
-        for part in ("squeeze", "expand1x1", "expand3x3"):
-            ours, source = getattr(mine, part), getattr(theirs, part)
-            if ours.weight.shape == source.weight.shape:
-                ours.load_state_dict(source.state_dict())
-                given += ours.parameters()
+def pairs(student: Pocket, teacher: Teacher) -> list[tuple[Fire, nn.Module]]:
+    """Pocket's Fires and the teacher's, in order."""
+    mine = [module for module in student.modules() if isinstance(module, Fire)]
+    theirs = [layer for layer in teacher.layers if hasattr(layer, "squeeze")]
+    return list(zip(mine, theirs, strict=True))
+
+
+@torch.no_grad()
+def inherit(student: Pocket, teacher: Teacher, pictures: Tensor) -> Tensor:
+    """Fills the student with the teacher; returns which of the teacher's stroke channels it kept.
+
+    pictures: normalised, of the size that the teacher sees.
+    """
+    asked: dict[nn.Module, Tensor] = {}
+    for _, theirs in pairs(student, teacher):
+        squeeze = theirs.squeeze
+        squeeze.register_forward_hook(lambda module, _, y: asked.__setitem__(module, y))
+    teacher(pictures)
+    start, end = MARGIN[0], MARGIN[0] + SIZE
+    part = pictures[..., start:end, start:end]
+    first = teacher.layers[0]
+    kept = strongest(
+        pairs(student, teacher)[0][1].squeeze.weight, first.weight.flatten(1).norm(dim=1), 48
+    )
+    kernel = F.pad(first.weight[kept], (0, 1, 0, 1))
+    student.edges.filters.weight.copy_(F.pixel_unshuffle(kernel, 2))
+    student.edges.filters.bias.copy_(first.bias[kept])
+    x, strokes = student.edges(part), kept
+    both = pairs(student, teacher)
+    for number, (mine, theirs) in enumerate(both):
+        inputs = x
+        if isinstance(mine.halve, Blur):
+            inputs = F.conv2d(x, mine.halve.kernel[:1].expand(x.shape[1], -1, -1, -1),
+                              stride=2, padding=1, groups=x.shape[1])  # fmt: skip
+        solve(
+            mine.squeeze, inputs, cut_by(asked[theirs.squeeze], part.shape[-1] // inputs.shape[-1])
+        )
+        after = both[number + 1][1].squeeze if number + 1 < len(both) else teacher.classes
+        narrow, wide = mine.expand1x1.out_channels, theirs.expand1x1.out_channels
+        keeps = []
+        for place, name in enumerate(("expand1x1", "expand3x3")):
+            source, goal = getattr(theirs, name), getattr(mine, name)
+            use = after.weight[:, place * wide : (place + 1) * wide]
+            keep = strongest(use, source.weight.flatten(1).norm(dim=1), narrow)
+            goal.weight.copy_(source.weight[keep])
+            goal.bias.copy_(source.bias[keep])
+            keeps.append(keep + place * wide)
+        if number == 2:
+            strokes = torch.cat(keeps)
+        x = mine(x)
     classes = getattr(student, "class")[0]
     classes.load_state_dict(teacher.classes.state_dict())
-    return given + list(classes.parameters())
+    for module in asked:
+        module._forward_hooks.clear()
+    return strokes
+
+
+def strongest(use: Tensor, make: Tensor, count: int) -> Tensor:
+    """Indices of the channels that are made and used with the largest weights, in order."""
+    weight = use.flatten(2).norm(dim=(0, 2)) * make
+    return weight.topk(count).indices.sort().values
+
+
+def solve(squeeze: nn.Conv2d, x: Tensor, goal: Tensor) -> None:
+    """Least squares, slightly ridged, for a 1x1 convolution from x to goal; borders left out."""
+    goal = goal[..., : x.shape[2], : x.shape[3]]
+    inner = slice(1, -1)
+    a = x[..., inner, inner].permute(0, 2, 3, 1).flatten(0, 2).double()
+    b = goal[..., inner, inner].permute(0, 2, 3, 1).flatten(0, 2).double()
+    a = torch.cat([a, torch.ones_like(a[:, :1])], 1)
+    square = a.T @ a
+    ridge = 1e-4 * square.diagonal().mean() * torch.eye(len(square), dtype=a.dtype)
+    solved = torch.linalg.solve(square + ridge, a.T @ b).float()
+    squeeze.weight.copy_(solved[:-1].T[..., None, None])
+    assert squeeze.bias is not None
+    squeeze.bias.copy_(solved[-1])
 
 
 class Pool:
@@ -104,53 +170,46 @@ class Pool:
     def __init__(self, pictures: list[Picture], seed: int) -> None:
         self.chance = np.random.default_rng(seed)
         self.kept = len(pictures)
-        self.pictures: list[list[Tensor]] = []
+        self.pictures: list[list[np.ndarray]] = []
         for picture in pictures:
             self.add(picture)
 
     def add(self, picture: Picture) -> None:
-        tensor = torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255
-        levels = [tensor]
-        while min(levels[-1].shape[1:]) > 100 and len(levels) < 4:
-            levels.append(F.avg_pool2d(levels[-1], 2))
+        levels = [picture.astype(np.float32) / 255]
+        while min(levels[-1].shape[:2]) > 100 and len(levels) < 4:
+            levels.append(
+                cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            )
         if len(self.pictures) >= POOL:
             self.pictures.pop(int(self.chance.integers(self.kept, len(self.pictures))))
         self.pictures.append(levels)
 
     def batch(self, count: int, size: int) -> Tensor:
         """(count, 3, size, size) in 0..1."""
-        crops = torch.stack([self.crop(size) for _ in range(count)])
-        crops = self.recolour(crops)
+        crops = torch.from_numpy(np.stack([self.crop(size) for _ in range(count)]))
+        crops = crops.permute(0, 3, 1, 2).contiguous()
+        crops = self.recolour(crops.clamp(0, 1))
         mixed = torch.from_numpy(self.chance.random(count) < 0.25)[:, None, None, None]
         share = torch.from_numpy(self.chance.uniform(0.2, 0.8, (count, 1, 1, 1))).float()
         crops = torch.where(mixed, crops * share + crops.flip(0) * (1 - share), crops)
         noisy = torch.from_numpy(self.chance.random((count, 1, 1, 1)) < 0.2) * 0.05
         return (crops + torch.randn_like(crops) * noisy).clamp(0, 1)
 
-    def crop(self, size: int) -> Tensor:
-        half = self.kept if self.chance.random() < 0.4 else len(self.pictures)
-        levels = self.pictures[int(self.chance.integers(half))]
+    def crop(self, size: int) -> np.ndarray:
+        """(size, size, 3) from anywhere in any picture, a little turned, maybe mirrored."""
+        reach = self.kept if self.chance.random() < 0.4 else len(self.pictures)
+        levels = self.pictures[int(self.chance.integers(reach))]
         level = levels[int(self.chance.integers(len(levels)))]
-        height, width = level.shape[1:]
         scale = float(np.exp(self.chance.uniform(np.log(0.7), np.log(1.6))))
-        angle = float(self.chance.normal() * 0.2)
-        flip = -1.0 if self.chance.random() < 0.5 else 1.0
-        reach = size / scale
-        span = np.array([reach / width, reach / height])
-        room = np.maximum(1 - span, 0.2)
-        at = self.chance.uniform(-room, room)
-        cos, sin = np.cos(angle), np.sin(angle)
-        theta = torch.tensor(
-            [
-                [flip * span[0] * cos, -span[0] * sin, at[0]],
-                [flip * span[1] * sin, span[1] * cos, at[1]],
-            ],
-            dtype=torch.float32,
+        sides = np.array([level.shape[1], level.shape[0]])
+        room = np.maximum(sides - size / scale, 0.2 * sides) / 2
+        middle = sides / 2 + self.chance.uniform(-room, room)
+        turn = cv2.getRotationMatrix2D(middle.tolist(), float(self.chance.normal() * 12), scale)
+        turn[:, 2] += size / 2 - middle
+        crop = cv2.warpAffine(
+            level, turn, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
         )
-        grid = F.affine_grid(theta[None], [1, 3, size, size], align_corners=False)
-        return F.grid_sample(
-            level[None], grid, mode="bicubic", padding_mode="reflection", align_corners=False
-        )[0].clamp(0, 1)
+        return crop[:, ::-1] if self.chance.random() < 0.5 else crop
 
     def recolour(self, crops: Tensor) -> Tensor:
         count = len(crops)
@@ -223,7 +282,7 @@ def dream(network: nn.Module, kind: str, start: Tensor, chance: np.random.Genera
 class Training:
     student: Pocket
     average: Pocket  # of the weights, over the last thousand steps: what is shipped
-    head: nn.Module  # from pocket's 96 stroke channels to the teacher's 256
+    strokes: Tensor  # the teacher's channels that pocket has at `strokes`
     teacher: Teacher
     pool: Pool
     device: torch.device
@@ -233,7 +292,7 @@ class Training:
 
     def step(self, count: int, rate: float) -> dict[str, float]:
         for group in self.optimiser.param_groups:
-            group["lr"] = group["base"] * rate
+            group["lr"] = RATE * rate
         whole = self.pool.batch(count, SIZE + sum(MARGIN)).to(self.device)
         whole = (whole - MEAN.to(self.device)) / DEVIATION.to(self.device)
         whole = whole.contiguous(memory_format=torch.channels_last)
@@ -245,11 +304,10 @@ class Training:
             theirs = self.teacher(whole)
             ours = dict(self.student.features(part))
         errors = self.feature_errors(ours, {k: v.detach() for k, v in theirs.items()})
-        if self.steps > FEATURES_ALONE:
-            errors["gradient"] = self.gradient_error(whole, part, ours, theirs)
-        loss = sum(errors.values()) + (GRADIENT_WEIGHT - 1) * errors.get("gradient", 0.0)
+        errors["gradient"] = self.gradient_error(whole, part, ours, theirs)
+        loss = sum(errors.values()) + (GRADIENT_WEIGHT - 1) * errors["gradient"]
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[union-attr]
+        torch.as_tensor(loss).backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimiser.step()
         self.steps += 1
@@ -282,7 +340,7 @@ class Training:
         return gradient_error(mine.float(), goal.float())
 
     def feature_errors(self, ours: Features, theirs: Features) -> Features:
-        ours = {**ours, "strokes": self.head(ours["strokes"].float())}
+        theirs = {**theirs, "strokes": theirs["strokes"][:, self.strokes]}
         return {
             name: (interior(name, ours[name]).float() - (goal := interior(name, y).float()))
             .square()
@@ -306,7 +364,6 @@ class Training:
         state = {
             "student": self.student.state_dict(),
             "average": self.average.state_dict(),
-            "head": self.head.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "seconds": self.seconds,
             "steps": self.steps,
@@ -318,7 +375,7 @@ class Training:
 
     def load(self, folder: Path) -> None:
         state = torch.load(folder / "checkpoint.pt", weights_only=True)
-        for part in ("student", "average", "head", "optimiser"):
+        for part in ("student", "average", "optimiser"):
             getattr(self, part).load_state_dict(state[part])
         self.seconds, self.steps = state["seconds"], state["steps"]
 
@@ -326,23 +383,14 @@ class Training:
 def prepare(weights: Path | None, extra: Path | None, device: torch.device, seed: int) -> Training:
     torch.manual_seed(seed)
     chance = np.random.default_rng(seed)
-    teacher, student = Teacher(weights).to(device), Pocket()
-    for module in student.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-    given = {id(parameter) for parameter in inherit(student, teacher)}
+    pool = Pool(photographs(extra) + [drawn(chance) for _ in range(200)], seed)
+    teacher, student = Teacher(weights), Pocket()
+    pictures = (pool.batch(48, SIZE + sum(MARGIN)) - MEAN) / DEVIATION
+    strokes = inherit(student, teacher, pictures)
     student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    head = nn.Sequential(nn.Conv2d(96, 256, 1), nn.ReLU()).to(device)
-    new = [p for p in student.parameters() if id(p) not in given] + list(head.parameters())
-    old = [p for p in student.parameters() if id(p) in given]
-    optimiser = torch.optim.AdamW(
-        [{"params": new, "base": 2e-3}, {"params": old, "base": 3e-4}], weight_decay=1e-4
-    )
-    pictures = photographs(extra)
-    pictures += [drawn(chance) for _ in range(200)]
+    optimiser = torch.optim.AdamW(student.parameters(), lr=1.0, weight_decay=1e-5)
     return Training(
-        student, copy.deepcopy(student), head, teacher, Pool(pictures, seed), device, optimiser
+        student, copy.deepcopy(student), strokes, teacher.to(device), pool, device, optimiser
     )
 
 

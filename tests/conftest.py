@@ -1,0 +1,105 @@
+"""What several tests use: pictures made on the spot, a command line to run, films to decode."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from zoomdream import net
+from zoomdream.frame import Frame, cover
+from zoomdream.read import read_still
+from zoomdream.spec import shipped
+from zoomdream.write import ffmpeg
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def photo() -> Frame:
+    """The sample photograph, (1, 3, 96, 128)."""
+    return cover(read_still(shipped("sample.jpg")), (96, 128))
+
+
+@pytest.fixture(scope="session")
+def pocket() -> net.Network:
+    return net.load("pocket", at=net.place("cpu", "fp32"))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of a command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def zoomdream(tmp_path: Path) -> Command:
+    """Runs `python -m zoomdream ...` in an empty folder."""
+
+    def run(*words: object, **environment: str) -> Answer:
+        done = subprocess.run(
+            [sys.executable, "-m", "zoomdream", *map(str, words)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A film, decoded again."""
+
+    frames: NDArray[np.uint8]  # (N, H, W, 3)
+    about: str  # ffmpeg's own description
+
+
+def decode(film: Path) -> Decoded:
+    about = subprocess.run(
+        [ffmpeg(), "-hide_banner", "-i", f"file:{film}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stderr
+    size = next(
+        word.rstrip(",")
+        for word in about.split("Video:")[1].split()
+        if "x" in word and word.rstrip(",").replace("x", "").isdigit()
+    )
+    width, height = map(int, size.split("x"))
+    raw = subprocess.run(
+        [ffmpeg(), "-loglevel", "error", "-i", f"file:{film}", "-fps_mode", "passthrough",
+         "-vf", "scale=in_color_matrix=bt709:in_range=tv" if film.suffix != ".gif" else "null",
+         "-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
+        capture_output=True, check=True,
+    ).stdout  # fmt: skip
+    return Decoded(np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3), about)
+
+
+def difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Mean, in 8-bit steps."""
+    return float((a - b).abs().mean()) * 255

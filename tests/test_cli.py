@@ -1,0 +1,161 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, Command, decode
+from zoomdream import net
+from zoomdream.cli import PANELS
+from zoomdream.frame import as_frame
+from zoomdream.spec import shipped
+
+SMALL = ("--size", "96x64", "--octaves", 2, "--device", "cpu")
+
+
+def test_a_film_from_the_sample_means_what_was_asked(zoomdream: Command, tmp_path: Path) -> None:
+    done = zoomdream("zoom", "sample", "-o", "a.mp4", "--seconds", 0.5, "--fps", 24, *SMALL)
+    assert done.code == 0, done.err
+    assert done.out == ""
+    assert "pocket, layer eyes, on cpu" in done.err
+    assert "frame 12/12" in done.err
+    assert "a.mp4: 0.50 s, 96x64" in done.err.splitlines()[-1]
+    film = decode(tmp_path / "a.mp4")
+    assert film.frames.shape == (12, 64, 96, 3)
+    assert "24 fps" in film.about
+    moving = np.abs(np.diff(film.frames.astype(int), axis=0)).mean((1, 2, 3))
+    assert (moving > 2).all()
+    network = net.load("pocket", at=net.place("cpu", "fp32"))
+    first, last = (network.gradient(as_frame(film.frames[i]))[1][0] for i in (0, -1))
+    source = cv2.imread(str(shipped("sample.jpg")))
+    plain = as_frame(cv2.cvtColor(cv2.resize(source[85:427], (96, 64)), cv2.COLOR_BGR2RGB))
+    assert last > 1.5 * network.gradient(plain)[1][0]
+    assert last > first
+
+
+def test_json_is_all_there_is_on_stdout(zoomdream: Command) -> None:
+    done = zoomdream("zoom", "-o", "a.gif", "--frames", 3, "--json", *SMALL)
+    kinds = [event["event"] for event in done.events]
+    assert kinds == ["start", "progress", "progress", "progress", "done"]
+    start, *_, end = done.events
+    assert (start["fps"], start["size"], start["layers"]) == (25.0, [96, 64], ["eyes"])
+    assert start["notes"]
+    assert end["frames"] == 3
+    assert done.err == ""
+    wrong = zoomdream("zoom", "none.jpg", "-o", "b.gif", "--json")
+    assert wrong.events[-1]["exit_code"] == wrong.code == 3
+    wrong = zoomdream("zoom", "-o", "b.gif", "--json", "--steps", -2)
+    assert wrong.events[-1]["exit_code"] == wrong.code == 2
+
+
+def test_a_draft_is_a_quarter(zoomdream: Command, tmp_path: Path) -> None:
+    done = zoomdream("zoom", "sample", "-o", "a.gif", "--frames", 3, "--draft", *SMALL)
+    assert done.code == 0, done.err
+    assert decode(tmp_path / "a.gif").frames.shape == (3, 32, 48, 3)
+
+
+WRONG = [
+    (("zoom", "none.jpg", "-o", "a.mp4"), 3, "none.jpg: there is no such file"),
+    (("zoom", ".", "-o", "a.mp4"), 3, "is a folder"),
+    (("zoom",), 2, "add -o dream.mp4"),
+    (("zoom", "-o", "a.avi"), 2, ".mp4, .webm or .gif"),
+    (("zoom", "-o", "none/a.mp4"), 4, "create it"),
+    (("zoom", "-o", "a.mp4", "--layer", "eys"), 2, "did you mean eyes"),
+    (("zoom", "-o", "a.mp4", "--layer", "eyes:x"), 2, "NAME:CHANNEL"),
+    (("zoom", "-o", "a.mp4", "--model", "pokcet"), 2, "did you mean pocket"),
+    (("zoom", "-o", "a.mp4", "--zoom", "nan"), 2, "finite"),
+    (("zoom", "-o", "a.mp4", "--zoom", "fast"), 2, "--zoom"),
+    (("zoom", "-o", "a.mp4", "--size", "big"), 2, "512x512"),
+    (("zoom", "-o", "a.mp4", "--pan", "1"), 2, "0.5,0.5"),
+    (("zoom", "-o", "a.mp4", "--fps", "0"), 2, "fps"),
+    (("zoom", "-o", "a.mp4", "--anchor", "none.png"), 3, "none.png: there is no such file"),
+    (("zoom", "-o", "a.mp4", "--mask", "none.png"), 3, "none.png: there is no such file"),
+    (("zoom", "-o", "a.mp4", "--weights", "none.pth"), 5, "no such file"),
+    (("zoom", "-o", "a.mp4", "--colour"), 2, "--colour"),
+    (("zooom",), 2, "zooom"),
+    (("models", "vgg61"), 2, "did you mean vgg16"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "told"), WRONG)
+def test_mistakes_get_one_sentence_and_a_code(
+    zoomdream: Command, tmp_path: Path, words: tuple[str, ...], code: int, told: str
+) -> None:
+    done = zoomdream(*words)
+    assert done.code == code, done.err
+    assert told in done.err
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    assert len([line for line in done.err.splitlines() if line.startswith("Error")]) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback(zoomdream: Command) -> None:
+    assert "Traceback" in zoomdream("zoom", "none.jpg", "-o", "a.mp4", ZOOMDREAM_DEBUG="1").err
+
+
+def test_a_film_is_replaced_only_by_force(zoomdream: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.gif").write_bytes(b"mine")
+    done = zoomdream("zoom", "-o", "a.gif", "--frames", 1, *SMALL)
+    assert (done.code, "--force" in done.err) == (4, True)
+    assert (tmp_path / "a.gif").read_bytes() == b"mine"
+    assert zoomdream("zoom", "-o", "a.gif", "--frames", 1, "--force", *SMALL).code == 0
+    assert (tmp_path / "a.gif").read_bytes() != b"mine"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are different there")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_leave_nothing_behind(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zoomdream", "zoom", "-o", "a.mp4", "--frames", "5000",
+         "--size", "64x64", "--json"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout
+    for line in process.stdout:
+        if json.loads(line)["event"] == "progress":
+            break
+    assert list(tmp_path.iterdir())  # a part
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "nothing was written" in told
+    assert "Traceback" not in told
+    time.sleep(0.2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_models_lists_networks_and_layers(zoomdream: Command) -> None:
+    every = zoomdream("models").out
+    assert all(name in every for name in net.KINDS)
+    layers = zoomdream("models", "googlenet").out
+    assert "inception4c" in layers
+    assert "512" in layers
+
+
+def test_doctor_and_version(zoomdream: Command) -> None:
+    done = zoomdream("doctor")
+    assert done.code == 0, done.out
+    for word in ("Python", "torch", "device", "ffmpeg", "libx264", "pocket", "GB free"):
+        assert word in done.out
+    assert zoomdream("doctor", IMAGEIO_FFMPEG_EXE="/nowhere/ffmpeg").code == 1
+    assert zoomdream("--version").out.startswith("zoomdream 0.")
+
+
+def test_help_names_every_option_with_its_default(zoomdream: Command) -> None:
+    shown = zoomdream("zoom", "--help", COLUMNS="200", TERM="dumb").out
+    for panel, options in PANELS.items():
+        assert panel in shown
+        for option in options:
+            flag = option.flag or option.path.rsplit(".", 1)[-1].replace("_", "-")
+            assert f"--{flag} " in shown
+    assert "[1.5]" in shown
+    assert "[30]" in shown
+    assert "factor per second" in shown

@@ -1,0 +1,118 @@
+import pytest
+import torch
+
+from tests.conftest import difference
+from zoomdream import net
+from zoomdream.dream import dream, octave_sizes, smooth, tile_side
+from zoomdream.frame import Frame, cover, to_opponent
+from zoomdream.net import Network
+from zoomdream.read import read_still
+from zoomdream.spec import DreamSpec, shipped
+
+SPEC = DreamSpec(octaves=2, steps=3)
+
+
+def seeded(number: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(number)
+
+
+def test_dreaming_raises_the_objective_and_stays_in_range(photo: Frame, pocket: Network) -> None:
+    dreamt = dream(photo, pocket, SPEC, seeded()).frame
+    _, before = pocket.gradient(photo)
+    _, after = pocket.gradient(dreamt)
+    assert after[0] > 1.5 * before[0]
+    assert 0 <= dreamt.min() <= dreamt.max() <= 1
+    assert dreamt.shape == photo.shape
+
+
+def test_a_seed_gives_the_same_pixels(photo: Frame, pocket: Network) -> None:
+    one, same, other = (dream(photo, pocket, SPEC, seeded(s)).frame for s in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_no_steps_change_nothing(photo: Frame, pocket: Network) -> None:
+    assert torch.equal(dream(photo, pocket, DreamSpec(steps=0), seeded()).frame, photo)
+
+
+def test_octaves_carry_detail_and_leave_the_picture_sharp(photo: Frame, pocket: Network) -> None:
+    """With steps of no size, going through the octaves must not blur anything."""
+    spec = DreamSpec(octaves=4, steps=1, step_size=0)
+    assert difference(dream(photo, pocket, spec, seeded()).frame, photo) < 1e-3
+
+
+def test_octave_sizes() -> None:
+    spec = DreamSpec(octaves=3, octave_scale=2)
+    assert octave_sizes((200, 400), spec, 32) == [(50, 100), (100, 200), (200, 400)]
+    assert octave_sizes((100, 400), spec, 32) == [(50, 200), (100, 400)]
+    assert octave_sizes((20, 20), spec, 32) == [(20, 20)]
+
+
+@pytest.mark.parametrize("tile", [64, 128])
+def test_tiles_look_like_the_whole(pocket: Network, tile: int) -> None:
+    large = cover(read_still(shipped("sample.jpg")), (256, 320))
+    spec = DreamSpec(octaves=2, steps=2)
+    whole = dream(large, pocket, spec, seeded()).frame
+    tiled = dream(large, pocket, spec.change(tile=tile), seeded()).frame
+    assert 0 < difference(whole, tiled) < 2
+    assert difference(whole, large) > 4 * difference(whole, tiled)
+
+
+def test_tiles_are_chosen_by_memory(pocket: Network) -> None:
+    side = tile_side(pocket)
+    assert side % 64 == 0
+    assert 256 <= side <= 4096
+    assert 50 < pocket.bytes_per_pixel < 5000
+
+
+def test_a_mask_limits_where_it_dreams(photo: Frame, pocket: Network) -> None:
+    mask = torch.zeros(1, 1, *photo.shape[2:])
+    mask[..., 64:] = 1
+    dreamt = dream(photo, pocket, DreamSpec(octaves=1, steps=3), seeded(), mask).frame
+    assert torch.equal(dreamt[..., :60], photo[..., :60])
+    assert difference(dreamt[..., 68:], photo[..., 68:]) > 3
+
+
+def test_keep_color_changes_brightness_only(pocket: Network) -> None:
+    grey = 0.4 + 0.2 * torch.rand(1, 3, 64, 64, generator=seeded())
+    spec = DreamSpec(octaves=1, steps=2, step_size=0.02, keep_color=True)
+    dreamt = dream(grey, pocket, spec, seeded()).frame
+    before, after = to_opponent(grey), to_opponent(dreamt)
+    inside = ((dreamt > 0) & (dreamt < 1)).all(1, keepdim=True)
+    assert torch.allclose((after - before)[:, 1:] * inside, torch.zeros(1), atol=1e-5)
+    assert (after - before)[:, 0].abs().mean() > 0.005
+
+
+def test_smoothing_keeps_the_sum_and_lowers_the_highs() -> None:
+    noise = torch.randn(1, 3, 64, 64, generator=seeded())
+    soft = smooth(noise, 1.0)
+    assert soft.std() < 0.6 * noise.std()
+    assert smooth(noise, 0) is noise
+
+
+def test_several_layers_and_channels(photo: Frame) -> None:
+    at = net.place("cpu", "fp32")
+    both = net.load("pocket", ["strokes", "eyes=2"], at=at)
+    one = net.load("pocket", ["eyes:5"], at=at)
+    _, energies = both.gradient(photo)
+    assert len(energies) == 2
+    assert both.objective(energies) > 0
+    dreamt = dream(photo, one, DreamSpec(octaves=1, steps=4), seeded()).frame
+    assert one.gradient(dreamt)[1][0] > one.gradient(photo)[1][0]
+
+
+def test_weights_mean_the_same_on_every_layer(photo: Frame) -> None:
+    """Equal weights: both layers have a say in the gradient."""
+    at = net.place("cpu", "fp32")
+    shallow, deep, both = (
+        net.load("pocket", layers, at=at).gradient(photo)[0].flatten()
+        for layers in (["strokes"], ["creatures"], ["strokes", "creatures"])
+    )
+    towards = [float(torch.cosine_similarity(both, single, dim=0)) for single in (shallow, deep)]
+    assert min(towards) > 0.3
+
+
+def test_bf16_follows_fp32(photo: Frame, pocket: Network) -> None:
+    half = net.load("pocket", at=net.place("cpu", "bf16"))
+    one, other = (n.gradient(photo)[0].flatten() for n in (pocket, half))
+    assert torch.cosine_similarity(one, other, dim=0) > 0.97

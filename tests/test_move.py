@@ -1,0 +1,187 @@
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from zoomdream.frame import Frame
+from zoomdream.move import Keeper, camera_flow, hold, measure, warp
+from zoomdream.read import read_still
+from zoomdream.spec import Anchor, Camera, shipped
+
+STILL = Camera(zoom=1)
+
+
+def dots(size: int, places: list[tuple[float, float]], sigma: float = 3) -> Tensor:
+    at = torch.arange(size) + 0.5
+    picture = torch.zeros(size, size)
+    for x, y in places:
+        picture += torch.exp(-((at[None] - x) ** 2 + (at[:, None] - y) ** 2) / (2 * sigma**2))
+    return picture.expand(1, 3, -1, -1).contiguous()
+
+
+def centre(picture: Tensor, x: float, y: float, reach: int = 16) -> tuple[float, float]:
+    """Centre of mass of what is bright around a place."""
+    left, top = round(x) - reach, round(y) - reach
+    part = picture[0, 0, top : top + 2 * reach, left : left + 2 * reach].double().clamp_min(0)
+    at = torch.arange(2 * reach) + 0.5
+    whole = part.sum()
+    return float((part.sum(0) * at).sum() / whole) + left, float(
+        (part.sum(1) * at).sum() / whole
+    ) + top
+
+
+def to_ends(camera: Camera, fps: int) -> Tensor:
+    """Where some points are after a second, by composing frames' flows exactly."""
+    flow = camera_flow(camera, (64, 96), 1 / fps).double()
+    ys, xs = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(96) + 0.5, indexing="ij")
+    moved = torch.stack([xs, ys]) + flow[0]
+    # A homography from four points, then its power.
+    rows, right = [], []
+    for y, x in ((8, 8), (8, 80), (50, 8), (50, 80)):
+        (a, b), (u, v) = (xs[y, x], ys[y, x]), moved[:, y, x]
+        rows += [[a, b, 1, 0, 0, 0, -u * a, -u * b], [0, 0, 0, a, b, 1, -v * a, -v * b]]
+        right += [u, v]
+    solved = torch.linalg.solve(torch.tensor(rows).double(), torch.tensor(right).double())
+    step = torch.cat([solved, torch.ones(1).double()]).view(3, 3)
+    return (
+        torch.linalg.matrix_power(step, fps) @ torch.tensor([[40.0, 60], [20, 30], [1, 1]]).double()
+    )
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        Camera(zoom=1.5),
+        Camera(zoom=0.6, rotate=40, pan=(0.1, -0.05)),
+        Camera(zoom=1.2, turn=8, tilt=-5, center=(0.3, 0.6)),
+    ],
+)
+def test_a_second_ends_at_the_same_place_at_any_fps(camera: Camera) -> None:
+    ends = [to_ends(camera, fps) for fps in (24, 60)]
+    slow, fast = (end[:2] / end[2] for end in ends)
+    assert torch.allclose(slow, fast, atol=0.02)
+
+
+def test_zoom_is_a_factor_per_second() -> None:
+    flow = camera_flow(Camera(zoom=2), (64, 64), 1.0)
+    # What appears at x = 48.5, 16.5 right of the centre, was 8.25 right of it before.
+    assert float(flow[0, 0, 32, 48]) == pytest.approx(-8.25, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("camera", "to"),
+    [
+        (Camera(zoom=1, rotate=90), (80.0, 100.0)),  # clockwise: right of the centre goes below it
+        (Camera(zoom=1, pan=(0.125, 0)), (80.0, 80.0)),  # the camera goes right, the picture left
+        (Camera(zoom=1, pan=(0, 0.125)), (100.0, 60.0)),
+        (Camera(zoom=2), (120.0, 80.0)),
+    ],
+)
+def test_directions(camera: Camera, to: tuple[float, float]) -> None:
+    moved = warp(dots(160, [(100, 80)]), camera_flow(camera, (160, 160), 1.0))
+    assert centre(moved, *to) == pytest.approx(to, abs=0.1)
+
+
+def test_turn_and_tilt_look_right_and_up() -> None:
+    right = warp(dots(160, [(80, 80)]), camera_flow(Camera(zoom=1, turn=5), (160, 160), 1.0))
+    shift = 80 / math.tan(math.radians(30)) * math.tan(math.radians(5))
+    assert centre(right, 80 - shift, 80) == pytest.approx((80 - shift, 80), abs=0.1)
+    up = warp(dots(160, [(80, 80)]), camera_flow(Camera(zoom=1, tilt=5), (160, 160), 1.0))
+    assert centre(up, 80, 80 + shift) == pytest.approx((80, 80 + shift), abs=0.1)
+
+
+def test_a_thousand_composed_steps_drift_less_than_a_twentieth_of_a_pixel() -> None:
+    """A full turn in a thousand steps brings a grid of dots back."""
+    grid = [(24.0, 24.0), (72.0, 24.0), (24.0, 72.0), (72.0, 72.0)]
+    flow = camera_flow(Camera(zoom=1, rotate=360), (96, 96), 1 / 1000)
+    picture = dots(96, grid)
+    for _ in range(1000):
+        picture = warp(picture, flow)
+    for place in grid:
+        assert centre(picture, *place, reach=14) == pytest.approx(place, abs=0.05)
+
+
+def test_a_slow_pan_does_not_drift() -> None:
+    """The bicubic kernel of grid_sample (a = -0.75) would be 9 px off here."""
+    picture, steps, step = dots(256, [(228, 128)]), 800, 0.25
+    flow = torch.zeros(1, 2, 256, 256)
+    flow[:, 0] = step
+    for _ in range(steps):
+        picture = warp(picture, flow)
+    assert centre(picture, 28, 128) == pytest.approx((28, 128), abs=0.05)
+
+
+def test_in_and_out_gives_the_centre_back() -> None:
+    photo, size = read_still(shipped("sample.jpg")), (512, 512)
+    inward = warp(photo, camera_flow(Camera(zoom=1.5), size, 1 / 30))
+    back = warp(inward, camera_flow(Camera(zoom=1 / 1.5), size, 1 / 30))
+    error = (back - photo)[..., 12:-12, 12:-12].square().mean()
+    assert -10 * math.log10(float(error)) > 40
+
+
+def test_no_motion_changes_nothing(photo: Frame) -> None:
+    size = (photo.shape[2], photo.shape[3])
+    assert torch.allclose(warp(photo, camera_flow(STILL, size, 1 / 30)), photo, atol=1e-4)
+
+
+def test_borders_are_mirrored() -> None:
+    picture = torch.rand(1, 3, 32, 32)
+    flow = torch.zeros(1, 2, 32, 32)
+    flow[:, 0] = 8
+    moved = warp(picture, flow)
+    assert torch.allclose(moved[..., :24], picture[..., 8:], atol=1e-4)
+    assert torch.allclose(moved[..., 24:], picture[..., 24:].flip(3), atol=1e-4)
+    out = warp(torch.ones(1, 3, 32, 48), camera_flow(Camera(zoom=0.2, turn=60), (32, 48), 1.0))
+    assert torch.allclose(out, torch.ones(1), atol=1e-4)  # never a black corner
+
+
+def test_hold_draws_bands_and_mean_to_the_target(photo: Frame) -> None:
+    target = measure(photo, 5)
+    burnt = ((photo - 0.5) * 1.6 + 0.4).clamp(-1, 2)
+    anchor, held = Anchor(rate=0.2), burnt
+    for _ in range(60):
+        held = hold(held, target, anchor)
+    now = measure(held, 5)
+    assert torch.allclose(now.mean, target.mean, atol=2e-3)
+    strong = target.deviations > 0.02
+    assert torch.allclose((now.deviations / target.deviations)[strong], torch.ones(1), atol=0.1)
+
+
+def test_hold_is_limited_in_one_frame(photo: Frame) -> None:
+    flat = photo * 0.01 + 0.4
+    held = hold(flat, measure(photo, 5), Anchor(rate=1, limit=1.1))
+    assert measure(held, 5).deviations[:-1].max() < measure(flat, 5).deviations[:-1].max() * 1.11
+
+
+def test_anchors_differ(photo: Frame) -> None:
+    palette = torch.tensor([0.8, 0.2, 0.1]).view(1, 3, 1, 1).expand(1, 3, 96, 128)
+    held = {}
+    for to in ("source", "running", "palette", "none"):
+        given = palette if to == "palette" else None
+        path = Path("palette.png") if to == "palette" else None
+        anchor = Anchor(to=to, palette=path, rate=0.5, grain=0, memory=0.1)  # type: ignore[arg-type]
+        keeper, canvas = Keeper(anchor, Fraction(30), given), keeper_start(photo)
+        keeper.first(photo)
+        for _ in range(5):
+            canvas = keeper.keep(canvas, torch.Generator())
+        held[to] = canvas.mean((0, 2, 3))
+    source = photo.mean((0, 2, 3))
+    assert torch.dist(held["source"], source) < 0.05
+    assert torch.dist(held["none"], keeper_start(photo).mean((0, 2, 3))) < 1e-5
+    assert torch.dist(held["running"], source) > torch.dist(held["source"], source)
+    assert held["palette"][0] > held["palette"][1] + 0.2
+
+
+def keeper_start(photo: Frame) -> Frame:
+    return (photo * 0.5).clamp(0, 1)
+
+
+def test_grain_is_seeded(photo: Frame) -> None:
+    keeper = Keeper(Anchor(grain=0.02), Fraction(30))
+    keeper.first(photo)
+    one, same, other = (keeper.keep(photo, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)

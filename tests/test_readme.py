@@ -1,0 +1,78 @@
+"""The README's commands do what it says."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Command
+from zoomdream.spec import shipped
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.DOTALL)
+LINES = [line for block in BLOCKS for line in block.splitlines() if line.strip()]
+SETUP, TESTS = LINES[:2]
+COMMANDS = [line.partition("  #")[0].strip() for line in LINES[2:]]
+
+
+def test_two_commands_do_all_the_setting_up() -> None:
+    assert "venv" in SETUP
+    assert "pip install ." in SETUP
+    assert "zoomdream zoom sample -o" in SETUP
+    assert "pytest" in TESTS
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()  # which takes TESTS from here
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> None:
+    for name in ("photo.jpg", "mask.png", "palette.jpg"):
+        shutil.copy(shipped("sample.jpg"), tmp_path / name)
+    program, *words = shlex.split(line)
+    assert program == "zoomdream"
+    if words[0] == "zoom":
+        words += ["--frames", "2", "--size", "64x48", "--octaves", "1"]
+    if "googlenet" in words and words[0] == "zoom":
+        pytest.skip("needs a download")
+    done = zoomdream(*words)
+    assert done.code == 0, done.err
+    if words[0] == "zoom":
+        assert (tmp_path / words[words.index("-o") + 1]).exists()
+
+
+def test_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(shipped("sample.jpg"), tmp_path / "photo.jpg")
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code = code.replace("seconds=6", "frames=2, size=(64, 48)")
+    exec(code, {})
+    assert (tmp_path / "dream.mp4").exists()
+
+
+def test_pictures_of_the_readme_are_there() -> None:
+    for path in re.findall(r'src="([^"]+)"|!\[[^]]*\]\(([^)]+)\)', README):
+        name = path[0] or path[1]
+        assert (ROOT / name).exists(), name
+
+
+def test_the_table_of_settings_is_true() -> None:
+    """Every option named in the README has the default that the settings have."""
+    from zoomdream.cli import PANELS
+
+    known = {
+        "--" + (o.flag or o.path.rsplit(".", 1)[-1].replace("_", "-")): o.field.default
+        for options in PANELS.values()
+        for o in options
+    }
+    rows = re.findall(r"^\| `(--[a-z-]+)[^`]*` \| ([^|]*) \|", README, re.MULTILINE)
+    assert len(rows) > 10
+    for flag, default in rows:
+        assert flag in known, flag
+        value = known[flag]
+        shown = ",".join(f"{x:g}" for x in value) if isinstance(value, tuple) else str(value)
+        if value not in (None, (), False):
+            assert default.strip() in (
+                shown,
+                f"{value:g}" if isinstance(value, float) else shown,
+            ), flag

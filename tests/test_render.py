@@ -1,0 +1,139 @@
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import zoomdream as zd
+from tests.conftest import decode, difference
+from zoomdream import net
+from zoomdream.frame import Frame, as_frame, to_bytes
+from zoomdream.move import camera_flow, warp
+from zoomdream.render import dreamt_frames, film_size, open_clip
+
+TINY = zd.Output(size=(64, 48), frames=4)
+QUICK = zd.DreamSpec(octaves=1, steps=1)
+
+
+def job(**values: object) -> zd.RenderJob:
+    return zd.RenderJob(**{"output": TINY, "dream": QUICK, "device": "cpu", **values})  # type: ignore[arg-type]
+
+
+def test_five_lines_of_python(photo: Frame, tmp_path: Path) -> None:
+    heard: list[zd.Start | zd.Progress] = []
+    film = zd.render(job(target=tmp_path / "a.mp4"), heard.append, picture=to_bytes(photo))
+    assert (film.frames, film.size, film.fps) == (4, (64, 48), 30)
+    assert decode(film.path).frames.shape == (4, 48, 64, 3)
+    assert isinstance(heard[0], zd.Start)
+    steps = [event for event in heard if isinstance(event, zd.Progress)]
+    assert [event.frame for event in steps] == [0, 1, 2, 3]
+    assert steps[-1].left == 0
+    assert all(event.objective > 0 for event in steps)
+
+
+def test_arrays_and_tensors_in_and_out(photo: Frame) -> None:
+    array = to_bytes(photo)
+    dreamt = zd.dream(array, dream=QUICK)
+    assert dreamt.dtype == np.uint8
+    assert dreamt.shape == array.shape
+    assert (dreamt != array).any()
+    tensor = zd.dream(photo, dream=QUICK)
+    assert isinstance(tensor, torch.Tensor)
+    assert tensor.shape == photo.shape
+    assert difference(tensor, as_frame(dreamt)) < 1
+    frames = list(zd.zoom(array, output=TINY, dream=QUICK))
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 4
+
+
+def test_a_seed_gives_the_same_film_and_each_frame_its_own_chance(photo: Frame) -> None:
+    one, same, other = (
+        np.stack(list(zd.zoom(photo, output=TINY, dream=QUICK, seed=seed))) for seed in (1, 1, 2)
+    )
+    assert (one == same).all()
+    assert (one != other).any()
+
+
+def test_the_dream_rides_on_the_camera(photo: Frame) -> None:
+    """Without dreaming, anchor and grain a zoom is the picture, warped again and again."""
+    still = zd.DreamSpec(steps=0)
+    calm = zd.Anchor(to="none", grain=0)
+    frames = list(zd.zoom(photo, output=TINY, dream=still, anchor=calm, camera=zd.Camera(zoom=3)))
+    first = as_frame(frames[0])
+    flow = camera_flow(zd.Camera(zoom=3), (48, 64), 1 / 30)
+    assert difference(warp(first, flow).clamp(0, 1), as_frame(frames[1])) < 0.6
+
+
+def test_one_second_of_motion_is_the_same_at_any_fps(photo: Frame) -> None:
+    still, calm = zd.DreamSpec(steps=0), zd.Anchor(to="none", grain=0)
+    ends = []
+    for fps in (24, 60):
+        output = zd.Output(size=(64, 48), frames=fps + 1, fps=Fraction(fps))
+        *_, last = zd.zoom(
+            photo, output=output, dream=still, anchor=calm, camera=zd.Camera(zoom=1.5)
+        )
+        ends.append(as_frame(last))
+    assert difference(*ends) < 1.5
+
+
+def test_a_zoom_from_noise() -> None:
+    frames = list(zd.zoom(output=TINY, dream=QUICK, seed=3))
+    assert frames[0].std() > 10
+    assert (frames[0] != list(zd.zoom(output=TINY, dream=QUICK, seed=4))[0]).any()
+
+
+def test_black_of_a_mask_stays_the_source(photo: Frame, tmp_path: Path) -> None:
+    mask = np.zeros((48, 64), np.uint8)
+    mask[:, 32:] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    frames = list(zd.zoom(photo, output=TINY, mask=tmp_path / "mask.png", camera=zd.Camera(zoom=2)))
+    clip = open_clip(job(), photo)
+    source = to_bytes(next(iter(clip.frames))).astype(int)
+    assert np.abs(frames[-1] - source)[:, :30].max() <= 1
+    assert np.abs(frames[-1] - source)[:, 34:].mean() > 5
+
+
+@pytest.mark.parametrize(
+    ("output", "natural", "size"),
+    [
+        (zd.Output(), (480, 640), (384, 512)),
+        (zd.Output(), (100, 120), (100, 120)),
+        (zd.Output(size=(300, 200)), (480, 640), (200, 300)),
+        (zd.Output(scale=0.5), (480, 640), (192, 256)),
+    ],
+)
+def test_film_sizes(output: zd.Output, natural: tuple[int, int], size: tuple[int, int]) -> None:
+    assert film_size(job(output=output), natural) == size
+
+
+def test_presets_can_be_loaded_and_rendered(photo: Frame, tmp_path: Path) -> None:
+    from zoomdream.spec import shipped
+
+    names = [path.stem for path in shipped("presets").glob("*.toml")]
+    assert names
+    for name in names:
+        preset = zd.load_preset(name)
+        frames = list(
+            zd.zoom(photo, **dict(preset.change(output=preset.output.change(**dict(TINY)))))
+        )
+        assert len(frames) == 4
+    with pytest.raises(zd.UsageError, match="no preset"):
+        zd.load_preset("nebulous")
+    (tmp_path / "wrong.toml").write_text("[dream]\noctave = 3\n")
+    with pytest.raises(
+        zd.UsageError, match=r'wrong.toml: there is no setting "octave": did you mean'
+    ):
+        zd.load_preset(tmp_path / "wrong.toml")
+
+
+def test_ten_frames_are_kept_alive(pocket: net.Network, photo: Frame) -> None:
+    """The objective rises well above the source's, while mean and contrast stay the source's."""
+    moving = job(output=zd.Output(size=(128, 96), frames=20), dream=zd.DreamSpec())
+    frames = [d.frame for d in dreamt_frames(moving, open_clip(moving, photo), pocket)]
+    first, last = frames[0], frames[-1]
+    assert pocket.gradient(last)[1][0] > 2 * pocket.gradient(photo)[1][0]
+    assert abs(float(last.mean() - first.mean())) < 0.05
+    assert 0.7 < float(last.std() / first.std()) < 1.4
+    assert math.isfinite(float(last.sum()))

@@ -1,0 +1,94 @@
+from fractions import Fraction
+
+import pytest
+
+from zoomdream.errors import UsageError
+from zoomdream.net import Target
+from zoomdream.spec import Anchor, Camera, DreamSpec, Output, RenderJob, nearest
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: DreamSpec(octaves=0), "octaves: .*greater than or equal to 1"),
+        (lambda: DreamSpec(step_size=float("nan")), "step_size: .*finite"),
+        (lambda: Camera(zoom=float("inf")), "zoom: .*finite"),
+        (lambda: Camera(zoom=0), "zoom: "),
+        (lambda: DreamSpec(octave=3), 'no setting "octave": did you mean octaves'),
+        (lambda: RenderJob(device="gpu"), "device: .*'cuda'"),
+        (lambda: Output(size=(1, 99999)), "1x99999 is not within"),
+        (lambda: Output(fps="fast"), "fps: a number such as 30"),
+        (lambda: Output(fps="1/0"), "fps: a number such as 30"),
+        (lambda: Anchor(to="palette"), "palette picture"),
+    ],
+)
+def test_mistakes_are_told_in_one_sentence(make: object, told: str) -> None:
+    with pytest.raises(UsageError, match=told) as caught:
+        make()  # type: ignore[operator]
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_are_frozen_and_change_by_copy() -> None:
+    spec = DreamSpec()
+    with pytest.raises(Exception, match="frozen"):
+        spec.steps = 5  # type: ignore[misc]
+    assert spec.change(steps=5, octaves=None).steps == 5
+    assert spec.steps == DreamSpec().steps
+    with pytest.raises(UsageError):
+        spec.change(steps=-1)
+
+
+@pytest.mark.parametrize(
+    ("text", "exact"),
+    [
+        ("30", Fraction(30)),
+        (24, Fraction(24)),
+        ("23.976", Fraction(24000, 1001)),
+        (29.97, Fraction(30000, 1001)),
+        ("24000/1001", Fraction(24000, 1001)),
+        ("12.5", Fraction(25, 2)),
+    ],
+)
+def test_frame_rates_are_exact(text: object, exact: Fraction) -> None:
+    assert Output(fps=text).fps == exact  # type: ignore[arg-type]
+
+
+def test_length_in_seconds_or_frames() -> None:
+    assert Output(seconds=2, fps=Fraction(24000, 1001)).length == 48
+    assert Output(seconds=2, frames=7).length == 7
+    assert Output(seconds=0.001).length == 1
+
+
+def test_a_draft_keeps_the_motion() -> None:
+    job = RenderJob(dream=DreamSpec(steps=8))
+    draft = job.draft()
+    assert (draft.camera, draft.output.length) == (job.camera, job.output.length)
+    assert (draft.output.scale, draft.dream.steps) == (0.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("eyes", Target("eyes")),
+        ("eyes=0.5", Target("eyes", None, 0.5)),
+        ("eyes:12", Target("eyes", 12)),
+        ("features.9:3=-2", Target("features.9", 3, -2)),
+    ],
+)
+def test_targets(text: str, target: Target) -> None:
+    assert Target.parse(text) == target
+    assert Target.parse(str(target)) == target
+
+
+@pytest.mark.parametrize(
+    "text", ["", "eyes=", "eyes=x", "eyes:", "eyes:-1", "eyes:a", "=1", "eyes=nan"]
+)
+def test_wrong_targets(text: str) -> None:
+    with pytest.raises(UsageError, match="NAME=WEIGHT"):
+        Target.parse(text)
+
+
+def test_nearest_names() -> None:
+    assert nearest("eys", ["eyes", "faces"]) == "did you mean eyes or faces?"
+    assert nearest("Mixed_5D", ["Mixed_5d", "Mixed_7a"]).startswith("did you mean Mixed_5d")
+    assert nearest("qqq", ["eyes", "faces"]) == "there are eyes, faces"

@@ -1,0 +1,216 @@
+import os
+import stat
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from tests.conftest import decode
+from zoomdream.errors import OutputError, UsageError
+from zoomdream.frame import Frame
+from zoomdream.spec import Output
+from zoomdream.write import check_target, count_frames, encoders, fitting, format_of, open_writer
+
+SIZE = (48, 64)
+RATE = Fraction(25)
+
+
+def grey(level: float, size: tuple[int, int] = SIZE) -> Frame:
+    return torch.full((1, 3, *size), level)
+
+
+def write(
+    target: Path, frames: int = 10, fps: Fraction = RATE, size: tuple[int, int] = SIZE
+) -> None:
+    with open_writer(target, Output(), size, fps) as put:
+        for number in range(frames):
+            put(grey(number / frames, size))
+
+
+NAMES = [
+    "a.mp4",
+    "with space.mp4",
+    "-dash.mp4",
+    "12:30 a:b.mp4",
+    "日本 ü é.mp4",
+    "it's %d 100%.gif",
+    "a.webm",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_every_kind(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path(name))
+    film = decode(tmp_path / name)
+    assert film.frames.shape == (10, *SIZE, 3)
+    levels = film.frames.mean((1, 2, 3)) / 255
+    assert levels == pytest.approx(np.arange(10) / 10, abs=0.03)
+    assert "25 fps" in film.about
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_an_mp4_is_tagged_and_starts_fast(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", fps=Fraction(30000, 1001))
+    about = decode(tmp_path / "a.mp4").about
+    assert "h264" in about
+    assert "yuv420p(tv, bt709" in about
+    assert "29.97 fps" in about
+    content = (tmp_path / "a.mp4").read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "a.webm"])
+def test_colours_come_back(tmp_path: Path, name: str) -> None:
+    colours = torch.tensor([[0.8, 0.2, 0.2], [0.2, 0.7, 0.2], [0.2, 0.2, 0.9], [0.9, 0.9, 0.2]])
+    picture = colours.T.view(1, 3, 1, 4).repeat_interleave(16, 3).repeat_interleave(48, 2)
+    with open_writer(tmp_path / name, Output(quality=10), SIZE, RATE) as put:
+        for _ in range(5):
+            put(picture)
+    seen = decode(tmp_path / name).frames[2, 24, 8::16] / 255
+    assert seen == pytest.approx(colours.numpy(), abs=0.03)
+
+
+def test_a_folder_of_png(tmp_path: Path) -> None:
+    write(tmp_path / "frames", 3)
+    names = sorted(p.name for p in (tmp_path / "frames").iterdir())
+    assert names == ["000000.png", "000001.png", "000002.png"]
+    with pytest.raises(OutputError, match="--force"):
+        check_target(tmp_path / "frames", force=False)
+    write(tmp_path / "frames", 2)
+    assert len(list((tmp_path / "frames").iterdir())) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["frames"]
+
+
+def test_sizes_and_rates_that_fit() -> None:
+    odd = (63, 47)
+    assert fitting(Path("a.mp4"), odd, Fraction(30)) == ((62, 46), Fraction(30))
+    assert fitting(Path("a.gif"), odd, Fraction(24)) == (odd, Fraction(25))
+    assert fitting(Path("a.gif"), odd, Fraction(12)) == (odd, Fraction(10))
+    assert fitting(Path("frames"), odd, Fraction(30)) == (odd, Fraction(30))
+
+
+def test_a_gif_of_odd_size(tmp_path: Path) -> None:
+    write(tmp_path / "a.gif", size=(47, 63))
+    assert decode(tmp_path / "a.gif").frames.shape == (10, 47, 63, 3)
+
+
+def test_a_wrong_frame_is_refused_and_nothing_left(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"\(48, 65\).* instead of \(48, 64\)"),
+        open_writer(tmp_path / "a.mp4", Output(), SIZE, RATE) as put,
+    ):
+        put(grey(0.5, (48, 65)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "frames"])
+def test_an_interrupted_film_leaves_nothing_and_no_ffmpeg(tmp_path: Path, name: str) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_writer(tmp_path / name, Output(), SIZE, RATE) as put,
+    ):
+        put(grey(0.5))
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+    assert not [p for p in psutil.Process().children() if "ffmpeg" in p.name()]
+
+
+def test_the_old_film_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"old")
+    with pytest.raises(RuntimeError), open_writer(tmp_path / "a.mp4", Output(), SIZE, RATE) as put:
+        put(grey(0.5))
+        raise RuntimeError
+    assert (tmp_path / "a.mp4").read_bytes() == b"old"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4.part").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"disk is full|cannot be written"):
+        write(tmp_path / "a.mp4", 200)
+    assert not (tmp_path / "a.mp4").exists()
+
+
+def test_a_small_disk(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("only root can mount a small disk")
+    try:
+        with (
+            pytest.raises(OutputError, match=r"disk is full|cannot be written"),
+            open_writer(small / "a.mp4", Output(quality=0), (256, 256), RATE) as put,
+        ):
+            for _ in range(60):
+                put(torch.rand(1, 3, 256, 256))
+        assert not list(small.iterdir())
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def fake_ffmpeg(folder: Path, script: str) -> Path:
+    path = folder / "fake-ffmpeg"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("cat >/dev/null; echo 'Unknown encoder x' >&2; exit 1", "Unknown encoder x"),
+        ("echo 'I died' >&2; exit 9", "I died"),
+        ("cat >/dev/null; exit 0", "cannot be written|frames of|No such file"),
+    ],
+)
+def test_an_ffmpeg_that_fails_is_believed_to_have_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, told: str
+) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(fake_ffmpeg(tmp_path, script)))
+    with pytest.raises(OutputError, match=told):
+        write(tmp_path / "a.mp4", 100)
+    assert not (tmp_path / "a.mp4").exists()
+
+
+def test_targets_are_checked_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "there.mp4").write_text("")
+    (tmp_path / "folder.mp4").mkdir()
+    for target, told in (
+        (tmp_path / "none" / "a.mp4", "create it"),
+        (tmp_path / "there.mp4", "--force"),
+        (tmp_path / "folder.mp4", "is a folder"),
+        (tmp_path / "file", "is a file"),
+    ):
+        with pytest.raises(OutputError, match=told):
+            check_target(target, force=False)
+    check_target(tmp_path / "there.mp4", force=True)
+    with pytest.raises(UsageError, match=r"\.mp4, \.webm or \.gif"):
+        format_of(Path("a.avi"))
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="may not be written"):
+        check_target(tmp_path / "a.mp4", force=False)
+
+
+def test_frames_are_counted(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", 7)
+    assert count_frames(tmp_path / "a.mp4") == 7
+    (tmp_path / "b.mp4").write_bytes((tmp_path / "a.mp4").read_bytes()[:300])
+    assert count_frames(tmp_path / "b.mp4") == 0
+
+
+def test_the_encoders_needed_are_there() -> None:
+    assert all(encoders()[name] for name in ("libx264", "libvpx-vp9", "gif"))
