@@ -34,6 +34,7 @@ def test_a_film_from_the_sample_means_what_was_asked(zoomdream: Command, tmp_pat
     network = net.load("pocket", at=net.place("cpu", "fp32"))
     first, last = (network.gradient(as_frame(film.frames[i]))[1][0] for i in (0, -1))
     source = cv2.imread(str(shipped("sample.jpg")))
+    assert source is not None
     plain = as_frame(cv2.cvtColor(cv2.resize(source[85:427], (96, 64)), cv2.COLOR_BGR2RGB))
     assert last > 1.5 * network.gradient(plain)[1][0]
     assert last > first

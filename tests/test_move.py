@@ -46,9 +46,9 @@ def to_ends(camera: Camera, fps: int) -> Tensor:
         right += [u, v]
     solved = torch.linalg.solve(torch.tensor(rows).double(), torch.tensor(right).double())
     step = torch.cat([solved, torch.ones(1).double()]).view(3, 3)
-    return (
-        torch.linalg.matrix_power(step, fps) @ torch.tensor([[40.0, 60], [20, 30], [1, 1]]).double()
-    )
+    points = torch.tensor([[40.0, 60], [20, 30], [1, 1]]).double()
+    ends: Tensor = torch.linalg.matrix_power(step, fps) @ points
+    return ends
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_anchors_differ(photo: Frame) -> None:
     for to in ("source", "running", "palette", "none"):
         given = palette if to == "palette" else None
         path = Path("palette.png") if to == "palette" else None
-        anchor = Anchor(to=to, palette=path, rate=0.5, grain=0, memory=0.1)  # type: ignore[arg-type]
+        anchor = Anchor(to=to, palette=path, rate=0.5, grain=0, memory=0.1)
         keeper, canvas = Keeper(anchor, Fraction(30), given), keeper_start(photo)
         keeper.first(photo)
         for _ in range(5):

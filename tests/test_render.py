@@ -19,13 +19,13 @@ QUICK = zd.DreamSpec(octaves=1, steps=1)
 
 
 def job(**values: object) -> zd.RenderJob:
-    return zd.RenderJob(**{"output": TINY, "dream": QUICK, "device": "cpu", **values})  # type: ignore[arg-type]
+    return zd.RenderJob(**{"output": TINY, "dream": QUICK, "device": "cpu", **values})
 
 
 def test_five_lines_of_python(photo: Frame, tmp_path: Path) -> None:
     heard: list[zd.Start | zd.Progress] = []
     film = zd.render(job(target=tmp_path / "a.mp4"), heard.append, picture=to_bytes(photo))
-    assert (film.frames, film.size, film.fps) == (4, (64, 48), 30)
+    assert (film.frames, film.size, film.fps) == (4, (64, 48), Fraction(30))
     assert decode(film.path).frames.shape == (4, 48, 64, 3)
     assert isinstance(heard[0], zd.Start)
     steps = [event for event in heard if isinstance(event, zd.Progress)]

@@ -50,7 +50,7 @@ def test_settings_are_frozen_and_change_by_copy() -> None:
     ],
 )
 def test_frame_rates_are_exact(text: object, exact: Fraction) -> None:
-    assert Output(fps=text).fps == exact  # type: ignore[arg-type]
+    assert Output(fps=text).fps == exact
 
 
 def test_length_in_seconds_or_frames() -> None:

@@ -91,6 +91,8 @@ PANELS: dict[str, tuple[Option, ...]] = {
         Option("dream.step_size"),
         Option("dream.jitter"),
         Option("dream.smooth"),
+        Option("dream.variety"),
+        Option("dream.cycle"),
         Option("mask"),
         Option("dream.keep_color"),
         Option("dream.tile"),

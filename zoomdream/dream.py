@@ -7,7 +7,8 @@ gradient by three Gaussians (gordicaleksa/pytorch-deepdream), which removes the 
 strided layers, and weights over any number of layers (see `net.Network`).
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -24,6 +25,9 @@ MARGIN = 64  # px around a tile that its gradient also looks at
 TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
 
 
+Mix = Sequence[Tensor]  # for each target (1, C, 1, 1): factors of its channels' energies
+
+
 @dataclass(frozen=True)
 class Dreamt:
     """A dreamt frame, and the objective on it before its last step."""
@@ -38,7 +42,7 @@ def dream(
     spec: DreamSpec,
     chance: torch.Generator,
     mask: Tensor | None = None,
-    on_octave: Callable[[int], None] = lambda _: None,
+    mix: Mix | None = None,
 ) -> Dreamt:
     """Dreams on a Frame; same inputs and same generator state give the same pixels.
 
@@ -47,13 +51,12 @@ def dream(
     the mean squared activation of the targets (geometric mean over several, by their weights).
     """
     detail, objective = torch.zeros_like(frame), 0.0
-    for number, size in enumerate(octave_sizes(frame.shape[-2:], spec, network.kind.least)):
-        on_octave(number)
+    for size in octave_sizes(frame.shape[-2:], spec, network.kind.least):
         base = resize(frame, size)
         picture = (base + resize(detail, size)).clamp(0, 1)
         here = None if mask is None else resize(mask, size).clamp(0, 1)
         for _ in range(spec.steps):
-            picture, objective = step(picture, network, spec, chance, here)
+            picture, objective = step(picture, network, spec, chance, here, mix)
         detail = picture - base
     return Dreamt(frame if spec.steps == 0 else (frame + detail).clamp(0, 1), objective)
 
@@ -74,12 +77,13 @@ def step(
     spec: DreamSpec,
     chance: torch.Generator,
     mask: Tensor | None = None,
+    mix: Mix | None = None,
 ) -> tuple[Frame, float]:
     """One step of ascent, clipped to 0..1; and the objective before it."""
     reach = min(spec.jitter, min(picture.shape[-2:]) // 2)
     shift = _draw(chance, -reach, reach), _draw(chance, -reach, reach)
     rolled = picture.roll(shift, (2, 3))
-    gradient, objective = _gradient(rolled, network, spec, chance)
+    gradient, objective = _gradient(rolled, network, spec, chance, mix)
     gradient = smooth(gradient, spec.smooth).roll((-shift[0], -shift[1]), (2, 3))
     if spec.keep_color:  # the same change in R, G and B leaves both chroma planes alone
         gradient = to_opponent(gradient)[:, :1].expand_as(gradient)
@@ -87,6 +91,25 @@ def step(
         gradient = gradient * mask
     gradient = gradient * (spec.step_size / (gradient.abs().mean() + 1e-12))
     return (picture + gradient).clamp_(0, 1), objective
+
+
+def channel_mix(network: Network, spec: DreamSpec, seed: int, t: float) -> Mix | None:
+    """What the network looks for at t seconds: a mixture of channels that changes slowly.
+
+    A zoom whose objective stays the same locks into whatever is its own enlargement, an eye in the
+    middle for ever. Each channel's energy is multiplied by exp(variety * sin(...)), a wave of its own
+    phase and of about `cycle` seconds, so that there is always something else to become. From (seed,
+    t) alone. None without variety.
+    """
+    if spec.variety == 0:
+        return None
+    chance, mix = torch.Generator().manual_seed(seed), []
+    for channels in network.channels:
+        phase, pace = torch.rand(2, channels, generator=chance)
+        waves = torch.sin(2 * math.pi * (phase + t / spec.cycle * (0.5 + pace)))
+        factors = torch.exp(spec.variety * waves).view(1, -1, 1, 1)
+        mix.append(factors.to(network.at.device, network.at.dtype))
+    return mix
 
 
 def smooth(gradient: Tensor, sigma: float) -> Tensor:
@@ -102,14 +125,18 @@ def _draw(chance: torch.Generator, low: int, high: int) -> int:
 
 
 def _gradient(
-    picture: Frame, network: Network, spec: DreamSpec, chance: torch.Generator
+    picture: Frame,
+    network: Network,
+    spec: DreamSpec,
+    chance: torch.Generator,
+    mix: Mix | None,
 ) -> tuple[Tensor, float]:
     """The gradient of the whole picture, by tiles where it is larger than one."""
     height, width = picture.shape[-2:]
     side = spec.tile or tile_side(network)
     shift = _draw(chance, 0, side - 1), _draw(chance, 0, side - 1)  # drawn even when not needed
     if height <= side and width <= side:
-        gradient, energies = network.gradient(picture)
+        gradient, energies = network.gradient(picture, mix)
         return gradient, network.objective(energies)
     gradient = torch.zeros_like(picture)
     sums = [0.0] * len(network.targets)
@@ -117,7 +144,7 @@ def _gradient(
         _cuts(height, side, shift[0]), _cuts(width, side, shift[1])
     ):
         (y0, y1), (x0, x1) = _window(top, bottom, height), _window(left, right, width)
-        found, energies = network.gradient(picture[..., y0:y1, x0:x1])
+        found, energies = network.gradient(picture[..., y0:y1, x0:x1], mix)
         inner = found[..., top - y0 : bottom - y0, left - x0 : right - x0]
         gradient[..., top:bottom, left:right] = inner
         share = (bottom - top) * (right - left) / (height * width)

@@ -8,6 +8,7 @@ import hashlib
 import math
 import socket
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,10 +19,12 @@ from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from zoomdream.errors import UsageError, WeightsError
 from zoomdream.frame import Frame, pink
-from zoomdream.pocket.network import STAGES, Pocket, Stages
+from zoomdream.pocket.network import STAGES, Pocket
 from zoomdream.spec import nearest
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training pictures, RGB in 0..1
@@ -211,9 +214,8 @@ def _extractor(module: nn.Module, nodes: Sequence[str]) -> nn.Module:
         return module.cut(nodes)
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    return cast(
-        nn.Module, create_feature_extractor(module, list(nodes), suppress_diff_warning=True)
-    )
+    cut = create_feature_extractor(module, list(nodes), suppress_diff_warning=True)
+    return cast(nn.Module, cut.eval())
 
 
 # --- Weights -------------------------------------------------------------------------------------
@@ -274,7 +276,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path}: there is no such file") from None
     except Exception as error:
@@ -385,6 +388,7 @@ class Network:
         self._mean = torch.tensor(MEAN, device=at.device).view(1, 3, 1, 1)
         self._deviation = torch.tensor(DEVIATION, device=at.device).view(1, 3, 1, 1)
         self._bytes: float | None = None
+        self.channels: list[int] = []  # of each target's layer
         self._shares = self._standard_shares()
         self._module = self._module.to(at.dtype)
 
@@ -406,6 +410,7 @@ class Network:
                 )
             (gradient,) = torch.autograd.grad(value, x, value, retain_graph=True)
             alone = 1 if target.channel is None else channels**0.5
+            self.channels.append(channels)
             shares.append(target.weight * alone / (float(gradient.abs().mean()) + 1e-12))
         return shares
 
@@ -416,23 +421,28 @@ class Network:
         found = self._module(x)
         return x, [found[name] for name in self._names]
 
-    def gradient(self, frame: Frame) -> tuple[Tensor, list[float]]:
+    def gradient(
+        self, frame: Frame, mix: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, list[float]]:
         """The objective's gradient at a frame, and each target's mean squared activation.
 
-        frame: (1, 3, H, W) in 0..1, H and W at least `kind.least`. The gradient has the frame's shape,
-        float32, in no particular unit: normalise it.
+        frame: (1, 3, H, W) in 0..1, H and W at least `kind.least`. mix: for each target (1, C, 1, 1),
+        factors of its channels' energies. The gradient has the frame's shape, float32, in no particular
+        unit: normalise it.
         """
         x, values = self._run(frame, self.at.dtype)
         seeds, energies = [], []
-        for target, value, share in zip(self.targets, values, self._shares, strict=True):
+        for number, (target, value) in enumerate(zip(self.targets, values, strict=True)):
             seed = value.detach()
             if target.channel is not None:
+                alone = seed[:, target.channel]
                 seed = torch.zeros_like(seed)
-                seed[:, target.channel] = value.detach()[:, target.channel]
-                energies.append(float(seed[:, target.channel].float().square().mean()))
+                seed[:, target.channel] = alone
+                energies.append(float(alone.float().square().mean()))
             else:
                 energies.append(float(seed.float().square().mean()))
-            seeds.append(seed * share)
+                seed = seed if mix is None else seed * mix[number]
+            seeds.append(seed * self._shares[number])
         (gradient,) = torch.autograd.grad(values, x, seeds)
         return gradient.float() / self._deviation, energies
 
@@ -464,11 +474,20 @@ def _standard_picture() -> Frame:
     return (0.5 + 0.2 * pink((224, 224), torch.Generator().manual_seed(2015))).clamp(0, 1)
 
 
-def _fold(module: nn.Module) -> nn.Module:
-    """Batch norms folded into the convolutions before them."""
-    from torch.fx.experimental.optimization import fuse
-
-    return module if isinstance(module, Stages) else fuse(module)
+def _fold(cut: nn.Module) -> nn.Module:
+    """Batch norms folded into the convolutions before them, where nothing else looks at those."""
+    if not isinstance(cut, GraphModule):
+        return cut
+    parts = dict(cut.named_modules())
+    for node in cut.graph.nodes:
+        norm, before = parts.get(str(node.target)), node.args[0] if node.args else None
+        if not isinstance(norm, nn.BatchNorm2d) or not isinstance(before, Node):
+            continue
+        convolution = parts.get(str(before.target))
+        if isinstance(convolution, nn.Conv2d) and len(before.users) == 1:
+            cut.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
+            cut.set_submodule(str(node.target), nn.Identity())
+    return cut
 
 
 def load(

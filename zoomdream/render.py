@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from zoomdream import net
-from zoomdream.dream import Dreamt, dream
+from zoomdream.dream import Dreamt, channel_mix, dream
 from zoomdream.errors import UsageError
 from zoomdream.frame import Bytes, Frame, as_frame, cover, resize, to_bytes
 from zoomdream.move import Keeper, camera_flow, warp
@@ -77,7 +77,7 @@ def dreamt_frames(job: RenderJob, clip: Clip, network: net.Network) -> Iterator[
     device = network.at.device
     mask = None if job.mask is None else cover(read_mask(job.mask), clip.size).to(device)
     palette = None
-    if job.anchor.to == "palette":
+    if job.anchor.palette is not None:
         palette = cover(read_still(job.anchor.palette), clip.size).to(device)
     keeper = Keeper(job.anchor, clip.fps, palette)
     dreamt: Dreamt | None = None
@@ -88,7 +88,8 @@ def dreamt_frames(job: RenderJob, clip: Clip, network: net.Network) -> Iterator[
         else:
             flow = camera_flow(job.camera, clip.size, float(1 / clip.fps)).to(device)
             canvas = keeper.keep(warp(dreamt.frame, flow), chance)
-        dreamt = dream(canvas, network, job.dream, chance, mask)
+        mix = channel_mix(network, job.dream, job.seed, float(number / clip.fps))
+        dreamt = dream(canvas, network, job.dream, chance, mask, mix)
         if mask is not None:  # black stays the source
             dreamt = Dreamt(source.lerp(dreamt.frame, mask), dreamt.objective)
         yield dreamt

@@ -135,6 +135,10 @@ class DreamSpec(Settings):
     smooth: float = Field(
         0.7, ge=0, le=20, description="pixels the gradient is smoothed by (three Gaussians)"
     )
+    variety: float = Field(
+        1.0, ge=0, le=5, description="how much the mix of channels changes over time; 0 not at all"
+    )
+    cycle: float = Field(8.0, gt=0, le=3600, description="seconds that such a change takes")
     keep_color: bool = Field(False, description="dream in brightness only: colours stay")
     tile: int = Field(
         0, ge=0, le=16384, description="pixels of a tile's side; 0 chooses by the memory there is"

@@ -28,10 +28,7 @@ _BT709 = (
     "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int,"
     "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
 )
-_PALETTE = (
-    "split[a][b];[a]palettegen=stats_mode=full[p];"
-    "[b][p]paletteuse=dither=sierra2_4a"
-)
+_PALETTE = "split[a][b];[a]palettegen=stats_mode=full[p];[b][p]paletteuse=dither=sierra2_4a"
 
 
 @dataclass(frozen=True)

@@ -18,150 +18,36 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 import torch
 import typer
 from rich.console import Console
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import SqueezeNet1_0_Weights, squeezenet1_0
 
-from zoomdream.pocket.network import Blur, Fire, Pocket
+from zoomdream.pocket.network import Pocket
 from zoomdream.pocket.pictures import Picture, drawn, photographs
+from zoomdream.pocket.teacher import (
+    DEVIATION,
+    MARGIN,
+    MEAN,
+    SIZE,
+    Features,
+    Teacher,
+    inherit,
+    interior,
+)
 
-SIZE = 160  # of a training crop, px
-MARGIN = 16, 8  # what the teacher sees beyond it: aligns its unpadded grid with pocket's
-TAPS = {"strokes": 5, "patterns": 7, "scales": 8, "eyes": 9, "faces": 10, "creatures": 12}
-STRIDE = {"strokes": 4, "patterns": 8, "scales": 8, "eyes": 8, "faces": 8}  # else 16
 DREAMT = ("scales", "eyes", "faces", "creatures", "class")
 RATE = 6e-4  # of learning, at its highest
 GRADIENT_WEIGHT = 4.0
 POOL = 700  # pictures kept
 DREAM_EVERY = 120  # steps
-MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-DEVIATION = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-
-Features = dict[str, Tensor]
-
-
-class Teacher(nn.Module):
-    """SqueezeNet 1.0, its stages under pocket's names and cut to pocket's grid."""
-
-    def __init__(self, weights: Path | None) -> None:
-        super().__init__()
-        network = squeezenet1_0(weights=None if weights else SqueezeNet1_0_Weights.IMAGENET1K_V1)
-        if weights:
-            network.load_state_dict(load_file(weights))
-        self.layers = network.features
-        self.classes = network.classifier[1]
-        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
-
-    def forward(self, x: Tensor, aligned: bool = True) -> Features:
-        found, names = {}, {index: name for name, index in TAPS.items()}
-        for index, layer in enumerate(self.layers):
-            x = layer(x)
-            if index in names:
-                found[names[index]] = x
-        found["class"] = F.relu(self.classes(x))
-        return {name: cut(name, y) for name, y in found.items()} if aligned else found
-
-
-def cut(name: str, x: Tensor) -> Tensor:
-    """The part of a teacher's stage that lies on pocket's grid."""
-    return cut_by(x, STRIDE.get(name, 16))
-
-
-def cut_by(x: Tensor, stride: int) -> Tensor:
-    start, length = {4: 3, 8: 1, 16: 0}[stride], SIZE // stride
-    return x[..., start : start + length, start : start + length]
-
-
-def interior(name: str, x: Tensor) -> Tensor:
-    """Without the border, where the two networks pad differently."""
-    edge = {4: 3, 8: 2, 16: 1}[STRIDE.get(name, 16)]
-    return x[..., edge:-edge, edge:-edge]
-
-
-def pairs(student: Pocket, teacher: Teacher) -> list[tuple[Fire, nn.Module]]:
-    """Pocket's Fires and the teacher's, in order."""
-    mine = [module for module in student.modules() if isinstance(module, Fire)]
-    theirs = [layer for layer in teacher.layers if hasattr(layer, "squeeze")]
-    return list(zip(mine, theirs, strict=True))
-
-
-@torch.no_grad()
-def inherit(student: Pocket, teacher: Teacher, pictures: Tensor) -> Tensor:
-    """Fills the student with the teacher; returns which of the teacher's stroke channels it kept.
-
-    pictures: normalised, of the size that the teacher sees.
-    """
-    asked: dict[nn.Module, Tensor] = {}
-    for _, theirs in pairs(student, teacher):
-        squeeze = theirs.squeeze
-        squeeze.register_forward_hook(lambda module, _, y: asked.__setitem__(module, y))
-    teacher(pictures)
-    start, end = MARGIN[0], MARGIN[0] + SIZE
-    part = pictures[..., start:end, start:end]
-    first = teacher.layers[0]
-    kept = strongest(
-        pairs(student, teacher)[0][1].squeeze.weight, first.weight.flatten(1).norm(dim=1), 48
-    )
-    kernel = F.pad(first.weight[kept], (0, 1, 0, 1))
-    student.edges.filters.weight.copy_(F.pixel_unshuffle(kernel, 2))
-    student.edges.filters.bias.copy_(first.bias[kept])
-    x, strokes = student.edges(part), kept
-    both = pairs(student, teacher)
-    for number, (mine, theirs) in enumerate(both):
-        inputs = x
-        if isinstance(mine.halve, Blur):
-            inputs = F.conv2d(x, mine.halve.kernel[:1].expand(x.shape[1], -1, -1, -1),
-                              stride=2, padding=1, groups=x.shape[1])  # fmt: skip
-        solve(
-            mine.squeeze, inputs, cut_by(asked[theirs.squeeze], part.shape[-1] // inputs.shape[-1])
-        )
-        after = both[number + 1][1].squeeze if number + 1 < len(both) else teacher.classes
-        narrow, wide = mine.expand1x1.out_channels, theirs.expand1x1.out_channels
-        keeps = []
-        for place, name in enumerate(("expand1x1", "expand3x3")):
-            source, goal = getattr(theirs, name), getattr(mine, name)
-            use = after.weight[:, place * wide : (place + 1) * wide]
-            keep = strongest(use, source.weight.flatten(1).norm(dim=1), narrow)
-            goal.weight.copy_(source.weight[keep])
-            goal.bias.copy_(source.bias[keep])
-            keeps.append(keep + place * wide)
-        if number == 2:
-            strokes = torch.cat(keeps)
-        x = mine(x)
-    classes = getattr(student, "class")[0]
-    classes.load_state_dict(teacher.classes.state_dict())
-    for module in asked:
-        module._forward_hooks.clear()
-    return strokes
-
-
-def strongest(use: Tensor, make: Tensor, count: int) -> Tensor:
-    """Indices of the channels that are made and used with the largest weights, in order."""
-    weight = use.flatten(2).norm(dim=(0, 2)) * make
-    return weight.topk(count).indices.sort().values
-
-
-def solve(squeeze: nn.Conv2d, x: Tensor, goal: Tensor) -> None:
-    """Least squares, slightly ridged, for a 1x1 convolution from x to goal; borders left out."""
-    goal = goal[..., : x.shape[2], : x.shape[3]]
-    inner = slice(1, -1)
-    a = x[..., inner, inner].permute(0, 2, 3, 1).flatten(0, 2).double()
-    b = goal[..., inner, inner].permute(0, 2, 3, 1).flatten(0, 2).double()
-    a = torch.cat([a, torch.ones_like(a[:, :1])], 1)
-    square = a.T @ a
-    ridge = 1e-4 * square.diagonal().mean() * torch.eye(len(square), dtype=a.dtype)
-    solved = torch.linalg.solve(square + ridge, a.T @ b).float()
-    squeeze.weight.copy_(solved[:-1].T[..., None, None])
-    assert squeeze.bias is not None
-    squeeze.bias.copy_(solved[-1])
+Grid = np.ndarray[Any, Any]  # (H, W, 3) float32 in 0..1
 
 
 class Pool:
@@ -170,12 +56,12 @@ class Pool:
     def __init__(self, pictures: list[Picture], seed: int) -> None:
         self.chance = np.random.default_rng(seed)
         self.kept = len(pictures)
-        self.pictures: list[list[np.ndarray]] = []
+        self.pictures: list[list[Grid]] = []
         for picture in pictures:
             self.add(picture)
 
     def add(self, picture: Picture) -> None:
-        levels = [picture.astype(np.float32) / 255]
+        levels: list[Grid] = [picture.astype(np.float32) / 255]
         while min(levels[-1].shape[:2]) > 100 and len(levels) < 4:
             levels.append(
                 cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
@@ -195,7 +81,7 @@ class Pool:
         noisy = torch.from_numpy(self.chance.random((count, 1, 1, 1)) < 0.2) * 0.05
         return (crops + torch.randn_like(crops) * noisy).clamp(0, 1)
 
-    def crop(self, size: int) -> np.ndarray:
+    def crop(self, size: int) -> Grid:
         """(size, size, 3) from anywhere in any picture, a little turned, maybe mirrored."""
         reach = self.kept if self.chance.random() < 0.4 else len(self.pictures)
         levels = self.pictures[int(self.chance.integers(reach))]
@@ -205,7 +91,7 @@ class Pool:
         room = np.maximum(sides - size / scale, 0.2 * sides) / 2
         middle = sides / 2 + self.chance.uniform(-room, room)
         turn = cv2.getRotationMatrix2D(middle.tolist(), float(self.chance.normal() * 12), scale)
-        turn[:, 2] += size / 2 - middle
+        turn[:, 2] += np.array([size, size]) / 2 - middle
         crop = cv2.warpAffine(
             level, turn, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
         )
@@ -307,7 +193,7 @@ class Training:
         errors["gradient"] = self.gradient_error(whole, part, ours, theirs)
         loss = sum(errors.values()) + (GRADIENT_WEIGHT - 1) * errors["gradient"]
         self.optimiser.zero_grad(set_to_none=True)
-        torch.as_tensor(loss).backward()
+        torch.autograd.backward(torch.as_tensor(loss))
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimiser.step()
         self.steps += 1

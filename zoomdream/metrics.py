@@ -1,0 +1,43 @@
+"""The gauge: what a film's frames are like, in numbers.
+
+Each takes Frames (1, 3, H, W) in 0..1, on any device.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoomdream.frame import Frame, blur, to_lab, to_opponent
+
+
+def mean_lab(frame: Frame) -> Tensor:
+    """Mean CIE L*a*b*, (3,). The distance of two is a difference of colour, Delta E (1976)."""
+    return to_lab(frame).mean((0, 2, 3))
+
+
+def saturation(frame: Frame) -> float:
+    """Mean chroma in L*a*b*: 0 is grey, 40 is a colourful photograph."""
+    return float(to_lab(frame)[:, 1:].norm(dim=1).mean())
+
+
+def high_frequencies(frame: Frame) -> float:
+    """Deviation of luma's finest octave: what a 2 px Gaussian takes away."""
+    luma = to_opponent(frame)[:, :1]
+    inner = (luma - blur(luma, 2.0))[..., 6:-6, 6:-6]
+    return float(inner.std())
+
+
+def novelty(frame: Frame, moved: Frame) -> float:
+    """How much of a frame is new: 1 - correlation with an older one moved to where it would be now.
+
+    Both are compared below the finest octave, in the middle half, where a zoom's births happen: an
+    older frame that was enlarged has no fine detail. 0: nothing new; 1: nothing left.
+    """
+    old, new = (F.avg_pool2d(_middle(to_opponent(f)[:, :1]), 4).flatten() for f in (moved, frame))
+    pair = torch.stack([old, new])
+    return 1 - float(torch.corrcoef(pair)[0, 1])
+
+
+def _middle(planes: Tensor) -> Tensor:
+    height, width = planes.shape[-2:]
+    return planes[..., height // 4 : -(height // 4), width // 4 : -(width // 4)]
