@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from zoomdream import net
+from zoomdream import cli, net
 from zoomdream.frame import Frame, cover
 from zoomdream.read import read_still
 from zoomdream.spec import shipped
@@ -51,23 +51,36 @@ Command = Callable[..., Answer]
 
 
 @pytest.fixture
-def zoomdream(tmp_path: Path) -> Command:
-    """Runs `python -m zoomdream ...` in an empty folder."""
+def zoomdream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs `zoomdream ...` in an empty folder, in this process."""
 
     def run(*words: object, **environment: str) -> Answer:
-        done = subprocess.run(
-            [sys.executable, "-m", "zoomdream", *map(str, words)],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        return Answer(done.returncode, done.stdout, done.stderr)
+        with monkeypatch.context() as here:
+            here.chdir(tmp_path)
+            here.setattr(sys, "argv", ["zoomdream", *map(str, words)])
+            here.setattr(sys, "stdin", open(os.devnull))  # noqa: PTH123, SIM115
+            for name, value in environment.items():
+                here.setenv(name, value)
+            capfd.readouterr()
+            code = cli._run()
+            return Answer(code, *capfd.readouterr())
 
     return run
+
+
+def start(folder: Path, *words: object) -> "subprocess.Popen[str]":
+    """Starts `python -m zoomdream ...` in a folder, as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "zoomdream", *map(str, words)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @dataclass(frozen=True)

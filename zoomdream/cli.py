@@ -474,12 +474,12 @@ def _bar() -> Iterator[Teller]:
 # --- The door ----------------------------------------------------------------------------------------------
 
 
-class Terminated(BaseException):
-    """SIGTERM: everything is cleaned up on the way out."""
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM: everything is cleaned up on the way out."""
 
 
-def _terminate(_: int, __: FrameType | None) -> None:
-    raise Terminated
+def _stop(number: int, _: FrameType | None) -> None:
+    raise Stopped(number)
 
 
 def main() -> None:
@@ -488,7 +488,8 @@ def main() -> None:
     0 good, 1 internal, 2 usage, 3 input, 4 output, 5 weights, 130 and 143 for signals. An error is one
     sentence; `ZOOMDREAM_DEBUG=1` shows the traceback as well.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     sys.exit(_run())
 
 
@@ -498,10 +499,10 @@ def _run() -> int:
         return code if isinstance(code, int) else 0
     except ZoomdreamError as error:
         return _say(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+    except Stopped as stopped:
+        return _say("stopped; nothing was written", 128 + stopped.args[0])
+    except typer.Abort:
         return _say("stopped; nothing was written", 130)
-    except Terminated:
-        return _say("terminated; nothing was written", 143)
     except Exception as error:
         if hasattr(error, "format_message"):  # the option parser's own
             return _say(error.format_message(), 2)

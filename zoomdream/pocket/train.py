@@ -91,7 +91,7 @@ class Pool:
         room = np.maximum(sides - size / scale, 0.2 * sides) / 2
         middle = sides / 2 + self.chance.uniform(-room, room)
         turn = cv2.getRotationMatrix2D(middle.tolist(), float(self.chance.normal() * 12), scale)
-        turn[:, 2] += np.array([size, size]) / 2 - middle
+        turn[:, 2] = turn[:, 2] + size / 2 - middle
         crop = cv2.warpAffine(
             level, turn, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
         )
