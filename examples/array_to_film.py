@@ -19,5 +19,5 @@ job = zd.RenderJob(
     output=zd.Output(seconds=2, fps=20),
     force=True,
 )
-film = zd.render(job, picture=picture)
+film = zd.render_film(job, picture=picture)
 print(f"{film.path}: {film.frames} frames in {film.seconds:.0f} s")  # noqa: T201

@@ -51,6 +51,8 @@ def test_json_is_all_there_is_on_stdout(zoomdream: Command) -> None:
     assert done.err == ""
     wrong = zoomdream("zoom", "none.jpg", "-o", "b.gif", "--json")
     assert wrong.events[-1]["exit_code"] == wrong.code == 3
+    wrong = zoomdream("zoom", "-o", "b.gif", "--json", "--zoom", "fast")
+    assert wrong.events[-1]["exit_code"] == wrong.code == 2
     wrong = zoomdream("zoom", "-o", "b.gif", "--json", "--steps", -2)
     assert wrong.events[-1]["exit_code"] == wrong.code == 2
 
@@ -79,6 +81,9 @@ WRONG = [
     (("zoom", "-o", "a.mp4", "--mask", "none.png"), 3, "none.png: there is no such file"),
     (("zoom", "-o", "a.mp4", "--weights", "none.pth"), 5, "no such file"),
     (("zoom", "-o", "a.mp4", "--colour"), 2, "--colour"),
+    (("zoom", "-o", "a.mp4", "--seconds", "2", "--frames", "7"), 2, "give one"),
+    (("zoom", "-o", "a.mp4", "--size", "16x16"), 2, "at least 32x32"),
+    (("zoom", "-o", "."), 2, "name"),
     (("zooom",), 2, "zooom"),
     (("models", "vgg61"), 2, "did you mean vgg19 or vgg16"),
 ]
@@ -141,7 +146,10 @@ def test_doctor_and_version(zoomdream: Command) -> None:
     assert done.code == 0, done.out
     for word in ("Python", "torch", "device", "ffmpeg", "libx264", "pocket", "GB free"):
         assert word in done.out
-    assert zoomdream("doctor", IMAGEIO_FFMPEG_EXE="/nowhere/ffmpeg").code == 1
+    broken = zoomdream("doctor", IMAGEIO_FFMPEG_EXE="/nowhere/ffmpeg")
+    assert broken.code == 1
+    assert "FIX  ffmpeg" in broken.out
+    assert "room here" in broken.out
     assert zoomdream("--version").out.startswith("zoomdream 0.")
 
 
@@ -150,8 +158,7 @@ def test_help_names_every_option_with_its_default(zoomdream: Command) -> None:
     for panel, options in PANELS.items():
         assert panel in shown
         for option in options:
-            flag = option.flag or option.path.rsplit(".", 1)[-1].replace("_", "-")
-            assert f"--{flag} " in shown
+            assert f"{option.flag_name} " in shown
     assert "[1.5]" in shown
     assert "[30]" in shown
     assert "factor per second" in shown

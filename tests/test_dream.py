@@ -68,9 +68,19 @@ def test_tiles_are_chosen_by_memory(pocket: Network) -> None:
 def test_a_mask_limits_where_it_dreams(photo: Frame, pocket: Network) -> None:
     mask = torch.zeros(1, 1, *photo.shape[2:])
     mask[..., 64:] = 1
-    dreamt = dream(photo, pocket, DreamSpec(octaves=1, steps=3), seeded(), mask).frame
-    assert torch.equal(dreamt[..., :60], photo[..., :60])
+    dreamt = dream(photo, pocket, DreamSpec(octaves=3, steps=3), seeded(), mask).frame
+    assert torch.equal(dreamt[..., :64], photo[..., :64])
     assert difference(dreamt[..., 68:], photo[..., 68:]) > 3
+
+
+def test_a_small_mask_does_not_make_it_stronger(photo: Frame, pocket: Network) -> None:
+    changes = []
+    for start in (0, 96):
+        mask = torch.zeros(1, 1, *photo.shape[2:])
+        mask[..., start:] = 1
+        dreamt = dream(photo, pocket, DreamSpec(octaves=1, steps=1), seeded(), mask).frame
+        changes.append(difference(dreamt[..., 100:], photo[..., 100:]))
+    assert changes[1] == pytest.approx(changes[0], rel=0.02)
 
 
 def test_keep_color_changes_brightness_only(pocket: Network) -> None:
@@ -87,6 +97,8 @@ def test_smoothing_keeps_the_sum_and_lowers_the_highs() -> None:
     noise = torch.randn(1, 3, 64, 64, generator=seeded())
     soft = smooth(noise, 1.0)
     assert soft.std() < 0.6 * noise.std()
+    flat = smooth(torch.ones(1, 3, 64, 64), 1.0)[..., 10:-10, 10:-10]
+    assert torch.allclose(flat, torch.ones(1), atol=1e-4)
     assert smooth(noise, 0) is noise
 
 
@@ -104,10 +116,12 @@ def test_several_layers_and_channels(photo: Frame) -> None:
 def test_weights_mean_the_same_on_every_layer(photo: Frame) -> None:
     """Equal weights: both layers have a say in the gradient."""
     at = net.place("cpu", "fp32")
-    shallow, deep, both = (
-        net.load("pocket", layers, at=at).gradient(photo)[0].flatten()
-        for layers in (["strokes"], ["creatures"], ["strokes", "creatures"])
-    )
+    gradients = []
+    for layers in (["strokes"], ["creatures"], ["strokes", "creatures"]):
+        network = net.load("pocket", layers, at=at)
+        network.balance(photo)
+        gradients.append(network.gradient(photo)[0].flatten())
+    shallow, deep, both = gradients
     towards = [float(torch.cosine_similarity(both, single, dim=0)) for single in (shallow, deep)]
     assert min(towards) > 0.3
 

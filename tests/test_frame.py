@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from zoomdream.errors import InputError
 from zoomdream.frame import (
     as_frame,
     blur,
@@ -38,10 +39,16 @@ def test_alpha_is_laid_over_white() -> None:
 
 @pytest.mark.parametrize(
     "picture",
-    [np.zeros((4, 4, 2)), np.zeros((4,)), np.full((4, 4), np.nan), np.zeros((4, 4), np.int64)],
+    [
+        np.zeros((4, 4, 2)),
+        np.zeros((4,)),
+        np.full((4, 4), np.nan),
+        np.zeros((4, 4), np.int64),
+        "photo.jpg",
+    ],
 )
 def test_no_picture_is_refused(picture: object) -> None:
-    with pytest.raises(ValueError, match=r"shape|finite|uint8"):
+    with pytest.raises(InputError, match=r"shape|finite|uint8|no picture"):
         as_frame(picture)
 
 

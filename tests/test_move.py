@@ -160,11 +160,10 @@ def test_anchors_differ(photo: Frame) -> None:
     palette = torch.tensor([0.8, 0.2, 0.1]).view(1, 3, 1, 1).expand(1, 3, 96, 128)
     held = {}
     for to in ("source", "running", "palette", "none"):
-        given = palette if to == "palette" else None
+        like = palette if to == "palette" else photo
         path = Path("palette.png") if to == "palette" else None
         anchor = Anchor(to=to, palette=path, rate=0.5, grain=0, memory=0.1)
-        keeper, canvas = Keeper(anchor, Fraction(30), given), keeper_start(photo)
-        keeper.first(photo)
+        keeper, canvas = Keeper(anchor, Fraction(30), like), keeper_start(photo)
         for _ in range(5):
             canvas = keeper.keep(canvas, torch.Generator())
         held[to] = canvas.mean((0, 2, 3))
@@ -180,8 +179,15 @@ def keeper_start(photo: Frame) -> Frame:
 
 
 def test_grain_is_seeded(photo: Frame) -> None:
-    keeper = Keeper(Anchor(grain=0.02), Fraction(30))
-    keeper.first(photo)
+    keeper = Keeper(Anchor(grain=0.02), Fraction(30), photo)
     one, same, other = (keeper.keep(photo, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+def test_grey_stays_grey(photo: Frame) -> None:
+    grey = photo.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    keeper, canvas = Keeper(Anchor(), Fraction(30), grey), grey
+    for _ in range(50):
+        canvas = keeper.keep(canvas, torch.Generator())
+    assert torch.allclose(canvas[:, 0], canvas[:, 2], atol=2e-3)

@@ -60,18 +60,14 @@ def test_the_table_of_settings_is_true() -> None:
     """Every option named in the README has the default that the settings have."""
     from zoomdream.cli import PANELS
 
-    known = {
-        "--" + (o.flag or o.path.rsplit(".", 1)[-1].replace("_", "-")): o.field.default
-        for options in PANELS.values()
-        for o in options
-    }
+    known = {o.flag_name: o.field.default for options in PANELS.values() for o in options}
     rows = re.findall(r"^\| `(--[a-z-]+)[^`]*` \| ([^|]*) \|", README, re.MULTILINE)
     assert len(rows) > 10
     for flag, default in rows:
         assert flag in known, flag
         value = known[flag]
         shown = ",".join(f"{x:g}" for x in value) if isinstance(value, tuple) else str(value)
-        if value not in (None, (), False):
+        if value is not None and value != () and value is not False:
             assert default.strip() in (
                 shown,
                 f"{value:g}" if isinstance(value, float) else shown,

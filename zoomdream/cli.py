@@ -56,6 +56,10 @@ class Option:
         return self.path.replace(".", "_")
 
     @property
+    def flag_name(self) -> str:
+        return "--" + (self.flag or self.path.rsplit(".", 1)[-1].replace("_", "-"))
+
+    @property
     def field(self) -> FieldInfo:
         settings: type[Settings] = RenderJob
         *parts, last = self.path.split(".")
@@ -124,9 +128,8 @@ def _parameter(option: Option, panel: str) -> inspect.Parameter:
         kind = list[str] if option.path == "dream.layers" else str
     elif kind is Fraction:
         kind, metavar = str, "N"
-    flag = option.flag or option.path.rsplit(".", 1)[-1].replace("_", "-")
     info = typer.Option(
-        f"--{flag}",
+        option.flag_name,
         metavar=metavar,
         help=_help(field, kind),
         rich_help_panel=panel,
@@ -175,6 +178,8 @@ def settings_options(command: Callable[..., None]) -> Callable[..., None]:
 def make_job(settings: dict[str, Any], **more: Any) -> RenderJob:
     """A RenderJob from values by path, as the command line gives them; raises UsageError."""
     values = {**settings, **more}
+    if {"output.seconds", "output.frames"} <= values.keys():
+        raise UsageError("--seconds and --frames both say how long: give one")
     for path in ("camera.pan", "camera.center"):
         if path in values:
             values[path] = _numbers(path, values[path], ",", float)
@@ -269,9 +274,9 @@ def _ask_to_replace(job: RenderJob) -> bool:
 
 def run(job: RenderJob, event: Teller) -> None:
     """Renders, and tells `event` all about it."""
-    with told.status("Loading the network ...") if told.is_terminal else _nothing():
-        from zoomdream.render import render
-    event(render(job, event))
+    with told.status("Waking up ...") if told.is_terminal else _nothing():
+        from zoomdream.render import render_film
+    event(render_film(job, event))
 
 
 @contextmanager
@@ -341,6 +346,9 @@ def _checks() -> Iterator[tuple[str, bool, str, str]]:
     kind = str(place.dtype).removeprefix("torch.")
     name = torch.cuda.get_device_name() if place.device.type == "cuda" else platform.machine()
     threads = f", {torch.get_num_threads()} threads" if place.device.type == "cpu" else ""
+    devices = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    found = ", ".join(name for name, there in devices.items() if there)
+    yield "GPUs", True, found or "none that torch can use (see pytorch.org for your card)", ""
     yield "device", True, f"{place.device.type} ({name}{threads}), {kind}: {place.why}", ""
     path = net.POCKET_WEIGHTS
     yield "pocket", path.exists(), str(path), "pip install --force-reinstall zoomdream"
@@ -368,11 +376,7 @@ def _checks() -> Iterator[tuple[str, bool, str, str]]:
 def events(as_json: bool) -> Iterator[Teller]:
     """A listener for a render: JSON on stdout, a bar at a terminal, or plain lines."""
     if as_json:
-        try:
-            yield _json
-        except ZoomdreamError as error:
-            _put({"event": "error", "message": str(error), "exit_code": error.exit_code})
-            raise
+        yield _json
     elif told.is_terminal:
         with _bar() as tell:
             yield tell
@@ -479,6 +483,7 @@ class Stopped(BaseException):
 
 
 def _stop(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends at once
     raise Stopped(number)
 
 
@@ -488,8 +493,9 @@ def main() -> None:
     0 good, 1 internal, 2 usage, 3 input, 4 output, 5 weights, 130 and 143 for signals. An error is one
     sentence; `ZOOMDREAM_DEBUG=1` shows the traceback as well.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _stop)
     sys.exit(_run())
 
 
@@ -513,5 +519,7 @@ def _run() -> int:
 def _say(message: str, code: int) -> int:
     if os.environ.get("ZOOMDREAM_DEBUG") == "1":
         traceback.print_exc()
+    if "--json" in sys.argv:
+        _put({"event": "error", "message": message, "exit_code": code})
     told.print(f"[red]Error:[/red] {escape(message)}")
     return code

@@ -16,6 +16,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from zoomdream.errors import UsageError
 from zoomdream.frame import Frame, blur, resize, to_opponent
 from zoomdream.net import Network
 from zoomdream.spec import DreamSpec
@@ -52,13 +53,16 @@ def dream(
     """
     detail, objective = torch.zeros_like(frame), 0.0
     for size in octave_sizes(frame.shape[-2:], spec, network.kind.least):
-        base = resize(frame, size)
+        base = resize(frame, size).clamp(0, 1)
         picture = (base + resize(detail, size)).clamp(0, 1)
         here = None if mask is None else resize(mask, size).clamp(0, 1)
         for _ in range(spec.steps):
             picture, objective = step(picture, network, spec, chance, here, mix)
         detail = picture - base
-    return Dreamt(frame if spec.steps == 0 else (frame + detail).clamp(0, 1), objective)
+    if spec.steps == 0:
+        return Dreamt(frame, objective)
+    dreamt = (frame + detail).clamp(0, 1)
+    return Dreamt(dreamt if mask is None else frame.lerp(dreamt, mask), objective)
 
 
 def octave_sizes(
@@ -87,9 +91,14 @@ def step(
     gradient = smooth(gradient, spec.smooth).roll((-shift[0], -shift[1]), (2, 3))
     if spec.keep_color:  # the same change in R, G and B leaves both chroma planes alone
         gradient = to_opponent(gradient)[:, :1].expand_as(gradient)
+    size = gradient.abs().mean()
+    if not torch.isfinite(size):
+        raise UsageError(
+            f"the gradient of {network.kind.name} overflows in {network.at.dtype}: use --precision fp32"
+        )
+    gradient = gradient * (spec.step_size / (size + 1e-12))
     if mask is not None:
         gradient = gradient * mask
-    gradient = gradient * (spec.step_size / (gradient.abs().mean() + 1e-12))
     return (picture + gradient).clamp_(0, 1), objective
 
 

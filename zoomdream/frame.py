@@ -7,7 +7,7 @@ Conventions, stated once:
   `out(p) = in(p + flow(p))`.
 - A pixel is a unit square; pixel (0, 0) has its centre at (0.5, 0.5) of a picture that reaches from
   (0, 0) to (W, H). This is `align_corners=False` everywhere.
-- Beyond its border a picture is mirrored about its edge.
+- Where a camera looks beyond the border, the picture is mirrored about its edge.
 """
 
 from typing import Any
@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+
+from zoomdream.errors import InputError
 
 Frame = Tensor
 Flow = Tensor
@@ -34,17 +36,20 @@ def as_frame(picture: Any) -> Frame:
     Takes (H, W), (H, W, 1|3|4), or tensors (3, H, W) and (1, 3, H, W); uint8 0..255, uint16
     0..65535 or floats 0..1. Alpha is laid over white.
 
-    Raises ValueError for any other shape or type, and for values that are not finite.
+    Raises InputError for any other shape or type, and for values that are not finite.
     """
     channels_first = isinstance(picture, Tensor)
-    values = picture if isinstance(picture, Tensor) else torch.from_numpy(np.array(picture))
+    try:
+        values = picture if channels_first else torch.from_numpy(np.array(picture))
+    except TypeError:
+        raise InputError(f"{picture!r:.60} is no picture: an array or a tensor would do") from None
     if values.dtype in (torch.uint8, torch.uint16):
         top = 255.0 if values.dtype == torch.uint8 else 65535.0
         values = values.float() / top
     elif values.is_floating_point():
         values = values.float()
     else:
-        raise ValueError(f"pixels are {values.dtype}; uint8, uint16 or floats in 0..1 would do")
+        raise InputError(f"pixels are {values.dtype}; uint8, uint16 or floats in 0..1 would do")
     if channels_first and values.ndim == 4 and len(values) == 1:
         values = values[0]
     if values.ndim == 2:
@@ -52,12 +57,12 @@ def as_frame(picture: Any) -> Frame:
     elif channels_first and values.ndim == 3:
         values = values.permute(1, 2, 0)
     if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or 0 in values.shape:
-        raise ValueError(
+        raise InputError(
             f"a picture of shape {tuple(picture.shape)} is not (H, W), (H, W, 3), (3, H, W) "
             "or (1, 3, H, W)"
         )
     if not torch.isfinite(values).all():
-        raise ValueError("the picture has values that are not finite")
+        raise InputError("the picture has values that are not finite")
     if values.shape[2] == 4:
         alpha = values[..., 3:]
         values = values[..., :3] * alpha + (1 - alpha)

@@ -113,7 +113,7 @@ def _lookups(at: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 # --- Anchor: what to stay like -----------------------------------------------------------------
 
-_FLOOR = 0.012  # the least deviation of a band aimed at, so that a blank sheet can dream too
+_FLOOR = 0.012  # the least deviation of a band of luma aimed at: a blank sheet can dream too
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,8 @@ def hold(frame: Frame, target: Statistics, anchor: Anchor) -> Frame:
     """
     parts = list(_split(to_opponent(frame), anchor.bands))
     now = _measure(parts)
-    wanted = target.deviations.clamp_min(_FLOOR)
+    wanted = target.deviations.clone()
+    wanted[:, 0].clamp_min_(_FLOOR)
     wanted = torch.cat([wanted[:-1] * anchor.vivid, wanted[-1:]])
     gains = (wanted / now.deviations.clamp_min(1e-6)) ** anchor.rate
     gains = gains.clamp(1 / anchor.limit, anchor.limit)[..., None, None]
@@ -178,30 +179,24 @@ def hold(frame: Frame, target: Statistics, anchor: Anchor) -> Frame:
 
 
 class Keeper:
-    """Keeps a feedback zoom like its anchor, frame after frame."""
+    """Keeps a feedback zoom like its anchor, frame after frame.
 
-    def __init__(self, anchor: Anchor, fps: Fraction, palette: Frame | None = None) -> None:
+    like: the frame whose statistics are kept (a running anchor's first).
+    """
+
+    def __init__(self, anchor: Anchor, fps: Fraction, like: Frame) -> None:
         self.anchor = anchor
         self._pace = 1 - math.exp(-1 / (float(fps) * anchor.memory))  # of a running anchor
-        self._palette = palette
-        self._target: Statistics | None = None
-
-    def first(self, source: Frame) -> Frame:
-        """Takes the anchor from the source, or from the palette; the frame stays as it is."""
-        self._target = measure(
-            self._palette if self._palette is not None else source, self.anchor.bands
-        )
-        return source
+        self._target = measure(like, anchor.bands)
 
     def keep(self, canvas: Frame, chance: torch.Generator) -> Frame:
         """A moved frame, drawn towards the anchor, with a little grain; clipped to 0..1."""
-        assert self._target is not None, "the first frame comes first"
         if self.anchor.to == "running":
             now = measure(canvas, self.anchor.bands)
             self._target = self._target.towards(now, self._pace)
         if self.anchor.to != "none":
             canvas = hold(canvas, self._target, self.anchor)
-        if self.anchor.grain:
-            grain = torch.randn(canvas.shape, generator=chance).to(canvas.device)
+        if self.anchor.grain:  # grey, so that it adds no colour
+            grain = torch.randn(canvas[:, :1].shape, generator=chance).to(canvas.device)
             canvas = canvas + self.anchor.grain * grain
         return canvas.clamp(0, 1)

@@ -241,11 +241,11 @@ def _download(name: str) -> Path:
     """Torchvision's weights in its usual cache, fetched once; the hash in the name is checked."""
     path, url = weights_path(name), _url(name)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         patience = socket.getdefaulttimeout()
         socket.setdefaulttimeout(30)
         try:
             sys.stderr.write(f"{name}: fetching {url} (once) to {path}\n")
+            path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.redirect_stdout(sys.stderr):
                 torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2])
         except (URLError, OSError, RuntimeError) as error:
@@ -275,9 +275,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
-        with warnings.catch_warnings(action="ignore"):
-            state: Any = torch.load(path, map_location="cpu", weights_only=True)
+            state: Any = load_file(path)
+        else:
+            with warnings.catch_warnings(action="ignore"):
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path}: there is no such file") from None
     except Exception as error:
@@ -350,13 +351,14 @@ def place(device: str = "auto", precision: str = "auto") -> Place:
         raise UsageError(f"there is no {device} device here: use --device auto")
     if precision == "auto":
         precision = _best_precision(device)
+    torch.backends.cudnn.deterministic = True  # the same seed gives the same pixels
     types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     return Place(torch.device(device), types[precision], why)
 
 
 def _best_precision(device: str) -> str:
     if device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "bf16" if device == "cpu" and _cpu_bf16() else "fp32"
 
 
@@ -372,8 +374,8 @@ class Network:
 
     The energy of a target is half the sum of its squared activations (its gradient is the
     activation itself: Mordvintsev et al. 2015). Each target's energy is divided by the mean gradient
-    it has on one standard picture of 1/f noise, so that equal weights mean equally strong changes on
-    any layer of any network; Mordvintsev has a single layer and needs none of this.
+    that its layer has on the picture that is dreamt (see `balance`), so that equal weights mean equally
+    strong changes on any layer; Mordvintsev has a single layer and needs none of this.
     """
 
     def __init__(self, kind: Kind, module: nn.Module, targets: Sequence[Target], at: Place) -> None:
@@ -388,31 +390,35 @@ class Network:
         self._mean = torch.tensor(MEAN, device=at.device).view(1, 3, 1, 1)
         self._deviation = torch.tensor(DEVIATION, device=at.device).view(1, 3, 1, 1)
         self._bytes: float | None = None
-        self.channels: list[int] = []  # of each target's layer
-        self._shares = self._standard_shares()
+        self.channels = self._count_channels()  # of each target's layer
         self._module = self._module.to(at.dtype)
+        self._shares = [1.0] * len(self.targets)
+        self.balance(_standard_picture().to(at.device))
 
-    def _standard_shares(self) -> list[float]:
-        """Each target's weight over its mean gradient on the standard picture."""
-        picture = _standard_picture().to(self.at.device)
-        x, values = self._run(picture, torch.float32)
-        shares = []
+    def _count_channels(self) -> list[int]:
+        """Of each target's layer; raises UsageError where there is none, or none of that number."""
+        _, values = self._run(_standard_picture().to(self.at.device), torch.float32)
         for target, value in zip(self.targets, values, strict=True):
-            channels = value.shape[1] if value.ndim == 4 else 0
-            if not channels or min(value.shape[2:]) < 1:
+            if value.ndim != 4:
                 raise UsageError(
                     f"{target.layer} of {self.kind.name} has no channels to dream with"
                 )
-            if target.channel is not None and target.channel >= channels:
+            if target.channel is not None and target.channel >= value.shape[1]:
                 raise UsageError(
-                    f"{target.layer} of {self.kind.name} has channels 0 to {channels - 1}: "
+                    f"{target.layer} of {self.kind.name} has channels 0 to {value.shape[1] - 1}: "
                     f"{target.channel} is too high"
                 )
+        return [value.shape[1] for value in values]
+
+    def balance(self, frame: Frame) -> None:
+        """Makes weights mean the same on every layer, by the gradients that layers have on a frame."""
+        x, values = self._run(frame, self.at.dtype)
+        whole = sum(abs(target.weight) for target in self.targets)
+        for number, (target, value) in enumerate(zip(self.targets, values, strict=True)):
             (gradient,) = torch.autograd.grad(value, x, value, retain_graph=True)
-            alone = 1 if target.channel is None else channels**0.5
-            self.channels.append(channels)
-            shares.append(target.weight * alone / (float(gradient.abs().mean()) + 1e-12))
-        return shares
+            alone = 1.0 if target.channel is None else self.channels[number] ** 0.5
+            size = float(gradient.float().abs().mean())
+            self._shares[number] = target.weight / whole * alone / (size + 1e-12)
 
     @torch.enable_grad()
     def _run(self, frame: Frame, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:

@@ -57,7 +57,7 @@ def read_still(path: Path) -> Frame:
         assert picture is not None
     try:
         return as_frame(picture)
-    except ValueError as error:
+    except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 

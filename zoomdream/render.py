@@ -24,7 +24,7 @@ def _silent(_: Event) -> None:
     pass
 
 
-def render(
+def render_film(
     job: RenderJob,
     progress: Listener = _silent,
     *,
@@ -41,9 +41,10 @@ def render(
     check_target(job.target, job.force)
     clip = open_clip(job, picture)
     network = network or open_network(job)
+    check_size(clip, network)
     progress(_start(job, clip, network))
     started = time.monotonic()
-    with open_writer(job.target, job.output, clip.size, clip.fps) as write:
+    with open_writer(job.target, job.output, clip.size, clip.fps, clip.length, job.force) as write:
         for number, dreamt in enumerate(dreamt_frames(job, clip, network)):
             write(dreamt.frame)
             progress(Progress(number, clip.length, time.monotonic() - started, dreamt.objective))
@@ -76,15 +77,14 @@ def dreamt_frames(job: RenderJob, clip: Clip, network: net.Network) -> Iterator[
     """A job's frames, one after another: the loop at the heart of everything."""
     device = network.at.device
     mask = None if job.mask is None else cover(read_mask(job.mask), clip.size).to(device)
-    palette = None
-    if job.anchor.palette is not None:
-        palette = cover(read_still(job.anchor.palette), clip.size).to(device)
-    keeper = Keeper(job.anchor, clip.fps, palette)
+    keeper: Keeper | None = None
     dreamt: Dreamt | None = None
     for number, frame in enumerate(clip.frames):
         source, chance = frame.to(device), chance_of(job.seed, number)
-        if dreamt is None:
-            canvas = keeper.first(source)
+        if dreamt is None or keeper is None:
+            network.balance(source)
+            keeper = Keeper(job.anchor, clip.fps, palette_of(job, clip.size, source))
+            canvas = source
         else:
             flow = camera_flow(job.camera, clip.size, float(1 / clip.fps)).to(device)
             canvas = keeper.keep(warp(dreamt.frame, flow), chance)
@@ -100,13 +100,20 @@ def chance_of(seed: int, number: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)
 
 
+def palette_of(job: RenderJob, size: tuple[int, int], source: Frame) -> Frame:
+    """The picture whose colours and contrasts are kept: the palette's where there is one."""
+    if job.anchor.palette is None:
+        return source
+    return cover(read_still(job.anchor.palette), size).to(source.device)
+
+
 def open_clip(job: RenderJob, picture: Any = None) -> Clip:
     """The source as a Clip of the film's own size, fps and length."""
     source = None
     if picture is not None:
         source = as_frame(picture)
     elif job.source is not None:
-        ours = job.source == Path("sample") and not job.source.exists()
+        ours = job.source == Path("sample") and not job.source.is_file()
         source = read_still(shipped("sample.jpg") if ours else job.source)
     wanted = film_size(job, (LONGEST, LONGEST) if source is None else source.shape[-2:])
     size, fps = wanted, job.output.fps
@@ -123,9 +130,20 @@ def film_size(job: RenderJob, natural: tuple[int, ...]) -> tuple[int, int]:
         width, height = job.output.size
     else:
         shrink = min(1.0, LONGEST / max(natural))
-        height, width = (max(16, round(side * shrink)) for side in natural)
+        height, width = (max(16, 2 * round(side * shrink / 2)) for side in natural)
     scale = job.output.scale
-    return max(16, round(height * scale)), max(16, round(width * scale))
+    return height if scale == 1 else max(16, 2 * round(height * scale / 2)), (
+        width if scale == 1 else max(16, 2 * round(width * scale / 2))
+    )
+
+
+def check_size(clip: Clip, network: net.Network) -> None:
+    """Raises UsageError for frames that are too small for the network."""
+    least, (height, width) = network.kind.least, clip.size
+    if min(clip.size) < least:
+        raise UsageError(
+            f"{width}x{height} is too small for {network.kind.name}: at least {least}x{least} would do"
+        )
 
 
 def open_network(job: RenderJob) -> net.Network:
@@ -146,9 +164,9 @@ def zoom(picture: Any = None, **settings: Any) -> Iterator[Bytes]:
         for frame in zoomdream.zoom(photo, camera=Camera(zoom=2)): show(frame)
     """
     job = RenderJob(**settings)
-    clip = open_clip(job, picture)
-    for dreamt in dreamt_frames(job, clip, open_network(job)):
-        yield to_bytes(dreamt.frame)
+    clip, network = open_clip(job, picture), open_network(job)
+    check_size(clip, network)
+    return (to_bytes(dreamt.frame) for dreamt in dreamt_frames(job, clip, network))
 
 
 def dream_picture(picture: Any, **settings: Any) -> Any:
@@ -165,6 +183,7 @@ def dream_picture(picture: Any, **settings: Any) -> Any:
     mask = None
     if job.mask is not None:
         mask = resize(read_mask(job.mask), (frame.shape[2], frame.shape[3])).to(frame.device)
+    network.balance(frame)
     with torch.no_grad():
         dreamt = dream(frame, network, job.dream, chance_of(job.seed, 0), mask).frame
     return dreamt if isinstance(picture, torch.Tensor) else to_bytes(dreamt)

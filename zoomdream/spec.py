@@ -1,6 +1,6 @@
 """The order form: every setting with its unit, range and default, in one place.
 
-Settings are frozen; change them by copying: `spec.model_copy(update={"steps": 4})`. The command
+Settings are frozen; change them by copying: `spec.change(steps=4)`. The command
 line takes its options' defaults and help from here.
 """
 
@@ -141,8 +141,18 @@ class DreamSpec(Settings):
     cycle: float = Field(8.0, gt=0, le=3600, description="seconds that such a change takes")
     keep_color: bool = Field(False, description="dream in brightness only: colours stay")
     tile: int = Field(
-        0, ge=0, le=16384, description="pixels of a tile's side; 0 chooses by the memory there is"
+        0,
+        ge=0,
+        le=16384,
+        description="pixels of a tile's side, 64 or more; 0 chooses by the memory there is",
     )
+
+    @field_validator("tile")
+    @classmethod
+    def _no_tiny_tiles(cls, tile: int) -> int:
+        if 0 < tile < 64:
+            raise ValueError("a tile has 64 px or more on a side; 0 chooses")
+        return tile
 
 
 class Output(Settings):

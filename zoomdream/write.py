@@ -5,7 +5,9 @@ the file holds as many frames as were sent: what has the name is whole.
 """
 
 import contextlib
+import errno
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -28,7 +30,8 @@ _BT709 = (
     "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int,"
     "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
 )
-_PALETTE = "split[a][b];[a]palettegen=stats_mode=full[p];[b][p]paletteuse=dither=sierra2_4a"
+_PALETTE = "split[a][b];[a]palettegen=stats_mode={}[p];[b][p]paletteuse=dither=sierra2_4a:new={}"
+_LONG = 250_000_000  # pixels of a GIF; ffmpeg holds all of them to find one palette, 4 bytes each
 
 
 @dataclass(frozen=True)
@@ -38,33 +41,35 @@ class Format:
     suffix: str
     even: bool  # sides must be even
     muxer: str
-    options: Callable[[Output], list[str]]
+    options: Callable[[Output, int], list[str]]  # from the settings and the pixels of all frames
 
 
 FORMATS = {
     f.suffix: f
     for f in (
-        Format(".mp4", True, "mp4", lambda o: [
+        Format(".mp4", True, "mp4", lambda o, _: [
             "-vf", _BT709, "-c:v", "libx264", "-preset", "medium", "-crf", f"{o.quality:g}",
             "-pix_fmt", "yuv420p", "-movflags", "+faststart",
         ]),
-        Format(".webm", True, "webm", lambda o: [
+        Format(".webm", True, "webm", lambda o, _: [
             "-vf", _BT709, "-c:v", "libvpx-vp9", "-crf", f"{o.quality + 6:g}", "-b:v", "0",
             "-row-mt", "1", "-deadline", "good", "-cpu-used", "4", "-pix_fmt", "yuv420p",
         ]),
-        Format(".gif", False, "gif", lambda _: ["-vf", _PALETTE, "-loop", "0"]),
+        Format(".gif", False, "gif", lambda _, pixels: [
+            "-vf", _PALETTE.format(*(("single", 1) if pixels > _LONG else ("full", 0))), "-loop", "0",
+        ]),
     )
 }  # fmt: skip
 
 
 def ffmpeg() -> str:
     """The ffmpeg binary of imageio-ffmpeg (`IMAGEIO_FFMPEG_EXE` overrides); raises OutputError."""
-    try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError:
-        raise OutputError(
-            "ffmpeg was not found: pip install imageio-ffmpeg, or point IMAGEIO_FFMPEG_EXE at one"
-        ) from None
+    with contextlib.suppress(RuntimeError):
+        if found := shutil.which(str(imageio_ffmpeg.get_ffmpeg_exe())):
+            return str(found)
+    raise OutputError(
+        "ffmpeg was not found: pip install imageio-ffmpeg, or let IMAGEIO_FFMPEG_EXE name one"
+    )
 
 
 def format_of(target: Path) -> Format | None:
@@ -92,6 +97,10 @@ def fitting(target: Path, size: tuple[int, int], fps: Fraction) -> tuple[tuple[i
 
 def check_target(target: Path, force: bool) -> None:
     """Raises OutputError where the target could not be put, before any work is done."""
+    if target.name in ("", ".."):
+        raise UsageError(
+            f'"{target}" has no name: write to a file or a new folder, as in -o dream.mp4'
+        )
     form, folder = format_of(target), target.absolute().parent
     if not folder.is_dir():
         raise OutputError(f"{folder} is not a folder: create it, or write elsewhere")
@@ -103,11 +112,21 @@ def check_target(target: Path, force: bool) -> None:
         raise OutputError(
             f"{target} is a file: name a folder, or end the name in .mp4, .webm or .gif"
         )
-    taken = target.exists() if form else target.is_dir() and any(target.iterdir())
-    if taken and not force:
+    if not form and target.is_dir() and (strange := _strangers(target)):
+        raise OutputError(f"{target} holds {strange[0]}, which is no frame: name a new folder")
+    if _taken(target) and not force:
         raise OutputError(
             f"{target} is there already: add --force to replace it, or take another name"
         )
+
+
+def _taken(target: Path) -> bool:
+    return any(target.iterdir()) if target.is_dir() else target.exists()
+
+
+def _strangers(folder: Path) -> list[str]:
+    """What is in a folder but frames of a film; such a folder is never replaced."""
+    return sorted(p.name for p in folder.iterdir() if not re.fullmatch(r"\d{6}\.png", p.name))
 
 
 Writer = Callable[[Frame], None]
@@ -115,32 +134,63 @@ Writer = Callable[[Frame], None]
 
 @contextlib.contextmanager
 def open_writer(
-    target: Path, output: Output, size: tuple[int, int], fps: Fraction
+    target: Path,
+    output: Output,
+    size: tuple[int, int],
+    fps: Fraction,
+    frames: int = 1,
+    force: bool = True,
 ) -> Iterator[Writer]:
     """Gives a function that takes the film's Frames, one after another.
 
-    size: (height, width), as `fitting` gives it, fps too. At the end of the `with` block the film is
-    checked and put in place; when the block is left by an exception nothing is left behind. Raises
-    OutputError.
+    size: (height, width), as `fitting` gives it, fps too. frames: how many will come, about. At the end
+    of the `with` block the film is checked and put in place; when the block is left by an exception
+    nothing is left behind. Raises OutputError; also where, without `force`, a file has got the name
+    meanwhile.
     """
-    part = target.absolute().with_name(target.name + ".part")
     form = format_of(target)
+    with _clear_words(target):
+        room = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
+    part = room / f"part{target.suffix}"
+    pixels = frames * size[0] * size[1]
     try:
-        with _pictures(part) if form is None else _film(part, form, output, size, fps) as write:
-            yield _checked(write, size)
-        _put(part, target)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from None
+        opened = _pictures(part) if form is None else _film(part, form, output, size, fps, pixels)
+        with opened as write:
+            yield _checked(write, size, target)
+        with _clear_words(target):
+            if not force and _taken(target):
+                raise OutputError(
+                    f"{target} has been written by someone else meanwhile: take another name"
+                )
+            _put(part, target, room)
+    except _FilmError as error:
+        raise OutputError(f"{target} cannot be written: {error}") from None
     finally:
-        _remove(part)
+        shutil.rmtree(room, ignore_errors=True)
 
 
-def _checked(write: Callable[[Bytes], None], size: tuple[int, int]) -> Writer:
+class _FilmError(Exception):
+    """What ffmpeg, or its result, is to be blamed for."""
+
+
+@contextlib.contextmanager
+def _clear_words(target: Path) -> Iterator[None]:
+    """The system's own errors, in a sentence."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        reason = "the disk is full" if full else error.strerror or error
+        raise OutputError(f"{target} cannot be written: {reason}") from None
+
+
+def _checked(write: Callable[[Bytes], None], size: tuple[int, int], target: Path) -> Writer:
     def take(frame: Frame) -> None:
         picture = to_bytes(frame)
         if picture.shape != (*size, 3):
             raise OutputError(f"a frame is {picture.shape[:2]} instead of {size} (height, width)")
-        write(picture)
+        with _clear_words(target):
+            write(picture)
 
     return take
 
@@ -148,7 +198,6 @@ def _checked(write: Callable[[Bytes], None], size: tuple[int, int]) -> Writer:
 @contextlib.contextmanager
 def _pictures(folder: Path) -> Iterator[Callable[[Bytes], None]]:
     """Numbered PNG files, 000000.png and on."""
-    _remove(folder)
     folder.mkdir()
     count = 0
 
@@ -165,13 +214,13 @@ def _pictures(folder: Path) -> Iterator[Callable[[Bytes], None]]:
 
 @contextlib.contextmanager
 def _film(
-    part: Path, form: Format, output: Output, size: tuple[int, int], fps: Fraction
+    part: Path, form: Format, output: Output, size: tuple[int, int], fps: Fraction, pixels: int
 ) -> Iterator[Callable[[Bytes], None]]:
     """A pipe into ffmpeg, whose result is believed only once it was looked at."""
     command = [
         ffmpeg(), "-hide_banner", "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
         "-video_size", f"{size[1]}x{size[0]}", "-framerate", str(fps), "-i", "pipe:0",
-        *form.options(output), "-f", form.muxer, f"file:{part}",
+        *form.options(output, pixels), "-f", form.muxer, f"file:{part}",
     ]  # fmt: skip
     count = 0
     with tempfile.TemporaryFile() as said, _process(command, said) as process:
@@ -184,22 +233,22 @@ def _film(
                 pipe.write(picture.tobytes())
             except BrokenPipeError:
                 process.wait()
-                raise OutputError(_complaint(part, said)) from None
+                raise _FilmError(_complaint(said)) from None
             count += 1
 
         yield write
         with contextlib.suppress(BrokenPipeError):
             pipe.close()
         if process.wait() != 0:
-            raise OutputError(_complaint(part, said))
+            raise _FilmError(_complaint(said))
     found = count_frames(part)
     if found != count:
-        raise OutputError(f"the film holds {found} frames of {count}; is the disk full?")
+        raise _FilmError(f"it holds {found} frames of {count}; is the disk full?")
 
 
 @contextlib.contextmanager
 def _process(command: list[str], said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """ffmpeg, safe from the terminal's Ctrl-C, and never left behind."""
+    """ffmpeg, never left behind; away from the terminal's Ctrl-C where there are sessions."""
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -218,23 +267,19 @@ def _process(command: list[str], said: IO[bytes]) -> Iterator[subprocess.Popen[b
                 process.stdin.close()
 
 
-def _complaint(part: Path, said: IO[bytes]) -> str:
-    """ffmpeg's own last words, in one sentence."""
+def _complaint(said: IO[bytes]) -> str:
+    """ffmpeg's own last words, in half a sentence."""
     said.seek(0)
-    lines = [line.strip() for line in said.read().decode(errors="replace").splitlines()]
-    known = (
-        "No space left",
-        "Permission denied",
-        "Read-only",
-        "Unknown encoder",
-        "Invalid argument",
+    told = [
+        line.strip() for line in said.read().decode(errors="replace").splitlines() if line.strip()
+    ]
+    if any("No space left" in line for line in told):
+        return "the disk is full"
+    known = ("Permission denied", "Read-only", "Unknown encoder", "Invalid argument")
+    best = next(
+        (line for line in told if any(k in line for k in known)), told[-1] if told else "nothing"
     )
-    told = [line for line in lines if line]
-    best = next((line for line in told if any(k in line for k in known)), told[-1] if told else "")
-    name = part.name.removesuffix(".part")
-    if "No space left" in best:
-        return f"{name} cannot be written: the disk is full ({part.parent})"
-    return f"{name} cannot be written: ffmpeg says {best[-200:] or 'nothing'}"
+    return f"ffmpeg says {best[-200:]}"
 
 
 def count_frames(film: Path) -> int:
@@ -247,29 +292,22 @@ def count_frames(film: Path) -> int:
     return sum(1 for line in said.stdout.splitlines() if line and not line.startswith("#"))
 
 
-def _put(part: Path, target: Path) -> None:
-    """Flushes the finished part to disk and gives it its name in one step."""
+def _put(part: Path, target: Path, room: Path) -> None:
+    """Flushes a finished film to disk and gives it its name; a folder's old frames go after that."""
     if part.is_dir():
+        old = room / "old"
         if target.is_dir():
-            old = target.with_name(target.name + ".old")
-            _remove(old)
             target.replace(old)
+        try:
             part.replace(target)
-            _remove(old)
-        else:
-            part.replace(target)
+        except OSError:
+            if old.is_dir():
+                old.replace(target)
+            raise
         return
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     part.replace(target)
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def encoders() -> dict[str, bool]:

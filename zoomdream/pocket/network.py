@@ -62,7 +62,8 @@ class Edges(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         if height % 2 or width % 2:
-            x = F.pad(x, (0, width % 2, 0, height % 2), mode="replicate")
+            x = torch.cat([x, x[..., -1:]], 3) if width % 2 else x
+            x = torch.cat([x, x[..., -1:, :]], 2) if height % 2 else x
         blocks = F.pad(F.pixel_unshuffle(x, 2), (1, 2, 1, 2))
         return F.relu(self.filters(blocks.contiguous(memory_format=torch.channels_last)))
 

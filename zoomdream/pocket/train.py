@@ -257,13 +257,15 @@ class Training:
         torch.save(state, folder / "checkpoint.pt.part")
         (folder / "checkpoint.pt.part").replace(folder / "checkpoint.pt")
         half = {k: v.half().contiguous() for k, v in self.average.state_dict().items()}
-        save_file(half, folder / "pocket.safetensors")
+        save_file(half, folder / "pocket.safetensors.part")
+        (folder / "pocket.safetensors.part").replace(folder / "pocket.safetensors")
 
     def load(self, folder: Path) -> None:
         state = torch.load(folder / "checkpoint.pt", weights_only=True)
         for part in ("student", "average", "optimiser"):
             getattr(self, part).load_state_dict(state[part])
         self.seconds, self.steps = state["seconds"], state["steps"]
+        self.pool.chance = np.random.default_rng(self.steps)  # other crops than those seen
 
 
 def prepare(weights: Path | None, extra: Path | None, device: torch.device, seed: int) -> Training:
