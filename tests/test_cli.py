@@ -23,7 +23,7 @@ def test_a_film_from_the_sample_means_what_was_asked(tmp_path: Path) -> None:
     out, told = process.communicate(timeout=200)
     assert process.returncode == 0, told
     assert out == ""
-    assert "pocket, layer eyes, on cpu" in told
+    assert "pocket, layer creatures + faces=0.4, on cpu" in told
     assert "frame 12/12" in told
     assert "a.mp4: 0.50 s, 96x64" in told.splitlines()[-1]
     film = decode(tmp_path / "a.mp4")
@@ -45,7 +45,11 @@ def test_json_is_all_there_is_on_stdout(zoomdream: Command) -> None:
     kinds = [event["event"] for event in done.events]
     assert kinds == ["start", "progress", "progress", "progress", "done"]
     start, *_, end = done.events
-    assert (start["fps"], start["size"], start["layers"]) == (25.0, [96, 64], ["eyes"])
+    assert (start["fps"], start["size"], start["layers"]) == (
+        25.0,
+        [96, 64],
+        ["creatures", "faces=0.4"],
+    )
     assert start["notes"]
     assert end["frames"] == 3
     assert done.err == ""

@@ -23,7 +23,8 @@ def state(classes: int = 1000) -> dict[str, torch.Tensor]:
 def test_every_network_lists_layers_and_can_be_dreamt(name: str) -> None:
     layers = net.layers(name)
     kind = net.kind_of(name)
-    assert kind.layer in [layer.name for layer in layers]
+    targets = [net.Target.parse(text) for text in kind.layers]
+    assert {t.layer for t in targets} <= {layer.name for layer in layers}
     assert all(layer.channels > 0 and layer.stride in (1, 2, 4, 8, 16, 32) for layer in layers)
     strides = [layer.stride for layer in layers]
     assert strides == sorted(strides)
@@ -32,8 +33,8 @@ def test_every_network_lists_layers_and_can_be_dreamt(name: str) -> None:
         module = net._bare(kind)
         for parameter in module.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.05)
-    network = net.Network(kind, module, [net.Target(kind.layer)], CPU)
-    gradient, (energy,) = network.gradient(torch.rand(1, 3, kind.least, kind.least + 8))
+    network = net.Network(kind, module, targets, CPU)
+    gradient, (energy, *_) = network.gradient(torch.rand(1, 3, kind.least, kind.least + 8))
     assert gradient.shape == (1, 3, kind.least, kind.least + 8)
     assert gradient.abs().max() > 0
     assert energy > 0

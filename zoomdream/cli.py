@@ -295,10 +295,12 @@ def models(
 
     out = Console()
     if name is None:
-        table = Table("network", "MB", "here?", "first layer", "tends to dream", box=None)
+        table = Table("network", "MB", "here?", "first layers", "tends to dream", box=None)
         for kind in net.KINDS.values():
             here = "yes" if net.weights_path(kind.name).exists() else "no"
-            table.add_row(kind.name, f"{kind.megabytes:g}", here, kind.layer, kind.dreams)
+            table.add_row(
+                kind.name, f"{kind.megabytes:g}", here, " + ".join(kind.layers), kind.dreams
+            )
         out.print(table)
         out.print(
             "\nWeights that are not here are fetched on first use. "
@@ -306,9 +308,10 @@ def models(
         )
         return
     kind = net.kind_of(name)
+    firsts = [net.Target.parse(text).layer for text in kind.layers]
     table = Table("layer", "channels", "stride", box=None)
     for layer in net.layers(name):
-        mark = "  (the first choice)" if layer.name == kind.layer else ""
+        mark = "  (a first choice)" if layer.name in firsts else ""
         table.add_row(layer.name + mark, str(layer.channels), str(layer.stride))
     out.print(table)
 

@@ -125,7 +125,10 @@ def smooth(gradient: Tensor, sigma: float) -> Tensor:
     """The mean of three Gaussian blurs, of `SMOOTHING` times sigma px; 0 leaves it as it is."""
     if sigma == 0:
         return gradient
-    return torch.stack([blur(gradient, sigma * share) for share in SMOOTHING]).mean(0)
+    total = blur(gradient, sigma * SMOOTHING[0])
+    for share in SMOOTHING[1:]:
+        total += blur(gradient, sigma * share)
+    return total / len(SMOOTHING)
 
 
 def _draw(chance: torch.Generator, low: int, high: int) -> int:

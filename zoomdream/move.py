@@ -36,7 +36,9 @@ def velocity(camera: Camera) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def camera_flow(camera: Camera, size: tuple[int, int], dt: float) -> Flow:
+def camera_flow(
+    camera: Camera, size: tuple[int, int], dt: float, device: torch.device | None = None
+) -> Flow:
     """The Flow of `dt` seconds of a camera's motion, for frames of `size` (height, width).
 
     The result is shared between calls: do not write into it.
@@ -49,7 +51,7 @@ def camera_flow(camera: Camera, size: tuple[int, int], dt: float) -> Flow:
     step = torch.linalg.matrix_exp(velocity(camera) * dt)
     u, v, w = torch.einsum("ij,jhw->ihw", step, torch.stack([x, y, torch.ones_like(x)]))
     w = w.clamp_min(0.02)  # nothing behind the camera
-    return (torch.stack([u / w - x, v / w - y])[None] * focal).float()
+    return (torch.stack([u / w - x, v / w - y])[None] * focal).float().to(device)
 
 
 def warp(frame: Tensor, flow: Flow) -> Tensor:
@@ -60,19 +62,13 @@ def warp(frame: Tensor, flow: Flow) -> Tensor:
     reproduce straight lines: it is off by up to 0.05 px a step, always in one direction under a slow
     pan, and blurs more. We evaluate the spline by four bilinear lookups (Sigg and Hadwiger 2005).
     """
-    height, width = frame.shape[-2:]
     spline = _spline(frame)
-    x = torch.arange(width, device=flow.device) + flow[:, 0]
-    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
-    xs, ys = _lookups(x), _lookups(y)
-    out = torch.zeros_like(frame)
-    for at_y, share_y in ys:
-        for at_x, share_x in xs:
-            grid = torch.stack([(2 * at_x + 1) / width - 1, (2 * at_y + 1) / height - 1], -1)
-            found = F.grid_sample(
-                spline, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-            )
-            out += found * (share_x * share_y)[:, None]
+    out = torch.zeros_like(spline)
+    for grid, share in _lookups(flow):
+        found = F.grid_sample(
+            spline, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+        )
+        out.addcmul_(found, share)
     return out
 
 
@@ -100,7 +96,23 @@ def _mirror(frame: Tensor, axis: int) -> Tensor:
     return frame.index_select(axis, torch.minimum(at, 2 * length - 1 - at))
 
 
-def _lookups(at: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+@lru_cache(maxsize=1)
+def _lookups(flow: Flow) -> list[tuple[Tensor, Tensor]]:
+    """Four grids to look up bilinearly, and the weight of each; kept while the flow is the same."""
+    height, width = flow.shape[-2:]
+    x = torch.arange(width, device=flow.device) + flow[:, 0]
+    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
+    return [
+        (
+            torch.stack([(2 * at_x + 1) / width - 1, (2 * at_y + 1) / height - 1], -1),
+            (share_x * share_y)[:, None],
+        )
+        for at_y, share_y in _pairs(y)
+        for at_x, share_x in _pairs(x)
+    ]
+
+
+def _pairs(at: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Two (position, weight) pairs whose linear interpolations add up to four spline weights."""
     whole = at.floor()
     t = at - whole

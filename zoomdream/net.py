@@ -37,7 +37,7 @@ class Kind:
 
     name: str
     dreams: str  # what it tends to dream
-    layer: str  # a good one to begin with
+    layers: tuple[str, ...]  # good ones to begin with
     megabytes: float  # of its weights
     weights: str = "IMAGENET1K_V1"
     depth: int = 1  # how many dots deep its layers' names go
@@ -47,17 +47,17 @@ class Kind:
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("pocket", "eyes, fur, faces, birds and reptiles; ships with zoomdream", "eyes", 2.5),
-        Kind("googlenet", "the 2015 look: dog-slugs, pagodas, arches", "inception4c", 49.7),
-        Kind("inception_v3", "soft birds, feathers, insects", "Mixed_6b", 103.9, least=96),
-        Kind("vgg16", "sharp textures, scales, eyes and beaks", "relu4_3", 527.8),
-        Kind("vgg19", "as vgg16, a little more baroque", "relu4_4", 548.1),
-        Kind("resnet50", "brushwork, fur, dense ornaments", "layer3", 97.8, depth=2),
-        Kind("squeezenet1_0", "eyes at features.9, dog faces at 10, birds at 12", "features.9", 4.8, depth=2),
-        Kind("squeezenet1_1", "as squeezenet1_0, coarser and quicker", "features.9", 4.7, depth=2),
-        Kind("densenet121", "woven eyes, petals, faces", "features.denseblock3", 30.8, depth=2),
-        Kind("convnext_tiny", "large smooth shapes, animals in parts", "features.5", 109.1, depth=2),
-        Kind("efficientnet_b0", "fine lace, insects, flowers", "features.5", 20.5, depth=2),
+        Kind("pocket", "eyes, fur, faces, birds; ships with zoomdream", ("creatures", "faces=0.4"), 2.4),
+        Kind("googlenet", "the 2015 look: dog-slugs, pagodas, arches", ("inception4c",), 49.7),
+        Kind("inception_v3", "soft birds, feathers, insects", ("Mixed_6b",), 103.9, least=96),
+        Kind("vgg16", "sharp textures, scales, eyes and beaks", ("relu4_3",), 527.8),
+        Kind("vgg19", "as vgg16, a little more baroque", ("relu4_4",), 548.1),
+        Kind("resnet50", "brushwork, fur, dense ornaments", ("layer3",), 97.8, depth=2),
+        Kind("squeezenet1_0", "eyes at features.9, dogs at 10, birds at 12", ("features.9",), 4.8, depth=2),
+        Kind("squeezenet1_1", "as squeezenet1_0, coarser and quicker", ("features.9",), 4.7, depth=2),
+        Kind("densenet121", "woven eyes, petals, faces", ("features.denseblock3",), 30.8, depth=2),
+        Kind("convnext_tiny", "large smooth shapes, animals in parts", ("features.5",), 109.1, depth=2),
+        Kind("efficientnet_b0", "fine lace, insects, flowers", ("features.5",), 20.5, depth=2),
     )
 }  # fmt: skip
 
@@ -415,9 +415,10 @@ class Network:
         x, values = self._run(frame, self.at.dtype)
         whole = sum(abs(target.weight) for target in self.targets)
         for number, (target, value) in enumerate(zip(self.targets, values, strict=True)):
-            (gradient,) = torch.autograd.grad(value, x, value, retain_graph=True)
+            top = value.detach().abs().amax().clamp_min(1e-12)  # keeps fp16 in its range
+            (gradient,) = torch.autograd.grad(value, x, value.detach() / top, retain_graph=True)
             alone = 1.0 if target.channel is None else self.channels[number] ** 0.5
-            size = float(gradient.float().abs().mean())
+            size = float(gradient.float().abs().mean() * top)
             self._shares[number] = target.weight / whole * alone / (size + 1e-12)
 
     @torch.enable_grad()
@@ -444,9 +445,9 @@ class Network:
                 alone = seed[:, target.channel]
                 seed = torch.zeros_like(seed)
                 seed[:, target.channel] = alone
-                energies.append(float(alone.float().square().mean()))
+                energies.append(_mean_square(alone))
             else:
-                energies.append(float(seed.float().square().mean()))
+                energies.append(_mean_square(seed))
                 seed = seed if mix is None else seed * mix[number]
             seeds.append(seed * self._shares[number])
         (gradient,) = torch.autograd.grad(values, x, seeds)
@@ -473,6 +474,12 @@ class Network:
             parameters = sum(p.nbytes for p in self._module.parameters())
             self._bytes = 1.5 * max(held[0] - parameters, 1) / size**2
         return self._bytes
+
+
+def _mean_square(values: Tensor) -> float:
+    if values.dtype == torch.float16:  # whose squares would overflow
+        values = values.float()
+    return float(values.square().mean(dtype=torch.float32))
 
 
 def _standard_picture() -> Frame:
@@ -509,7 +516,7 @@ def load(
     for unknown names (with the nearest ones) and WeightsError where there are no good weights.
     """
     kind = kind_of(name)
-    parsed = [Target.parse(text) for text in targets] or [Target(kind.layer)]
+    parsed = [Target.parse(text) for text in targets or kind.layers]
     if all(target.weight <= 0 for target in parsed):
         raise UsageError("no layer has a weight above 0: there is nothing to dream")
     _node_names(kind, parsed)  # a wrong name is told before anything is downloaded

@@ -86,7 +86,7 @@ def dreamt_frames(job: RenderJob, clip: Clip, network: net.Network) -> Iterator[
             keeper = Keeper(job.anchor, clip.fps, palette_of(job, clip.size, source))
             canvas = source
         else:
-            flow = camera_flow(job.camera, clip.size, float(1 / clip.fps)).to(device)
+            flow = camera_flow(job.camera, clip.size, float(1 / clip.fps), device)
             canvas = keeper.keep(warp(dreamt.frame, flow), chance)
         mix = channel_mix(network, job.dream, job.seed, float(number / clip.fps))
         dreamt = dream(canvas, network, job.dream, chance, mask, mix)

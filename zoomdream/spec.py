@@ -96,7 +96,7 @@ class Anchor(Settings):
     )
     palette: Path | None = Field(None, description="the picture that to = palette takes them from")
     rate: float = Field(
-        0.08, ge=0, le=1, description="share of the way to the anchor that each frame goes"
+        0.4, ge=0, le=1, description="share of the way to the anchor that each frame goes"
     )
     bands: int = Field(5, ge=1, le=8, description="frequency bands that are held, each by itself")
     limit: float = Field(
@@ -126,17 +126,17 @@ class DreamSpec(Settings):
         (), description="layer to excite: NAME, NAME=WEIGHT or NAME:CHANNEL; may be repeated"
     )
     octaves: int = Field(3, ge=1, le=12, description="sizes dreamt at, from small to full")
-    octave_scale: float = Field(1.4, gt=1, le=4, description="ratio of one octave to the next")
+    octave_scale: float = Field(1.8, gt=1, le=4, description="ratio of one octave to the next")
     steps: int = Field(2, ge=0, le=1000, description="gradient steps per octave and frame")
     step_size: float = Field(
         0.012, ge=0, le=1, description="mean change of a pixel per step, where 1 is black to white"
     )
     jitter: int = Field(32, ge=0, le=1024, description="pixels of random shift before each step")
     smooth: float = Field(
-        0.7, ge=0, le=20, description="pixels the gradient is smoothed by (three Gaussians)"
+        1.0, ge=0, le=20, description="pixels the gradient is smoothed by (three Gaussians)"
     )
     variety: float = Field(
-        1.0, ge=0, le=5, description="how much the mix of channels changes over time; 0 not at all"
+        2.0, ge=0, le=5, description="how much the mix of channels changes over time; 0 not at all"
     )
     cycle: float = Field(8.0, gt=0, le=3600, description="seconds that such a change takes")
     keep_color: bool = Field(False, description="dream in brightness only: colours stay")

@@ -48,7 +48,7 @@ FORMATS = {
     f.suffix: f
     for f in (
         Format(".mp4", True, "mp4", lambda o, _: [
-            "-vf", _BT709, "-c:v", "libx264", "-preset", "medium", "-crf", f"{o.quality:g}",
+            "-vf", _BT709, "-c:v", "libx264", "-preset", "veryfast", "-crf", f"{o.quality:g}",
             "-pix_fmt", "yuv420p", "-movflags", "+faststart",
         ]),
         Format(".webm", True, "webm", lambda o, _: [
