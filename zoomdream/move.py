@@ -132,26 +132,36 @@ _FLOOR = 0.012  # the least deviation of a band of luma aimed at: a blank sheet 
 class Statistics:
     """Of luma and two chroma planes: each frequency band's deviation, and what remains below.
 
-    deviations: (bands + 1, 3), fine to coarse, the last of the residual; mean: (3,), of the residual.
+    deviations: (bands + 1, 3), fine to coarse, the last of the residual; mean: (3,), of the residual;
+    chroma: (), the mean distance from grey.
     """
 
     deviations: Tensor
     mean: Tensor
+    chroma: Tensor
 
     def towards(self, other: "Statistics", share: float) -> "Statistics":
         return Statistics(
-            self.deviations.lerp(other.deviations, share), self.mean.lerp(other.mean, share)
+            self.deviations.lerp(other.deviations, share),
+            self.mean.lerp(other.mean, share),
+            self.chroma.lerp(other.chroma, share),
         )
 
 
 def measure(frame: Frame, bands: int) -> Statistics:
     """A frame's statistics; `bands` is lowered where the frame is too small for them."""
-    return _measure(list(_split(to_opponent(frame), bands)))
+    planes = to_opponent(frame)
+    return _measure(planes, list(_split(planes, bands)))
 
 
-def _measure(parts: list[Tensor]) -> Statistics:
+def _measure(planes: Tensor, parts: list[Tensor]) -> Statistics:
     deviations = torch.stack([part.std((2, 3))[0] for part in parts])
-    return Statistics(deviations, parts[-1].mean((2, 3))[0])
+    return Statistics(deviations, parts[-1].mean((2, 3))[0], _chroma(planes))
+
+
+def _chroma(planes: Tensor) -> Tensor:
+    chroma: Tensor = planes[:, 1:].norm(dim=1).mean()
+    return chroma
 
 
 def _split(planes: Tensor, bands: int) -> Iterator[Tensor]:
@@ -170,13 +180,14 @@ def _double(small: Tensor, like: Tensor) -> Tensor:
 
 
 def hold(frame: Frame, target: Statistics, anchor: Anchor) -> Frame:
-    """Draws each band's deviation, and the residual's mean, towards `target` by `anchor.rate`.
+    """Draws each band's deviation, the mean and the saturation towards `target` by `anchor.rate`.
 
     Whole-picture matching of mean and deviation lets sharpening feed on itself until a woven pattern
     is all there is; bands that are held one by one cannot run away. Not clipped.
     """
-    parts = list(_split(to_opponent(frame), anchor.bands))
-    now = _measure(parts)
+    planes = to_opponent(frame)
+    parts = list(_split(planes, anchor.bands))
+    now = _measure(planes, parts)
     wanted = target.deviations.clone()
     wanted[:, 0].clamp_min_(_FLOOR)
     wanted = torch.cat([wanted[:-1] * anchor.vivid, wanted[-1:]])
@@ -187,6 +198,8 @@ def hold(frame: Frame, target: Statistics, anchor: Anchor) -> Frame:
     planes = (parts[-1] - middle) * gains[-1] + middle + anchor.rate * (goal - middle)
     for part, gain in zip(parts[-2::-1], gains[:-1].flip(0), strict=True):
         planes = _double(planes, part) + part * gain
+    colour = (target.chroma / _chroma(planes).clamp_min(1e-6)) ** anchor.rate
+    planes[:, 1:] *= colour.clamp(1 / anchor.limit, anchor.limit)
     return from_opponent(planes)
 
 
@@ -201,14 +214,14 @@ class Keeper:
         self._pace = 1 - math.exp(-1 / (float(fps) * anchor.memory))  # of a running anchor
         self._target = measure(like, anchor.bands)
 
-    def keep(self, canvas: Frame, chance: torch.Generator) -> Frame:
-        """A moved frame, drawn towards the anchor, with a little grain; clipped to 0..1."""
+    def keep(self, frame: Frame, chance: torch.Generator) -> Frame:
+        """A dreamt frame, drawn towards the anchor, with a little grain; clipped to 0..1."""
         if self.anchor.to == "running":
-            now = measure(canvas, self.anchor.bands)
+            now = measure(frame, self.anchor.bands)
             self._target = self._target.towards(now, self._pace)
         if self.anchor.to != "none":
-            canvas = hold(canvas, self._target, self.anchor)
+            frame = hold(frame, self._target, self.anchor)
         if self.anchor.grain:  # grey, so that it adds no colour
-            grain = torch.randn(canvas[:, :1].shape, generator=chance).to(canvas.device)
-            canvas = canvas + self.anchor.grain * grain
-        return canvas.clamp(0, 1)
+            grain = torch.randn(frame[:, :1].shape, generator=chance).to(frame.device)
+            frame = frame + self.anchor.grain * grain
+        return frame.clamp(0, 1)

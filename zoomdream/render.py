@@ -78,21 +78,21 @@ def dreamt_frames(job: RenderJob, clip: Clip, network: net.Network) -> Iterator[
     device = network.at.device
     mask = None if job.mask is None else cover(read_mask(job.mask), clip.size).to(device)
     keeper: Keeper | None = None
-    dreamt: Dreamt | None = None
+    last: Frame | None = None
     for number, frame in enumerate(clip.frames):
         source, chance = frame.to(device), chance_of(job.seed, number)
-        if dreamt is None or keeper is None:
+        if last is None or keeper is None:
             network.balance(source)
             keeper = Keeper(job.anchor, clip.fps, palette_of(job, clip.size, source))
             canvas = source
         else:
-            flow = camera_flow(job.camera, clip.size, float(1 / clip.fps), device)
-            canvas = keeper.keep(warp(dreamt.frame, flow), chance)
+            canvas = warp(last, camera_flow(job.camera, clip.size, float(1 / clip.fps), device))
         mix = channel_mix(network, job.dream, job.seed, float(number / clip.fps))
-        dreamt = dream(canvas, network, job.dream, chance, mask, mix)
+        dreamt = dream(canvas.clamp(0, 1), network, job.dream, chance, mask, mix)
+        last = keeper.keep(dreamt.frame, chance)
         if mask is not None:  # black stays the source
-            dreamt = Dreamt(source.lerp(dreamt.frame, mask), dreamt.objective)
-        yield dreamt
+            last = source.lerp(last, mask)
+        yield Dreamt(last, dreamt.objective)
 
 
 def chance_of(seed: int, number: int) -> torch.Generator:

@@ -96,7 +96,7 @@ class Anchor(Settings):
     )
     palette: Path | None = Field(None, description="the picture that to = palette takes them from")
     rate: float = Field(
-        0.4, ge=0, le=1, description="share of the way to the anchor that each frame goes"
+        0.8, ge=0, le=1, description="share of the way to the anchor that each frame goes"
     )
     bands: int = Field(5, ge=1, le=8, description="frequency bands that are held, each by itself")
     limit: float = Field(
