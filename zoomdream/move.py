@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoomdream.frame import Flow, Frame, from_opponent, to_opponent
+from zoomdream.frame import Flow, Frame, from_opponent, to_lab, to_opponent
 from zoomdream.spec import Anchor, Camera
 
 # --- Flow: where to look ---------------------------------------------------------------------
@@ -133,7 +133,7 @@ class Statistics:
     """Of luma and two chroma planes: each frequency band's deviation, and what remains below.
 
     deviations: (bands + 1, 3), fine to coarse, the last of the residual; mean: (3,), of the residual;
-    chroma: (), the mean distance from grey.
+    chroma: (), the mean in L*a*b*.
     """
 
     deviations: Tensor
@@ -160,7 +160,9 @@ def _measure(planes: Tensor, parts: list[Tensor]) -> Statistics:
 
 
 def _chroma(planes: Tensor) -> Tensor:
-    chroma: Tensor = planes[:, 1:].norm(dim=1).mean()
+    """Mean chroma in Lab of what will be seen, from every fourth pixel."""
+    seen = from_opponent(planes[..., ::4, ::4]).clamp(0, 1)
+    chroma: Tensor = to_lab(seen)[:, 1:].norm(dim=1).mean()
     return chroma
 
 
@@ -198,8 +200,9 @@ def hold(frame: Frame, target: Statistics, anchor: Anchor) -> Frame:
     planes = (parts[-1] - middle) * gains[-1] + middle + anchor.rate * (goal - middle)
     for part, gain in zip(parts[-2::-1], gains[:-1].flip(0), strict=True):
         planes = _double(planes, part) + part * gain
-    colour = (target.chroma / _chroma(planes).clamp_min(1e-6)) ** anchor.rate
-    planes[:, 1:] *= colour.clamp(1 / anchor.limit, anchor.limit)
+    for _ in range(2):  # clipping answers back: a second look comes closer
+        colour = (target.chroma / _chroma(planes).clamp_min(1e-6)) ** anchor.rate
+        planes[:, 1:] *= colour.clamp(1 / anchor.limit, anchor.limit)
     return from_opponent(planes)
 
 
