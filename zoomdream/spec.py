@@ -126,7 +126,7 @@ class DreamSpec(Settings):
         (), description="layer to excite: NAME, NAME=WEIGHT or NAME:CHANNEL; may be repeated"
     )
     octaves: int = Field(3, ge=1, le=12, description="sizes dreamt at, from small to full")
-    octave_scale: float = Field(1.8, gt=1, le=4, description="ratio of one octave to the next")
+    octave_scale: float = Field(2.0, gt=1, le=4, description="ratio of one octave to the next")
     steps: int = Field(2, ge=0, le=1000, description="gradient steps per octave and frame")
     step_size: float = Field(
         0.012, ge=0, le=1, description="mean change of a pixel per step, where 1 is black to white"
