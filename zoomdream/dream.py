@@ -22,7 +22,7 @@ from zoomdream.net import Network
 from zoomdream.spec import DreamSpec
 
 SMOOTHING = (0.5, 1.0, 2.0)  # Gaussians, in units of `smooth`, that are averaged
-MARGIN = 64  # px around a tile that its gradient also looks at
+MARGIN = 96  # px around a tile that its gradient also looks at
 TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
 
 
