@@ -136,6 +136,51 @@ def test_unknown_names_are_answered_with_the_nearest(monkeypatch: pytest.MonkeyP
         net.load("pocket", ["eyes=-1"], at=CPU)
 
 
+@pytest.mark.parametrize("name", list(net.KINDS))
+def test_a_class_can_be_dreamt_by_name(name: str) -> None:
+    kind, lion = net.kind_of(name), net.Target.parse("class:lion")
+    torch.manual_seed(0)
+    module = net._bare(kind)
+    for part in module.modules():
+        if isinstance(part, torch.nn.Conv2d | torch.nn.Linear):
+            torch.nn.init.kaiming_normal_(part.weight)
+    network = net.Network(kind, module, [lion], CPU)
+    picture = torch.rand(1, 3, kind.least + 32, kind.least + 40)
+    (before,) = network.gradient(picture)[1]
+    gradient = network.gradient(picture)[0]
+    for _ in range(8):
+        step = network.gradient(picture)[0]
+        picture = picture + 0.002 * step / step.abs().mean()
+    (after,) = network.gradient(picture)[1]
+    assert gradient.abs().max() > 0
+    assert after > before
+
+
+def test_classes_have_names() -> None:
+    assert net.class_number("lion") == 291
+    assert net.class_number("Tabby") == net.class_number("tabby") == 281
+    assert net.class_number("great_white-shark") == net.class_number("great white shark")
+    assert str(net.Target.parse("class:lion=0.5")) == "class:lion=0.5"
+    assert net.Target.parse("class:291").channel == 291
+    for wrong, right in (
+        ("class:dog", "did you mean Maltese dog"),
+        ("class:peacok", "did you mean peacock"),
+        ("class:CARDIGAN", "class 264 and class 474: say class:264"),
+        ("class:1000", "0 to 999"),
+        ("class:", "class:lion"),
+    ):
+        with pytest.raises(UsageError, match=right):
+            net.load("pocket", [wrong], at=CPU)
+
+
+def test_other_classes_have_numbers_only(tmp_path: Path) -> None:
+    save_file(state(365), tmp_path / "w.safetensors")
+    with pytest.raises(UsageError, match="365 classes, which are not ImageNet's"):
+        net.load(SMALL, ["class:lion"], weights=tmp_path / "w.safetensors", at=CPU)
+    network = net.load(SMALL, ["class:364"], weights=tmp_path / "w.safetensors", at=CPU)
+    assert network.gradient(torch.rand(1, 3, 64, 64))[0].abs().max() > 0
+
+
 def test_missing_weights_and_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 

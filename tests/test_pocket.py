@@ -1,15 +1,31 @@
+import copy
 import re
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from torchvision.models import squeezenet1_0
 
 from zoomdream import net
 from zoomdream.dream import dream
 from zoomdream.frame import Frame
-from zoomdream.pocket.network import STAGES, Pocket
-from zoomdream.pocket.pictures import drawn
+from zoomdream.pocket.evaluate import compare
+from zoomdream.pocket.network import STAGES, Fire, Pocket
+from zoomdream.pocket.pictures import Picture, drawn
+from zoomdream.pocket.teacher import (
+    DEVIATION,
+    MARGIN,
+    MEAN,
+    SIZE,
+    Teacher,
+    inherit,
+    strokes_kept,
+    widen,
+)
+from zoomdream.pocket.train import Pool, Training
 from zoomdream.spec import DreamSpec
 
 CARD = Path(net.__file__).parent / "pocket" / "README.md"
@@ -46,3 +62,81 @@ def test_drawn_pictures_are_seeded() -> None:
     assert one.shape == (64, 64, 3)
     assert (one == same).all()
     assert (one != other).any()
+
+
+def test_loading_takes_under_half_a_second() -> None:
+    """The weights into a network, as often as three times: the quickest counts."""
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        net._fill(net.kind_of("pocket"), net.read_weights(net.POCKET_WEIGHTS), net.POCKET_WEIGHTS)
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.5
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
+    """SqueezeNet with weights by chance: the recipe can be run on it, though nothing is learnt."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    save_file(squeezenet1_0(weights=None).state_dict(), path)
+    return Teacher(path)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Picture]:
+    chance = np.random.default_rng(0)
+    return [drawn(chance) for _ in range(3)]
+
+
+def inherited(teacher: Teacher, pictures: list[Picture]) -> Pocket:
+    torch.manual_seed(0)
+    student = Pocket()
+    seen = (Pool(pictures, 0).batch(4, SIZE + sum(MARGIN)) - MEAN) / DEVIATION
+    inherit(student, teacher, seen)
+    return student
+
+
+def test_pocket_begins_near_its_teacher(teacher: Teacher, pictures: list[Picture]) -> None:
+    by_chance = {s.stage: s for s in compare(Pocket(), teacher, pictures)}
+    scores = {s.stage: s for s in compare(inherited(teacher, pictures), teacher, pictures)}
+    assert list(scores) == list(STAGES[1:])
+    for stage, score in scores.items():
+        assert 0 <= score.error < by_chance[stage].error
+        assert -1 <= score.cosine <= 1
+    assert scores["strokes"].half_cosine > by_chance["strokes"].half_cosine + 0.1
+    assert scores["class"].classes is not None
+
+
+def test_a_narrower_pocket_goes_on_in_a_wider_one() -> None:
+    narrow = Pocket()
+    narrow.creatures = Fire(512, 64, 256, halve=True)
+    wide = Pocket()
+    widen(wide, dict(narrow.state_dict()))
+    picture = torch.rand(1, 3, 64, 64)
+    for (_, a), (_, b) in zip(narrow.features(picture), wide.features(picture), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_training_goes_down_and_goes_on(
+    teacher: Teacher, pictures: list[Picture], tmp_path: Path
+) -> None:
+    def training() -> Training:
+        student = inherited(teacher, pictures)
+        optimiser = torch.optim.AdamW(student.parameters(), lr=1.0)
+        kept, pool = strokes_kept(student, teacher), Pool(pictures, 0)
+        average, cpu = copy.deepcopy(student), torch.device("cpu")
+        return Training(student, average, kept, teacher, pool, cpu, optimiser)
+
+    first = training()
+    errors = [first.step(2, 0.2) for _ in range(6)]
+    mean = [sum(e["creatures"] + e["class"] for e in part) for part in (errors[:3], errors[3:])]
+    assert mean[1] < mean[0]
+    first.save(tmp_path)
+    second = training()
+    second.load(tmp_path)
+    assert second.steps == 6
+    for a, b in zip(first.average.parameters(), second.average.parameters(), strict=True):
+        assert torch.equal(a, b)
+    shipped = net.load("pocket", ["eyes"], weights=tmp_path / "pocket.safetensors")
+    assert shipped.channels == [384]

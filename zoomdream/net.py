@@ -47,7 +47,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("pocket", "eyes, fur, faces, birds; ships with zoomdream", ("creatures", "faces=0.4"), 2.4),
+        Kind("pocket", "eyes, fur, faces, birds; ships with zoomdream", ("creatures", "faces=0.4"), 3.4),
         Kind("googlenet", "the 2015 look: dog-slugs, pagodas, arches", ("inception4c",), 49.7),
         Kind("inception_v3", "soft birds, feathers, insects", ("Mixed_6b",), 103.9, least=96),
         Kind("vgg16", "sharp textures, scales, eyes and beaks", ("relu4_3",), 527.8),
@@ -78,32 +78,80 @@ class Layer:
     stride: int  # pixels of the picture per step of the layer
 
 
+CLASS = "class"  # the layer of a classifier's answers, whatever the network calls it
+
+
+@cache
+def class_names() -> tuple[str, ...]:
+    """ImageNet's 1000 classes, in the order of every classifier's channels."""
+    from torchvision.models import SqueezeNet1_0_Weights
+
+    return tuple(SqueezeNet1_0_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+def class_number(name: str) -> int:
+    """The channel of an ImageNet class; case, hyphens and underscores do not matter.
+
+    Raises UsageError with the nearest names, or with the numbers where two classes share a name.
+    """
+    names = class_names()
+    found = [n for n, known in enumerate(names) if known == name] or [
+        n for n, known in enumerate(names) if _plain(known) == _plain(name)
+    ]
+    if not found:
+        raise UsageError(f'ImageNet has no class "{name}": {_nearest_class(name)}')
+    if len(found) > 1:
+        raise UsageError(
+            f'"{name}" is class ' + " and class ".join(map(str, found)) + f": say class:{found[0]}"
+        )
+    return found[0]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", " ").replace("_", " ").replace("'", "")
+
+
+def _nearest_class(name: str) -> str:
+    """Classes that have the word, before those that are only spelt alike."""
+    word = _plain(name)
+    having = [known for known in class_names() if word in _plain(known)]
+    if word and having:
+        return f"did you mean {' or '.join(having[:4])}?"
+    return nearest(name, class_names())
+
+
 @dataclass(frozen=True)
 class Target:
-    """One term of an objective: a layer, or one channel of it, and its weight."""
+    """One term of an objective: a layer, or one channel of it, and its weight.
+
+    called: the class whose channel it is, where it was given by name.
+    """
 
     layer: str
     channel: int | None = None
     weight: float = 1.0
+    called: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """From NAME, NAME=WEIGHT, NAME:CHANNEL or NAME:CHANNEL=WEIGHT; raises UsageError."""
+        """From NAME, NAME=WEIGHT, NAME:CHANNEL, NAME:CHANNEL=WEIGHT or class:lion; raises UsageError."""
         place, _, weight = text.partition("=")
         layer, colon, channel = place.partition(":")
+        called = channel if layer == CLASS and channel and not channel.isdigit() else ""
         try:
             number = float(weight) if "=" in text else 1.0
-            index = int(channel) if colon else None
+            index = class_number(called) if called else int(channel) if colon else None
         except ValueError:
             number, index = float("nan"), None
         if not layer or not abs(number) < 1e6 or (index is not None and index < 0):
             raise UsageError(
-                f'layer "{text}" is not NAME, NAME=WEIGHT or NAME:CHANNEL, as in eyes=0.5 or eyes:12'
+                f'layer "{text}" is not NAME, NAME=WEIGHT or NAME:CHANNEL, as in eyes=0.5, eyes:12 '
+                "or class:lion"
             )
-        return cls(layer, index, number)
+        return cls(layer, index, number, called)
 
     def __str__(self) -> str:
-        channel = "" if self.channel is None else f":{self.channel}"
+        channel = "" if self.channel is None else f":{self.called or self.channel}"
         return f"{self.layer}{channel}" + ("" if self.weight == 1 else f"={self.weight:g}")
 
 
@@ -163,9 +211,10 @@ def _nodes(name: str) -> tuple[dict[str, str], frozenset[str]]:
 
     traced = get_graph_node_names(bare, suppress_diff_warning=True)[1]
     every = {".".join(n.split(".")[:i]) for n in traced for i in range(1, n.count(".") + 2)}
-    if name in _VGG_STACKS:
-        return _vgg_names(name), frozenset(every)
     modules = dict(bare.named_modules())
+    last = [n for n in traced if isinstance(modules.get(n), nn.Linear | nn.Conv2d)][-1]
+    if name in _VGG_STACKS:
+        return {**_vgg_names(name), CLASS: last}, frozenset(every)
     shown: dict[str, str] = {}
     for node in traced:
         for depth in range(1, kind.depth + 1):
@@ -173,7 +222,7 @@ def _nodes(name: str) -> tuple[dict[str, str], frozenset[str]]:
             deeper = depth < kind.depth and part == "features"
             if part in modules and not deeper and not part.startswith(_TAIL):
                 shown.setdefault(part, part)
-    return shown, frozenset(every)
+    return {**shown, CLASS: last}, frozenset(every)
 
 
 _TAIL = (
@@ -227,7 +276,7 @@ def weights_path(name: str) -> Path:
     """Where a network's weights are, or will be once they are downloaded."""
     if name == "pocket":
         return POCKET_WEIGHTS
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(_url(name)).path).name
+    return cache_folder() / Path(urlparse(_url(name)).path).name
 
 
 def _url(name: str) -> str:
@@ -238,8 +287,15 @@ def _url(name: str) -> str:
 
 
 def _download(name: str) -> Path:
-    """Torchvision's weights in its usual cache, fetched once; the hash in the name is checked."""
-    path, url = weights_path(name), _url(name)
+    return fetch(name, _url(name))
+
+
+def fetch(name: str, url: str) -> Path:
+    """Torchvision's weights in its usual cache, fetched once; the hash in the name is checked.
+
+    Raises WeightsError.
+    """
+    path = cache_folder() / Path(urlparse(url).path).name
     if not path.exists():
         patience = socket.getdefaulttimeout()
         socket.setdefaulttimeout(30)
@@ -250,9 +306,12 @@ def _download(name: str) -> Path:
                 torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2])
         except (URLError, OSError, RuntimeError) as error:
             reason = getattr(error, "reason", error)
+            instead = (
+                "--flow dis" if name == "raft" else "--model pocket, which ships with zoomdream"
+            )
             raise WeightsError(
                 f"{name}'s weights are not here and cannot be fetched ({reason}): "
-                f"put {url} at {path}, or use --model pocket, which ships with zoomdream"
+                f"put {url} at {path}, or use {instead}"
             ) from None
         finally:
             socket.setdefaulttimeout(patience)
@@ -373,9 +432,11 @@ class Network:
     """A network cut after the deepest of its targets; gives gradients of their energy.
 
     The energy of a target is half the sum of its squared activations (its gradient is the
-    activation itself: Mordvintsev et al. 2015). Each target's energy is divided by the mean gradient
-    that its layer has on the picture that is dreamt (see `balance`), so that equal weights mean equally
-    strong changes on any layer; Mordvintsev has a single layer and needs none of this.
+    activation itself: Mordvintsev et al. 2015); that of a single class is its answer before softmax
+    (Simonyan et al. 2014), so that a class that is nowhere yet can be dreamt too.
+    Each target's energy is divided by the mean gradient that its layer has on the picture that is dreamt
+    (see `balance`), so that equal weights mean equally strong changes on any layer; Mordvintsev has a
+    single layer and needs none of this.
     """
 
     def __init__(self, kind: Kind, module: nn.Module, targets: Sequence[Target], at: Place) -> None:
@@ -399,6 +460,11 @@ class Network:
         """Of each target's layer; raises UsageError where there is none, or none of that number."""
         _, values = self._run(_standard_picture().to(self.at.device), torch.float32)
         for target, value in zip(self.targets, values, strict=True):
+            if target.called and value.shape[1] != len(class_names()):
+                raise UsageError(
+                    f"these weights have {value.shape[1]} classes, which are not ImageNet's: "
+                    f"give a number instead of class:{target.called}"
+                )
             if value.ndim != 4:
                 raise UsageError(
                     f"{target.layer} of {self.kind.name} has no channels to dream with"
@@ -415,9 +481,11 @@ class Network:
         x, values = self._run(frame, self.at.dtype)
         whole = sum(abs(target.weight) for target in self.targets)
         for number, (target, value) in enumerate(zip(self.targets, values, strict=True)):
-            top = value.detach().abs().amax().clamp_min(1e-12)  # keeps fp16 in its range
-            (gradient,) = torch.autograd.grad(value, x, value.detach() / top, retain_graph=True)
-            alone = 1.0 if target.channel is None else self.channels[number] ** 0.5
+            one = target.channel is not None and target.layer != CLASS
+            seed = value.detach() if one else _seed(target, value.detach())
+            top = seed.abs().amax().clamp_min(1e-12)  # keeps fp16 in its range
+            (gradient,) = torch.autograd.grad(value, x, seed / top, retain_graph=True)
+            alone = self.channels[number] ** 0.5 if one else 1.0  # it may be silent on this frame
             size = float(gradient.float().abs().mean() * top)
             self._shares[number] = target.weight / whole * alone / (size + 1e-12)
 
@@ -426,7 +494,11 @@ class Network:
         x = ((frame - self._mean) / self._deviation).to(dtype)
         x = x.contiguous(memory_format=torch.channels_last).requires_grad_(True)
         found = self._module(x)
-        return x, [found[name] for name in self._names]
+        values = [found[name] for name in self._names]
+        answers = [
+            t.layer == CLASS and v.ndim == 2 for t, v in zip(self.targets, values, strict=True)
+        ]
+        return x, [v[..., None, None] if a else v for a, v in zip(answers, values, strict=True)]
 
     def gradient(
         self, frame: Frame, mix: Sequence[Tensor] | None = None
@@ -440,15 +512,10 @@ class Network:
         x, values = self._run(frame, self.at.dtype)
         seeds, energies = [], []
         for number, (target, value) in enumerate(zip(self.targets, values, strict=True)):
-            seed = value.detach()
-            if target.channel is not None:
-                alone = seed[:, target.channel]
-                seed = torch.zeros_like(seed)
-                seed[:, target.channel] = alone
-                energies.append(_mean_square(alone))
-            else:
-                energies.append(_mean_square(seed))
-                seed = seed if mix is None else seed * mix[number]
+            seed = _seed(target, value.detach())
+            energies.append(_energy(target, value.detach()))
+            if target.channel is None and mix is not None:
+                seed = seed * mix[number]
             seeds.append(seed * self._shares[number])
         (gradient,) = torch.autograd.grad(values, x, seeds)
         return gradient.float() / self._deviation, energies
@@ -476,10 +543,29 @@ class Network:
         return self._bytes
 
 
-def _mean_square(values: Tensor) -> float:
-    if values.dtype == torch.float16:  # whose squares would overflow
-        values = values.float()
-    return float(values.square().mean(dtype=torch.float32))
+def _seed(target: Target, value: Tensor) -> Tensor:
+    """The derivative of a target's energy by its layer's values, (1, C, H, W)."""
+    if target.layer == CLASS and target.channel is None:
+        return value.relu()
+    if target.channel is None:
+        return value
+    seed = torch.zeros_like(value)
+    alone = value[:, target.channel]
+    seed[:, target.channel] = torch.ones_like(alone) if target.layer == CLASS else alone
+    return seed
+
+
+def _energy(target: Target, value: Tensor) -> float:
+    """What is reported of a target: mean squared activation; of a class, softplus of its answer."""
+    if target.channel is not None:
+        value = value[:, target.channel]
+        if target.layer == CLASS:
+            return float(nn.functional.softplus(value.mean(dtype=torch.float32)))
+    elif target.layer == CLASS:
+        value = value.relu()
+    if value.dtype == torch.float16:  # whose squares would overflow
+        value = value.float()
+    return float(value.square().mean(dtype=torch.float32))
 
 
 def _standard_picture() -> Frame:

@@ -6,7 +6,9 @@ It is SqueezeNet 1.0 (Iandola et al. 2016), rebuilt:
   binomial [1, 2, 1] blur before each halving (Zhang 2019, "Making convolutional networks
   shift-invariant again"), whose transpose interpolates the gradient; and on the narrow squeezed
   channels, which for a linear blur is the same as before them;
-- the wide early layers are cut to half their channels and fewer;
+- the wide early layers are cut to half their channels and fewer, while the deepest, which see few
+  places and cost little, are squeezed to more channels than the teacher's: room to do with several what
+  a maximum does with one;
 - the first layer sees 2x2 blocks of pixels as twelve channels, which runs faster than three, and its
   8x8 pixels are a whole multiple of its stride, so that all places weigh alike (Odena et al. 2016,
   "Deconvolution and checkerboard artifacts").
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 STAGES = ("edges", "strokes", "patterns", "scales", "eyes", "faces", "creatures", "class")
-"""Layers by name, from simple to complex; `class` holds the 1000 ImageNet class maps."""
+"""Layers by name, from simple to complex; `class` holds maps of the 1000 ImageNet classes' answers."""
 
 
 class Blur(nn.Module):
@@ -80,9 +82,9 @@ class Pocket(nn.Sequential):
         self.patterns = Fire(96, 32, 128, halve=True)  # stride 8
         self.scales = Fire(256, 48, 192)
         self.eyes = Fire(384, 48, 192)
-        self.faces = Fire(384, 64, 256)
-        self.creatures = Fire(512, 64, 256, halve=True)  # stride 16
-        self.add_module("class", nn.Sequential(nn.Conv2d(512, 1000, 1), nn.ReLU()))
+        self.faces = Fire(384, 96, 256)
+        self.creatures = Fire(512, 192, 256, halve=True)  # stride 16
+        self.add_module("class", nn.Sequential(nn.Conv2d(512, 1000, 1)))
 
     def features(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Every stage's name and activations, in order."""

@@ -3,7 +3,7 @@
 Nothing is downloaded. Pictures are uint8 arrays (H, W, 3), RGB.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -17,15 +17,21 @@ LEARNT = (
     "astronaut", "camera", "coins", "hubble_deep_field", "immunohistochemistry", "moon",
     "retina", "rocket", "brick", "grass", "gravel", "stereo_motorcycle",
 )  # fmt: skip
-"""scikit-image's bundled photographs that training sees; `coffee` and `cat` are kept unseen."""
+"""scikit-image's bundled photographs that training sees."""
 
 
-def photographs(folder: Path | None, longest: int = 768) -> list[Picture]:
+UNSEEN = ("coffee", "cat")
+"""Those that it does not see; `evaluate` looks at them."""
+
+
+def photographs(
+    folder: Path | None, names: Sequence[str] = LEARNT, longest: int = 768
+) -> list[Picture]:
     """scikit-image's photographs, and those in `folder`, at most `longest` pixels on a side."""
     from skimage import data
 
     pictures: list[Picture] = []
-    for name in LEARNT:
+    for name in names:
         found = getattr(data, name)()
         several = found[:2] if isinstance(found, tuple) else (found,)
         pictures += [np.dstack([p] * 3) if p.ndim == 2 else p[..., :3].copy() for p in several]

@@ -68,8 +68,8 @@ def pairs(student: Pocket, teacher: Teacher) -> list[tuple[Fire, Any]]:
 
 
 @torch.no_grad()
-def inherit(student: Pocket, teacher: Teacher, pictures: Tensor) -> Tensor:
-    """Fills the student with the teacher; returns which of the teacher's stroke channels it kept.
+def inherit(student: Pocket, teacher: Teacher, pictures: Tensor) -> None:
+    """Fills the student with the teacher.
 
     pictures: normalised, of the size that the teacher sees.
     """
@@ -77,18 +77,43 @@ def inherit(student: Pocket, teacher: Teacher, pictures: Tensor) -> Tensor:
     squeezed = _squeezed(teacher, [theirs.squeeze for _, theirs in both], pictures)
     part = pictures[..., MARGIN[0] : MARGIN[0] + SIZE, MARGIN[0] : MARGIN[0] + SIZE]
     _first_layer(student.edges.filters, teacher.layers[0], used_by=both[0][1].squeeze)
-    x, strokes = student.edges(part), torch.empty(0)
-    users = [theirs.squeeze for _, theirs in both[1:]] + [teacher.classes]
-    for (mine, theirs), goal, user in zip(both, squeezed, users, strict=True):
+    x = student.edges(part)
+    for (mine, theirs), goal, user in zip(both, squeezed, _users(teacher), strict=True):
         inputs = Blur(x.shape[1])(x) if isinstance(mine.halve, Blur) else x
         _solve(mine.squeeze, inputs, cut_by(goal, part.shape[-1] // inputs.shape[-1]))
-        kept = _expand(mine, theirs, user)
+        _expand(mine, theirs, user)
         x = mine(x)
-        if mine is student.strokes[-1]:
-            strokes = kept
     classes: Any = getattr(student, "class")
     classes[0].load_state_dict(teacher.classes.state_dict())
-    return strokes
+
+
+def _users(teacher: Teacher) -> list[Any]:
+    """For each of the teacher's Fires, the layer that takes what it gives."""
+    fires: list[Any] = [layer for layer in teacher.layers if hasattr(layer, "squeeze")]
+    return [fire.squeeze for fire in fires[1:]] + [teacher.classes]
+
+
+def strokes_kept(student: Pocket, teacher: Teacher) -> Tensor:
+    """Which of the teacher's channels are pocket's `strokes`, in order."""
+    both = zip(pairs(student, teacher), _users(teacher), strict=True)
+    (mine, theirs), user = next(found for found in both if found[0][0] is student.strokes[-1])
+    first, second = _kept(mine, theirs, user)
+    return torch.cat([first, second + theirs.expand1x1.out_channels])
+
+
+@torch.no_grad()
+def widen(student: Pocket, state: dict[str, Tensor]) -> None:
+    """Fills the student with the weights of a pocket that is as wide or narrower.
+
+    It then computes what that one did: channels that are new are fed by chance, and unused as yet.
+    """
+    for name, own in student.named_parameters():
+        given = state[name].float()
+        if own.ndim > 1:
+            own[:, given.shape[1] :] = 0
+            own[: given.shape[0], : given.shape[1]] = given
+        else:
+            own[: given.shape[0]] = given
 
 
 def _squeezed(teacher: Teacher, squeezes: list[nn.Module], pictures: Tensor) -> list[Tensor]:
@@ -112,18 +137,27 @@ def _first_layer(mine: nn.Conv2d, theirs: Any, used_by: Any) -> None:
     _bias(mine).copy_(theirs.bias[kept])
 
 
-def _expand(mine: Fire, theirs: Any, user: Any) -> Tensor:
-    """Copies the strongest channels of both expansions; returns which."""
+EXPANSIONS = "expand1x1", "expand3x3"
+
+
+def _kept(mine: Fire, theirs: Any, user: Any) -> list[Tensor]:
+    """Indices of the strongest channels of either expansion."""
     kept, start = [], 0
-    for name in ("expand1x1", "expand3x3"):
+    for name in EXPANSIONS:
         goal, source = getattr(mine, name), getattr(theirs, name)
         use = user.weight[:, start : start + source.out_channels]
-        keep = _strongest(use, source.weight, goal.out_channels)
-        goal.weight.copy_(source.weight[keep])
-        _bias(goal).copy_(source.bias[keep])
-        kept.append(keep + start)
+        kept.append(_strongest(use, source.weight, goal.out_channels))
         start += source.out_channels
-    return torch.cat(kept)
+    return kept
+
+
+def _expand(mine: Fire, theirs: Any, user: Any) -> None:
+    """Copies the strongest channels of both expansions."""
+    for name, keep in zip(EXPANSIONS, _kept(mine, theirs, user), strict=True):
+        goal, source = getattr(mine, name), getattr(theirs, name)
+        goal.weight.zero_()  # channels that the teacher has not begin unused
+        goal.weight[:, : source.in_channels] = source.weight[keep]
+        _bias(goal).copy_(source.bias[keep])
 
 
 def _strongest(use: Tensor, make: Tensor, count: int) -> Tensor:
@@ -134,15 +168,18 @@ def _strongest(use: Tensor, make: Tensor, count: int) -> Tensor:
 
 
 def _solve(squeeze: nn.Conv2d, x: Tensor, goal: Tensor) -> None:
-    """Least squares, slightly ridged, for a 1x1 convolution from x to goal; borders left out."""
+    """Least squares, slightly ridged, for a 1x1 convolution from x to goal; borders left out.
+
+    Output channels beyond the goal's stay as they are.
+    """
     inner = slice(1, -1)
     a, b = (v[..., inner, inner].permute(0, 2, 3, 1).flatten(0, 2).double() for v in (x, goal))
     a = torch.cat([a, torch.ones_like(a[:, :1])], 1)
     square = a.T @ a
     ridge = 1e-4 * square.diagonal().mean() * torch.eye(len(square), dtype=a.dtype)
     solved = torch.linalg.solve(square + ridge, a.T @ b).float()
-    squeeze.weight.copy_(solved[:-1].T[..., None, None])
-    _bias(squeeze).copy_(solved[-1])
+    squeeze.weight[: goal.shape[1]] = solved[:-1].T[..., None, None]
+    _bias(squeeze)[: goal.shape[1]] = solved[-1]
 
 
 def _bias(convolution: nn.Conv2d) -> Tensor:

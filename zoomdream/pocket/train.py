@@ -9,6 +9,8 @@
    between both networks' gradients of the energy of some channels, after a small blur, at two scales
    (Sobolev training, Czarnecki et al. 2017).
 
+`--begin` goes on from finished weights instead of step 1, those of a narrower pocket too.
+
 Pictures come from `pictures.py`, and from the teacher and the student, which dream new ones as they
 go. Runs on CPU or GPU, saves itself every few minutes and goes on with `--resume`.
 """
@@ -25,7 +27,7 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,6 +42,8 @@ from zoomdream.pocket.teacher import (
     Teacher,
     inherit,
     interior,
+    strokes_kept,
+    widen,
 )
 
 DREAMT = ("scales", "eyes", "faces", "creatures", "class")
@@ -47,6 +51,7 @@ RATE = 6e-4  # of learning, at its highest
 GRADIENT_WEIGHT = 4.0
 POOL = 700  # pictures kept
 DREAM_EVERY = 120  # steps
+FAINT, SOFT = 0.2, 0.12  # shares of crops of little contrast, and without detail
 Grid = np.ndarray[Any, Any]  # (H, W, 3) float32 in 0..1
 
 
@@ -95,6 +100,8 @@ class Pool:
         crop = cv2.warpAffine(
             level, turn, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
         )
+        if self.chance.random() < SOFT:
+            crop = cv2.GaussianBlur(crop, (0, 0), float(self.chance.uniform(2, 6)))
         return crop[:, ::-1] if self.chance.random() < 0.5 else crop
 
     def recolour(self, crops: Tensor) -> Tensor:
@@ -104,7 +111,9 @@ class Pool:
         grey = np.full((3, 3), 1 / 3)
         saturation = self.chance.uniform(0.2, 1.6, (count, 1, 1))
         mix = mix @ (saturation * np.eye(3) + (1 - saturation) * grey)
-        mix = mix * self.chance.uniform(0.5, 1.6, (count, 1, 1))
+        faint = self.chance.random((count, 1, 1)) < FAINT
+        contrast = np.where(faint, 0.25, 1.0) * self.chance.uniform(0.5, 1.6, (count, 1, 1))
+        mix = mix * contrast
         middle = crops.mean((2, 3), keepdim=True)
         shift = torch.from_numpy(self.chance.normal(size=(count, 3, 1, 1)) * 0.1).float()
         matrix = torch.from_numpy(mix).float()
@@ -155,7 +164,7 @@ def dream(network: nn.Module, kind: str, start: Tensor, chance: np.random.Genera
                 value = dict(network.features(inside))[name]  # type: ignore[operator]
             if weights is None:
                 weights = chosen(name, len(start), value.shape[1], chance).to(device)
-            (gradient,) = torch.autograd.grad((value.square() * weights).sum(), moved)
+            (gradient,) = torch.autograd.grad((value.relu().square() * weights).sum(), moved)
             gradient = F.pad(binomial(gradient), (1, 1, 1, 1))
             gradient = gradient / (gradient.abs().mean((1, 2, 3), keepdim=True) + 1e-12)
             picture = (
@@ -216,7 +225,9 @@ class Training:
         weights = chosen(name, len(part), theirs[name].shape[1], self.pool.chance).to(self.device)
         goal, mine = (
             torch.autograd.grad(
-                (interior(name, values[name]).float().square() * weights).sum(), x, create_graph=c
+                (interior(name, values[name]).relu().float().square() * weights).sum(),
+                x,
+                create_graph=c,
             )[0][..., a + 12 : b - 12, a + 12 : b - 12]
             for values, x, c, a, b in (
                 (theirs, whole, False, start, end),
@@ -228,7 +239,7 @@ class Training:
     def feature_errors(self, ours: Features, theirs: Features) -> Features:
         theirs = {**theirs, "strokes": theirs["strokes"][:, self.strokes]}
         return {
-            name: (interior(name, ours[name]).float() - (goal := interior(name, y).float()))
+            name: (interior(name, ours[name]).relu().float() - (goal := interior(name, y).float()))
             .square()
             .mean()
             / goal.square().mean().clamp_min(1e-6)
@@ -268,13 +279,18 @@ class Training:
         self.pool.chance = np.random.default_rng(self.steps)  # other crops than those seen
 
 
-def prepare(weights: Path | None, extra: Path | None, device: torch.device, seed: int) -> Training:
+def prepare(
+    weights: Path | None, extra: Path | None, device: torch.device, seed: int, begin: Path | None
+) -> Training:
     torch.manual_seed(seed)
     chance = np.random.default_rng(seed)
     pool = Pool(photographs(extra) + [drawn(chance) for _ in range(200)], seed)
     teacher, student = Teacher(weights), Pocket()
     pictures = (pool.batch(48, SIZE + sum(MARGIN)) - MEAN) / DEVIATION
-    strokes = inherit(student, teacher, pictures)
+    inherit(student, teacher, pictures)
+    if begin:
+        widen(student, load_file(begin))
+    strokes = strokes_kept(student, teacher)
     student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(student.parameters(), lr=1.0, weight_decay=1e-5)
     return Training(
@@ -304,15 +320,18 @@ def main(
         "pocket-training"
     ),
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")
+        bool, typer.Option("--resume", help="Go on from the checkpoint in --out, if there is one.")
     ] = False,
+    begin: Annotated[
+        Path | None, typer.Option(help="Weights of a pocket to begin with, instead of inheriting.")
+    ] = None,
     seed: int = 0,
 ) -> None:
     """Teaches pocket; leaves `pocket.safetensors` in --out."""
     out.mkdir(parents=True, exist_ok=True)
     console = Console()
-    training = prepare(teacher_weights, pictures, torch.device(device), seed)
-    if resume:
+    training = prepare(teacher_weights, pictures, torch.device(device), seed, begin)
+    if resume and (out / "checkpoint.pt").exists():
         training.load(out)
     training.grow(48, 0)
     seen: list[dict[str, float]] = []
