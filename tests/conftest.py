@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from zoomdream import cli, net
+from zoomdream.ffmpeg import ffmpeg
 from zoomdream.frame import Frame, cover
 from zoomdream.read import read_still
 from zoomdream.spec import shipped
-from zoomdream.write import ffmpeg
 
 ROOT = Path(__file__).parent.parent
 

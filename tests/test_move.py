@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from zoomdream.anchor import Keeper, hold, measure
 from zoomdream.frame import Frame
-from zoomdream.move import Keeper, camera_flow, hold, measure, warp
+from zoomdream.move import camera_flow, warp
 from zoomdream.read import read_still
 from zoomdream.spec import Anchor, Camera, shipped
 

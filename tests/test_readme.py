@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import films
 from tests.conftest import ROOT, Command
 from zoomdream.spec import shipped
 
@@ -33,11 +34,17 @@ def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> No
     assert program == "zoomdream"
     if words[0] == "zoom":
         words += ["--frames", "2", "--size", "64x48", "--octaves", "1"]
+    if words[0] in ("clip", "metrics"):
+        long = films.counting(70)
+        films.write(long, tmp_path / "video.mp4", 1)
+        films.write(long[:4], tmp_path / "dream.mp4", 1)
+    if words[0] == "clip":
+        words += ["--size", "64x48", "--octaves", "1", "--force"]
     if "googlenet" in words and words[0] == "zoom":
         pytest.skip("needs a download")
     done = zoomdream(*words)
     assert done.code == 0, done.err
-    if words[0] == "zoom":
+    if "-o" in words:
         assert (tmp_path / words[words.index("-o") + 1]).exists()
 
 
@@ -58,9 +65,11 @@ def test_pictures_of_the_readme_are_there() -> None:
 
 def test_the_table_of_settings_is_true() -> None:
     """Every option named in the README has the default that the settings have."""
-    from zoomdream.cli import PANELS
+    from zoomdream.cli import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE
 
-    known = {o.flag_name: o.field.default for options in PANELS.values() for o in options}
+    panels = (CLIP, FILM, CAMERA, DREAM, ANCHOR, MACHINE)
+    known = {o.flag_name: o.field.default for p in panels for os in p.values() for o in os}
+    known |= {f"--no-{flag[2:]}": not value for flag, value in known.items() if value is True}
     rows = re.findall(r"^\| `(--[a-z-]+)[^`]*` \| ([^|]*) \|", README, re.MULTILINE)
     assert len(rows) > 10
     for flag, default in rows:

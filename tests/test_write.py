@@ -12,9 +12,10 @@ import torch
 
 from tests.conftest import decode
 from zoomdream.errors import OutputError, UsageError
+from zoomdream.ffmpeg import count_frames
 from zoomdream.frame import Frame
 from zoomdream.spec import Output
-from zoomdream.write import check_target, count_frames, encoders, fitting, format_of, open_writer
+from zoomdream.write import check_target, encoders, fitting, format_of, open_writer
 
 SIZE = (48, 64)
 RATE = Fraction(25)

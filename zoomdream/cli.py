@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -29,7 +29,7 @@ from rich.markup import escape
 from zoomdream import __version__
 from zoomdream.errors import UsageError, ZoomdreamError
 from zoomdream.report import Event, Film, Progress, Start
-from zoomdream.spec import RenderJob, Settings
+from zoomdream.spec import CLIP_JOB, RenderJob, Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -59,16 +59,22 @@ class Option:
     def flag_name(self) -> str:
         return "--" + (self.flag or self.path.rsplit(".", 1)[-1].replace("_", "-"))
 
+    def value(self, job: RenderJob) -> Any:
+        """What a job has for it."""
+        return functools.reduce(getattr, self.path.split("."), cast(Any, job))
+
     @property
     def field(self) -> FieldInfo:
         settings: type[Settings] = RenderJob
         *parts, last = self.path.split(".")
         for part in parts:
-            settings = settings.model_fields[part].annotation  # type: ignore[assignment]
+            settings = _plain(settings.model_fields[part].annotation)
         return settings.model_fields[last]
 
 
-PANELS: dict[str, tuple[Option, ...]] = {
+Panels = dict[str, tuple[Option, ...]]
+
+FILM: Panels = {
     "Film": (
         Option("output.seconds"),
         Option("output.frames"),
@@ -76,6 +82,25 @@ PANELS: dict[str, tuple[Option, ...]] = {
         Option("output.size", metavar="WxH"),
         Option("output.quality"),
     ),
+}
+CLIP: Panels = {
+    "Film": (
+        Option("flow.start", metavar="T"),
+        Option("flow.end", metavar="T"),
+        Option("output.fps"),
+        Option("output.size", metavar="WxH"),
+        Option("output.audio"),
+        Option("output.quality"),
+    ),
+    "Ride": (
+        Option("flow.flow"),
+        Option("flow.flow_weights"),
+        Option("flow.strength"),
+        Option("flow.persist"),
+        Option("flow.scenes"),
+    ),
+}
+CAMERA: Panels = {
     "Camera": (
         Option("camera.zoom"),
         Option("camera.rotate"),
@@ -85,6 +110,8 @@ PANELS: dict[str, tuple[Option, ...]] = {
         Option("camera.center", metavar="X,Y"),
         Option("camera.fov"),
     ),
+}
+DREAM: Panels = {
     "Dream": (
         Option("model"),
         Option("weights"),
@@ -101,6 +128,8 @@ PANELS: dict[str, tuple[Option, ...]] = {
         Option("dream.keep_color"),
         Option("dream.tile"),
     ),
+}
+ANCHOR: Panels = {
     "Staying alive": (
         Option("anchor.to", "anchor", metavar="source|running|none|PICTURE"),
         Option("anchor.rate", "anchor-rate"),
@@ -110,6 +139,8 @@ PANELS: dict[str, tuple[Option, ...]] = {
         Option("anchor.vivid"),
         Option("anchor.grain"),
     ),
+}
+MACHINE: Panels = {
     "Machine": (
         Option("seed"),
         Option("device"),
@@ -119,8 +150,8 @@ PANELS: dict[str, tuple[Option, ...]] = {
 }
 
 
-def _parameter(option: Option, panel: str) -> inspect.Parameter:
-    """A typer option; None stands for "not given"."""
+def _parameter(option: Option, panel: str, base: RenderJob) -> inspect.Parameter:
+    """A typer option; None stands for "not given". base: the job whose values are the defaults."""
     field, kind, metavar = option.field, _plain(option.field.annotation), option.metavar
     if get_origin(kind) is Literal:
         metavar, kind = metavar or "|".join(get_args(kind)), str
@@ -128,10 +159,13 @@ def _parameter(option: Option, panel: str) -> inspect.Parameter:
         kind = list[str] if option.path == "dream.layers" else str
     elif kind is Fraction:
         kind, metavar = str, "N"
+    elif metavar:  # more than a plain number: the settings read it
+        kind = str
+    negated = f"/--no-{option.flag_name[2:]}" if field.default is True else ""
     info = typer.Option(
-        option.flag_name,
+        option.flag_name + negated,
         metavar=metavar,
-        help=_help(field, kind),
+        help=_help(field, kind, option.value(base)),
         rich_help_panel=panel,
         show_default=False,
     )
@@ -149,34 +183,41 @@ def _plain(annotation: Any) -> Any:
     return parts[0] if type(None) in get_args(annotation) else annotation
 
 
-def _help(field: FieldInfo, kind: Any) -> str:
+def _help(field: FieldInfo, kind: Any, default: Any) -> str:
     text = escape(field.description or "")
-    default = field.default
     if default is None or default == () or kind is bool:
         return text
     shown = ",".join(f"{x:g}" for x in default) if isinstance(default, tuple) else str(default)
     return f"{text} [dim]\\[{shown}][/dim]"
 
 
-def settings_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds every option of PANELS to a command, which gets those given as `settings`."""
-    made = [_parameter(option, panel) for panel, options in PANELS.items() for option in options]
-    names = {option.name: option.path for options in PANELS.values() for option in options}
+def settings_options(
+    base: RenderJob, *panels: Panels
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds every option of the panels to a command, which gets those given as `settings`."""
+    listed = [(option, panel) for p in panels for panel, options in p.items() for option in options]
+    made = [_parameter(option, panel, base) for option, panel in listed]
+    names = {option.name: option.path for option, _ in listed}
 
-    @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        given = {path: kwargs.pop(name) for name, path in names.items()}
-        command(*args, settings={k: v for k, v in given.items() if v not in (None, [])}, **kwargs)
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def wrapper(*args: Any, **kwargs: Any) -> None:
+            given = {path: kwargs.pop(name) for name, path in names.items()}
+            command(
+                *args, settings={k: v for k, v in given.items() if v not in (None, [])}, **kwargs
+            )
 
-    own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
-    signature = inspect.Signature([*own, *made])
-    wrapper.__signature__ = signature  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-    return wrapper
+        own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
+        signature = inspect.Signature([*own, *made])
+        wrapper.__signature__ = signature  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        return wrapper
+
+    return decorate
 
 
-def make_job(settings: dict[str, Any], **more: Any) -> RenderJob:
-    """A RenderJob from values by path, as the command line gives them; raises UsageError."""
+def make_job(settings: dict[str, Any], base: RenderJob | None = None, **more: Any) -> RenderJob:
+    """`base` with values by path, as the command line gives them; raises UsageError."""
     values = {**settings, **more}
     if {"output.seconds", "output.frames"} <= values.keys():
         raise UsageError("--seconds and --frames both say how long: give one")
@@ -192,7 +233,7 @@ def make_job(settings: dict[str, Any], **more: Any) -> RenderJob:
     for path, value in values.items():
         room, _, field = path.rpartition(".")
         rooms.setdefault(room, {})[field] = value
-    job = RenderJob().change(**rooms.pop("", {}))
+    job = (base or RenderJob()).change(**rooms.pop("", {}))
     return job.change(**{room: getattr(job, room).change(**given) for room, given in rooms.items()})
 
 
@@ -225,7 +266,7 @@ def front(
 
 
 @app.command()
-@settings_options
+@settings_options(RenderJob(), FILM, CAMERA, DREAM, ANCHOR, MACHINE)
 def zoom(
     image: Annotated[
         Path | None,
@@ -265,6 +306,40 @@ def zoom(
         run(job.draft() if draft else job, event)
 
 
+@app.command()
+@settings_options(CLIP_JOB, CLIP, DREAM, MACHINE)
+def clip(
+    video: Annotated[Path, typer.Argument(help="A video file, or an animated GIF, WebP or APNG.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="OUT", help=".mp4, .webm, .gif, or a folder of PNG."
+        ),
+    ] = None,
+    draft: Annotated[
+        bool,
+        typer.Option("--draft", help="A quarter of the pixels and steps: quick to judge."),
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
+    ] = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Dreams a video, riding on what moves in it; keeps its timing and its sound.
+
+    [bold]zoomdream clip video.mp4 -o dream.mp4[/bold]
+    """
+    if output is None:
+        raise UsageError("where to? add -o dream.mp4 (or .webm, .gif, or a folder)")
+    with events(as_json) as event:
+        job = make_job(settings, CLIP_JOB, source=video, target=output)
+        if _ask_to_replace(job):
+            job = job.change(force=True)
+        run(job.draft() if draft else job, event)
+
+
 def _ask_to_replace(job: RenderJob) -> bool:
     target = job.target
     if job.force or target is None or not target.exists() or not sys.stdin.isatty():
@@ -282,6 +357,49 @@ def run(job: RenderJob, event: Teller) -> None:
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
+
+
+@app.command()
+def metrics(
+    source: Annotated[Path, typer.Argument(help="The clip that was dreamt on.")],
+    dreamed: Annotated[Path, typer.Argument(help="The dreamt clip.")],
+    start: Annotated[float, typer.Option(help="Seconds into the source where it began.")] = 0.0,
+    model: Annotated[str, typer.Option(help="Network to gauge with.")] = "pocket",
+    weights: Annotated[Path | None, typer.Option(help="Local weights of it.")] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Layers to gauge, each by itself.")
+    ] = None,
+    flow: Annotated[str, typer.Option(metavar="dis|raft", help="Optical flow to use.")] = "dis",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw all of it over time, .png or .svg.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Tells how steady, strong and sharp a dreamt clip is, beside its source.
+
+    warp error: how much the dream boils over what moves (Lai et al. 2018); 0 is steady. A blurred or
+    frozen clip is steady too, so look at strength and sharpness as well.
+    """
+    if flow not in ("dis", "raft"):
+        raise UsageError(f'--flow "{flow}" is no flow to measure by: dis or raft would do')
+    from zoomdream import metrics as gauge
+
+    found = gauge.compare(
+        source, dreamed, start=start, model=model, layers=layer or (), weights=weights, flow=flow
+    )
+    if plot:
+        gauge.plot(found, plot)
+    mean = asdict(found.mean)
+    strengths = dict(zip(found.layers, mean.pop("strengths"), strict=True))
+    if as_json:
+        _put({"frames": len(found.frames) + 1, **mean, "strength": strengths})
+        return
+    out = Console(highlight=False)
+    out.print(f"warp error  {mean['warp_error']:.6f}")
+    for name, value in strengths.items():
+        out.print(f"strength    {value:.2f} times the source's, {escape(name)}")
+    out.print(f"sharpness   {mean['sharpness']:.2f} times the source's")
+    out.print(f"flicker     {mean['flicker']:.5f}")
 
 
 @app.command()
@@ -317,6 +435,18 @@ def models(
 
 
 @app.command()
+def classes(
+    word: Annotated[str, typer.Argument(help="Only those whose name has this word in it.")] = "",
+) -> None:
+    """Lists ImageNet's classes, which `--layer class:NAME` dreams towards."""
+    from zoomdream import net
+
+    for number, name in enumerate(net.class_names()):
+        if word.lower() in name.lower():
+            print(f"{number:4} {name}")  # noqa: T201
+
+
+@app.command()
 def doctor() -> None:
     """Tells what this machine has, and what to do about what is missing."""
     out = Console(highlight=False, soft_wrap=True)
@@ -343,7 +473,7 @@ def _checks() -> Iterator[tuple[str, bool, str, str]]:
         yield "torch", False, str(error), "pip install --force-reinstall torch torchvision"
         return
     yield "torch", True, f"{torch.__version__}, torchvision {torchvision.__version__}", ""
-    from zoomdream import net, write
+    from zoomdream import ffmpeg, net, write
 
     place = net.place()
     kind = str(place.dtype).removeprefix("torch.")
@@ -356,7 +486,7 @@ def _checks() -> Iterator[tuple[str, bool, str, str]]:
     path = net.POCKET_WEIGHTS
     yield "pocket", path.exists(), str(path), "pip install --force-reinstall zoomdream"
     try:
-        binary = write.ffmpeg()
+        binary = ffmpeg.ffmpeg()
         works = [encoder for encoder, good in write.encoders().items() if good]
         needed = {"libx264", "libvpx-vp9", "gif"} - set(works)
         cure = "unset IMAGEIO_FFMPEG_EXE, or point it at an ffmpeg with these encoders"
@@ -426,6 +556,8 @@ def _closing(film: Film) -> None:
         f"{escape(str(film.path))}: {film.length:.2f} s, {width}x{height}{weight}, "
         f"rendered in {film.seconds:.1f} s"
     )
+    for note in film.notes:
+        told.print(f"[yellow]Warning:[/yellow] {escape(note)}")
 
 
 def _plain_lines() -> Teller:

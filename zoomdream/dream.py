@@ -42,27 +42,28 @@ def dream(
     network: Network,
     spec: DreamSpec,
     chance: torch.Generator,
-    mask: Tensor | None = None,
+    amount: Tensor | None = None,
     mix: Mix | None = None,
 ) -> Dreamt:
     """Dreams on a Frame; same inputs and same generator state give the same pixels.
 
-    frame: (1, 3, H, W) in 0..1, on the network's device. mask: (1, 1, H, W), 1 where to dream, 0
-    where not. chance: a CPU generator, from which jitter and tile shifts are drawn. The objective is
-    the mean squared activation of the targets (geometric mean over several, by their weights).
+    frame: (1, 3, H, W) in 0..1, on the network's device. amount: (1, 1, H, W), a factor of the steps at
+    each place; where it is 0 nothing is dreamt. chance: a CPU generator, from which
+    jitter and tile shifts are drawn. The objective is the mean squared activation of the targets
+    (geometric mean over several, by their weights).
     """
     detail, objective = torch.zeros_like(frame), 0.0
     for size in octave_sizes(frame.shape[-2:], spec, network.kind.least):
         base = resize(frame, size).clamp(0, 1)
         picture = (base + resize(detail, size)).clamp(0, 1)
-        here = None if mask is None else resize(mask, size).clamp(0, 1)
+        here = None if amount is None else resize(amount, size).clamp_min(0)
         for _ in range(spec.steps):
             picture, objective = step(picture, network, spec, chance, here, mix)
         detail = picture - base
     if spec.steps == 0:
         return Dreamt(frame, objective)
     dreamt = (frame + detail).clamp(0, 1)
-    return Dreamt(dreamt if mask is None else frame.lerp(dreamt, mask), objective)
+    return Dreamt(dreamt if amount is None else dreamt.where(amount > 0, frame), objective)
 
 
 def octave_sizes(
@@ -80,7 +81,7 @@ def step(
     network: Network,
     spec: DreamSpec,
     chance: torch.Generator,
-    mask: Tensor | None = None,
+    amount: Tensor | None = None,
     mix: Mix | None = None,
 ) -> tuple[Frame, float]:
     """One step of ascent, clipped to 0..1; and the objective before it."""
@@ -97,8 +98,8 @@ def step(
             f"the gradient of {network.kind.name} overflows in {network.at.dtype}: use --precision fp32"
         )
     gradient = gradient * (spec.step_size / (size + 1e-12))
-    if mask is not None:
-        gradient = gradient * mask
+    if amount is not None:
+        gradient = gradient * amount
     return (picture + gradient).clamp_(0, 1), objective
 
 

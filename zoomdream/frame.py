@@ -10,6 +10,9 @@ Conventions, stated once:
 - Where a camera looks beyond the border, the picture is mirrored about its edge.
 """
 
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,16 @@ from zoomdream.errors import InputError
 Frame = Tensor
 Flow = Tensor
 Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Where a film's sound is to come from: the first sound stream of a file, from `start` seconds on."""
+
+    path: Path
+    codec: str
+    start: Fraction = Fraction(0)
+
 
 # Rows: luma (Rec. 709 weights on encoded values), blue and red difference. Own inverse below.
 _OPPONENT = torch.tensor(

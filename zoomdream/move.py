@@ -1,4 +1,7 @@
-"""The dolly: where every pixel of the next frame comes from, and what keeps it alive on the way.
+"""The dolly: where every pixel of the next frame comes from.
+
+A camera's move and a clip's own are the same thing, a Flow; `Zoom` and `Ride` make it, warp what was
+dreamt before by it, and give `dream` the canvas to dream on.
 
 Camera convention. A camera has a velocity G, a 3x3 generator in coordinates centred on
 `camera.center` and divided by the focal length f = (W / 2) / tan(fov / 2), y pointing down. In one
@@ -8,17 +11,20 @@ place at any fps, with zoom, rotation, pan, turn and tilt together.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoomdream.frame import Flow, Frame, from_opponent, to_lab, to_opponent
-from zoomdream.spec import Anchor, Camera
+from zoomdream.anchor import Keeper
+from zoomdream.flow import Estimator, agreement, look_up, trust
+from zoomdream.frame import Flow, Frame, blur
+from zoomdream.spec import Anchor, Camera, FlowBlend
 
 # --- Flow: where to look ---------------------------------------------------------------------
 
@@ -123,108 +129,121 @@ def _pairs(at: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     return (whole - 1 + w1 / left, left), (whole + 1 + w3 / right, right)
 
 
-# --- Anchor: what to stay like -----------------------------------------------------------------
-
-_FLOOR = 0.012  # the least deviation of a band of luma aimed at: a blank sheet can dream too
+# --- Motion: what is dreamt on next ------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """Of luma and two chroma planes: each frequency band's deviation, and what remains below.
+class Canvas:
+    """What to dream on, and how much: a factor of the steps, or (1, 1, H, W) of them."""
 
-    deviations: (bands + 1, 3), fine to coarse, the last of the residual; mean: (3,), of the residual;
-    chroma: (), the mean in L*a*b*.
+    frame: Frame
+    amount: Tensor | None = None
+
+
+class Motion(Protocol):
+    """Gives canvases for each source frame, and is told what was dreamt on each."""
+
+    def canvases(self, source: Frame) -> Iterator[Canvas]:
+        """One, or several that lead up to a frame."""
+
+    def keep(self, dreamt: Frame, chance: torch.Generator) -> Frame:
+        """Takes what was dreamt on the last canvas; returns the film's frame."""
+
+
+class Zoom:
+    """A camera that goes into its own last frame, which is kept like the anchor.
+
+    like: the frame whose colours and contrasts are kept. mask: (1, 1, H, W), black stays the source.
     """
 
-    deviations: Tensor
-    mean: Tensor
-    chroma: Tensor
+    def __init__(
+        self, camera: Camera, anchor: Anchor, fps: Fraction, like: Frame, mask: Tensor | None = None
+    ) -> None:
+        self._camera, self._fps, self._mask = camera, fps, mask
+        self._keeper = Keeper(anchor, fps, like)
+        self._source: Frame | None = None
+        self._last: Frame | None = None
 
-    def towards(self, other: "Statistics", share: float) -> "Statistics":
-        return Statistics(
-            self.deviations.lerp(other.deviations, share),
-            self.mean.lerp(other.mean, share),
-            self.chroma.lerp(other.chroma, share),
-        )
+    def canvases(self, source: Frame) -> Iterator[Canvas]:
+        self._source = source
+        if self._last is None:
+            yield Canvas(source, self._mask)
+            return
+        size = source.shape[2], source.shape[3]
+        flow = camera_flow(self._camera, size, float(1 / self._fps), source.device)
+        yield Canvas(warp(self._last, flow).clamp(0, 1), self._mask)
 
-
-def measure(frame: Frame, bands: int) -> Statistics:
-    """A frame's statistics; `bands` is lowered where the frame is too small for them."""
-    planes = to_opponent(frame)
-    return _measure(planes, list(_split(planes, bands)))
-
-
-def _measure(planes: Tensor, parts: list[Tensor]) -> Statistics:
-    deviations = torch.stack([part.std((2, 3))[0] for part in parts])
-    return Statistics(deviations, parts[-1].mean((2, 3))[0], _chroma(planes))
-
-
-def _chroma(planes: Tensor) -> Tensor:
-    """Mean chroma in Lab of what will be seen, from every fourth pixel."""
-    seen = from_opponent(planes[..., ::4, ::4]).clamp(0, 1)
-    chroma: Tensor = to_lab(seen)[:, 1:].norm(dim=1).mean()
-    return chroma
+    def keep(self, dreamt: Frame, chance: torch.Generator) -> Frame:
+        self._last = self._keeper.keep(dreamt, chance)
+        if self._mask is not None and self._source is not None:
+            self._last = self._source.lerp(self._last, self._mask)
+        return self._last
 
 
-def _split(planes: Tensor, bands: int) -> Iterator[Tensor]:
-    """Laplacian bands, fine to coarse, and the residual."""
-    for _ in range(bands):
-        if min(planes.shape[-2:]) < 8:
-            break
-        small = F.avg_pool2d(planes, 2, ceil_mode=True)
-        yield planes - _double(small, planes)
-        planes = small
-    yield planes
+STILL_STEPS = 5  # of a still, whose dream is as strong as a clip's of strength 1
+SETTLE = 16  # times that the first frame of a shot is dreamt on
+_PERSIST_FPS = 30  # at which `persist` is counted; at other rates as much stays in a second
+_FEATHER = 1.0  # px by which the edge of what is trusted is softened
 
 
-def _double(small: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(small, like.shape[-2:], mode="bilinear", align_corners=False)
+class Ride:
+    """A dream that rides on what moves in a clip.
 
+    What is carried from frame to frame is the dream alone, the dreamt frame minus its source, along the
+    optical flow and where that can be trusted. Of n frames of dreaming at a place the last is mixed in by
+    1 / n, as a mean is, until it is 1 - persist: so a place that has just come into sight is dreamt at
+    full strength at once, and neither setting changes what the other means. Where little persists a
+    frame is dreamt on in several passes. The first frame of a shot is dreamt `SETTLE` times, and is as
+    strong as those that follow.
 
-def hold(frame: Frame, target: Statistics, anchor: Anchor) -> Frame:
-    """Draws each band's deviation, the mean and the saturation towards `target` by `anchor.rate`.
-
-    Whole-picture matching of mean and deviation lets sharpening feed on itself until a woven pattern
-    is all there is; bands that are held one by one cannot run away. Not clipped.
-    """
-    planes = to_opponent(frame)
-    parts = list(_split(planes, anchor.bands))
-    now = _measure(planes, parts)
-    wanted = target.deviations.clone()
-    wanted[:, 0].clamp_min_(_FLOOR)
-    wanted = torch.cat([wanted[:-1] * anchor.vivid, wanted[-1:]])
-    gains = (wanted / now.deviations.clamp_min(1e-6)) ** anchor.rate
-    gains = gains.clamp(1 / anchor.limit, anchor.limit)[..., None, None]
-    middle = now.mean[:, None, None]
-    goal = target.mean[:, None, None]
-    planes = (parts[-1] - middle) * gains[-1] + middle + anchor.rate * (goal - middle)
-    for part, gain in zip(parts[-2::-1], gains[:-1].flip(0), strict=True):
-        planes = _double(planes, part) + part * gain
-    for _ in range(2):  # clipping answers back: a second look comes closer
-        colour = (target.chroma / _chroma(planes).clamp_min(1e-6)) ** anchor.rate
-        planes[:, 1:] *= colour.clamp(1 / anchor.limit, anchor.limit)
-    return from_opponent(planes)
-
-
-class Keeper:
-    """Keeps a feedback zoom like its anchor, frame after frame.
-
-    like: the frame whose statistics are kept (a running anchor's first).
+    steps: per octave and frame. starts_shot: whether a source frame is the first after a cut. mask:
+    (1, 1, H, W), black stays the source.
     """
 
-    def __init__(self, anchor: Anchor, fps: Fraction, like: Frame) -> None:
-        self.anchor = anchor
-        self._pace = 1 - math.exp(-1 / (float(fps) * anchor.memory))  # of a running anchor
-        self._target = measure(like, anchor.bands)
+    def __init__(
+        self,
+        blend: FlowBlend,
+        steps: int,
+        fps: Fraction,
+        estimate: Estimator,
+        starts_shot: Callable[[Frame], bool],
+        mask: Tensor | None = None,
+    ) -> None:
+        self._persist = blend.persist ** float(_PERSIST_FPS / fps)
+        self._trusting = blend.flow != "none"
+        fresh = math.ceil((1 - self._persist) * STILL_STEPS)  # steps of a still that a frame adds
+        self._passes = max(1, -(-fresh // max(steps, 1)))
+        share = STILL_STEPS / max(steps, 1) / self._passes
+        self._whole = blend.strength * share * (1 if mask is None else mask)
+        self._estimate, self._starts_shot, self._mask = estimate, starts_shot, mask
+        self._source: Frame | None = None
+        self._dream = self._age = torch.empty(0)
 
-    def keep(self, frame: Frame, chance: torch.Generator) -> Frame:
-        """A dreamt frame, drawn towards the anchor, with a little grain; clipped to 0..1."""
-        if self.anchor.to == "running":
-            now = measure(frame, self.anchor.bands)
-            self._target = self._target.towards(now, self._pace)
-        if self.anchor.to != "none":
-            frame = hold(frame, self._target, self.anchor)
-        if self.anchor.grain:  # grey, so that it adds no colour
-            grain = torch.randn(frame[:, :1].shape, generator=chance).to(frame.device)
-            frame = frame + self.anchor.grain * grain
-        return frame.clamp(0, 1)
+    def canvases(self, source: Frame) -> Iterator[Canvas]:
+        times = 1
+        if self._starts_shot(source) or self._source is None:
+            self._dream, self._age = torch.zeros_like(source), torch.zeros_like(source[:, :1])
+            times = SETTLE if self._persist else 1
+        else:
+            self._carry(source, self._source)
+        self._source = source
+        for _ in range(times):
+            stays = (self._age / (self._age + 1)).clamp_max(self._persist)
+            self._dream = self._dream * stays
+            for _ in range(self._passes):
+                yield Canvas((source + self._dream).clamp(0, 1), (1 - stays) * self._whole)
+            self._age = self._age + 1
+
+    def keep(self, dreamt: Frame, chance: torch.Generator) -> Frame:  # noqa: ARG002
+        assert self._source is not None
+        if self._mask is not None:
+            dreamt = self._source.lerp(dreamt, self._mask)
+        self._dream = dreamt - self._source
+        return dreamt
+
+    def _carry(self, source: Frame, last: Frame) -> None:
+        flow, back = self._estimate(source, last), self._estimate(last, source)
+        self._dream, self._age = warp(self._dream, flow), look_up(self._age, flow)
+        if self._trusting:
+            believed = trust(flow, back) * agreement(source, last, flow)
+            self._age *= blur(believed, _FEATHER)

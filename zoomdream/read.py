@@ -1,7 +1,7 @@
 """Intake: pictures and noise become Clips of Frames."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from zoomdream.errors import InputError
-from zoomdream.frame import Frame, as_frame, pink
+from zoomdream.frame import Frame, Sound, as_frame, pink
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,9 @@ class Clip:
     size: tuple[int, int]  # (height, width)
     length: int  # frames
     frames: Iterator[Frame]
+    sound: Sound | None = None
+    notes: tuple[str, ...] = ()  # what is other than was asked for
+    faults: list[str] = field(default_factory=list)  # what was found damaged, once frames were read
 
 
 def still(frame: Frame, fps: Fraction, length: int) -> Clip:

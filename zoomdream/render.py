@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,18 @@ import torch
 from zoomdream import net
 from zoomdream.dream import Dreamt, channel_mix, dream
 from zoomdream.errors import UsageError
-from zoomdream.frame import Bytes, Frame, as_frame, cover, resize, to_bytes
-from zoomdream.move import Keeper, camera_flow, warp
+from zoomdream.frame import Bytes, Frame, Sound, as_frame, cover, resize, to_bytes
+from zoomdream.move import Motion, Ride, Zoom
 from zoomdream.read import Clip, noise, read_mask, read_still, still
 from zoomdream.report import Event, Film, Listener, Progress, Start
-from zoomdream.spec import RenderJob, shipped
-from zoomdream.write import check_target, fitting, open_writer
+from zoomdream.spec import FlowBlend, RenderJob, shipped
+from zoomdream.write import check_target, fitting, has_sound, open_writer
 
-LONGEST = 512  # px of a film's longer side where no size is given
+LONGEST, LONGEST_CLIP = (
+    512,
+    1280,
+)  # px of the longer side, of stills and clips, where no size is given
+FPS = Fraction(30)  # of a still's film where no rate is given
 
 
 def _silent(_: Event) -> None:
@@ -42,23 +48,21 @@ def render_film(
     clip = open_clip(job, picture)
     network = network or open_network(job)
     check_size(clip, network)
-    progress(_start(job, clip, network))
-    started = time.monotonic()
-    with open_writer(job.target, job.output, clip.size, clip.fps, clip.length, job.force) as write:
-        for number, dreamt in enumerate(dreamt_frames(job, clip, network)):
+    progress(_start(clip, network))
+    started, count = time.monotonic(), 0
+    with open_writer(
+        job.target, job.output, clip.size, clip.fps, clip.length, job.force, clip.sound
+    ) as write:
+        for count, dreamt in enumerate(dreamt_frames(job, clip, network), 1):
             write(dreamt.frame)
-            progress(Progress(number, clip.length, time.monotonic() - started, dreamt.objective))
+            progress(Progress(count - 1, clip.length, time.monotonic() - started, dreamt.objective))
     height, width = clip.size
-    return Film(job.target, clip.length, clip.fps, (width, height), time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return Film(job.target, count, clip.fps, (width, height), seconds, tuple(clip.faults))
 
 
-def _start(job: RenderJob, clip: Clip, network: net.Network) -> Start:
+def _start(clip: Clip, network: net.Network) -> Start:
     height, width = clip.size
-    notes = []
-    if job.output.size and clip.size != film_size(job, clip.size):
-        notes.append(f"the size is {width}x{height}: the format wants even sides")
-    if clip.fps != job.output.fps:
-        notes.append(f"the rate is {float(clip.fps):g} fps: the nearest that a GIF can hold")
     return Start(
         (width, height),
         clip.fps,
@@ -68,31 +72,39 @@ def _start(job: RenderJob, clip: Clip, network: net.Network) -> Start:
         network.at.device.type,
         str(network.at.dtype).removeprefix("torch."),
         network.at.why,
-        tuple(notes),
+        clip.notes,
     )
 
 
 @torch.no_grad()
 def dreamt_frames(job: RenderJob, clip: Clip, network: net.Network) -> Iterator[Dreamt]:
     """A job's frames, one after another: the loop at the heart of everything."""
-    device = network.at.device
-    mask = None if job.mask is None else cover(read_mask(job.mask), clip.size).to(device)
-    keeper: Keeper | None = None
-    last: Frame | None = None
+    motion: Motion | None = None
     for number, frame in enumerate(clip.frames):
-        source, chance = frame.to(device), chance_of(job.seed, number)
-        if last is None or keeper is None:
+        source, chance = frame.to(network.at.device), chance_of(job.seed, number)
+        if motion is None:
             network.balance(source)
-            keeper = Keeper(job.anchor, clip.fps, palette_of(job, clip.size, source))
-            canvas = source
-        else:
-            canvas = warp(last, camera_flow(job.camera, clip.size, float(1 / clip.fps), device))
+            motion = motion_of(job, clip, source)
         mix = channel_mix(network, job.dream, job.seed, float(number / clip.fps))
-        dreamt = dream(canvas.clamp(0, 1), network, job.dream, chance, mask, mix)
-        last = keeper.keep(dreamt.frame, chance)
-        if mask is not None:  # black stays the source
-            last = source.lerp(last, mask)
-        yield Dreamt(last, dreamt.objective)
+        made = Dreamt(source, 0.0)
+        for canvas in motion.canvases(source):
+            dreamt = dream(canvas.frame, network, job.dream, chance, canvas.amount, mix)
+            made = Dreamt(motion.keep(dreamt.frame, chance), dreamt.objective)
+        yield made
+
+
+def motion_of(job: RenderJob, clip: Clip, first: Frame) -> Motion:
+    """What moves the dream: a camera, or what moves in the clip itself. first: its first frame."""
+    device = first.device
+    mask = None if job.mask is None else cover(read_mask(job.mask), clip.size).to(device)
+    if job.flow is None:
+        return Zoom(job.camera, job.anchor, clip.fps, palette_of(job, clip.size, first), mask)
+    from zoomdream.cuts import Cuts
+    from zoomdream.flow import estimator
+
+    estimate = estimator(job.flow.flow, job.flow.flow_weights, device)
+    starts_shot = Cuts(clip.fps).starts_shot if job.flow.scenes else lambda _: False
+    return Ride(job.flow, job.dream.steps, clip.fps, estimate, starts_shot, mask)
 
 
 def chance_of(seed: int, number: int) -> torch.Generator:
@@ -109,6 +121,8 @@ def palette_of(job: RenderJob, size: tuple[int, int], source: Frame) -> Frame:
 
 def open_clip(job: RenderJob, picture: Any = None) -> Clip:
     """The source as a Clip of the film's own size, fps and length."""
+    if job.flow is not None:
+        return _open_footage(job, job.flow)
     source = None
     if picture is not None:
         source = as_frame(picture)
@@ -116,21 +130,51 @@ def open_clip(job: RenderJob, picture: Any = None) -> Clip:
         ours = job.source == Path("sample") and not job.source.is_file()
         source = read_still(shipped("sample.jpg") if ours else job.source)
     wanted = film_size(job, (LONGEST, LONGEST) if source is None else source.shape[-2:])
-    size, fps = wanted, job.output.fps
-    if job.target is not None:
-        size, fps = fitting(job.target, wanted, fps)
-    length = job.output.change(fps=fps).length
+    size, fps, notes = _fitted(job, wanted, job.output.fps or FPS)
     frame = noise(size, job.seed) if source is None else cover(source, size)
-    return still(frame, fps, length)
+    return replace(still(frame, fps, job.output.length(fps)), notes=notes)
 
 
-def film_size(job: RenderJob, natural: tuple[int, ...]) -> tuple[int, int]:
-    """(height, width): as asked, or the picture's own shape with `LONGEST` px on its longer side."""
+def _fitted(
+    job: RenderJob, size: tuple[int, int], fps: Fraction
+) -> tuple[tuple[int, int], Fraction, tuple[str, ...]]:
+    """The nearest size and rate that the target can hold, and what had to be changed."""
+    if job.target is None:
+        return size, fps, ()
+    (height, width), rate = fitting(job.target, size, fps)
+    notes = []
+    if (height, width) != size:
+        notes.append(f"the size is {width}x{height}: the format wants even sides")
+    if rate != fps:
+        notes.append(f"the rate is {float(rate):g} fps: the nearest that a GIF can hold")
+    return (height, width), rate, tuple(notes)
+
+
+def _open_footage(job: RenderJob, blend: FlowBlend) -> Clip:
+    """A video file as a Clip, with where its sound is."""
+    from zoomdream.footage import open_footage, play
+
+    if job.source is None:
+        raise UsageError("a clip has to be given")
+    footage = open_footage(job.source)
+    wanted = film_size(job, footage.size, longest=LONGEST_CLIP)
+    size, fps, notes = _fitted(job, wanted, job.output.fps or footage.fps)
+    clip = replace(play(footage, size, fps, blend.start, blend.end), notes=notes)
+    if not (job.output.audio and footage.codec):
+        return clip
+    if job.target is not None and not has_sound(job.target):
+        silent = "the film is silent: name it .mp4 or .webm to keep the clip's sound"
+        return replace(clip, notes=(*notes, silent))
+    return replace(clip, sound=Sound(job.source, footage.codec, footage.first(blend.start)))
+
+
+def film_size(job: RenderJob, natural: tuple[int, ...], longest: int = LONGEST) -> tuple[int, int]:
+    """(height, width): as asked, or the picture's own shape, `longest` px or less on its longer side."""
     if job.output.size:
         width, height = job.output.size
     else:
-        shrink = min(1.0, LONGEST / max(natural))
-        height, width = (max(16, 2 * round(side * shrink / 2)) for side in natural)
+        shrink = min(1.0, longest / max(natural))
+        height, width = (max(16, round(side * shrink / 2) * 2) for side in natural)
     scale = job.output.scale
     return height if scale == 1 else max(16, 2 * round(height * scale / 2)), (
         width if scale == 1 else max(16, 2 * round(width * scale / 2))
@@ -186,4 +230,5 @@ def dream_picture(picture: Any, **settings: Any) -> Any:
     network.balance(frame)
     with torch.no_grad():
         dreamt = dream(frame, network, job.dream, chance_of(job.seed, 0), mask).frame
+        dreamt = dreamt if mask is None else frame.lerp(dreamt, mask)
     return dreamt if isinstance(picture, torch.Tensor) else to_bytes(dreamt)

@@ -50,6 +50,7 @@ class Film:
     fps: Fraction
     size: tuple[int, int]  # (width, height)
     seconds: float  # that rendering took
+    notes: tuple[str, ...] = ()  # what was wrong with the input
 
     @property
     def length(self) -> float:

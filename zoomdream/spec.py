@@ -11,7 +11,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from zoomdream.errors import UsageError
 
@@ -30,7 +38,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     found = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4)
     if found:
         return f"did you mean {' or '.join(lower[f] for f in found)}?"
-    return f"there are {', '.join(known)}"
+    more = f" and {len(known) - 30} more" if len(known) > 30 else ""
+    return f"there are {', '.join(known[:30])}{more}"
 
 
 class Settings(BaseModel):
@@ -63,6 +72,22 @@ def _sentence(error: ValidationError, settings: type[BaseModel]) -> str:
 
 
 Centre = Annotated[float, Field(ge=0, le=1)]
+
+
+def _clock(value: Any) -> Any:
+    """Seconds of 83.5, 1:23.5 or 0:1:23.5."""
+    if isinstance(value, str):
+        try:
+            parts = [float(part) for part in value.split(":")]
+        except ValueError:
+            parts = []
+        if not 1 <= len(parts) <= 3 or any(part < 0 for part in parts):
+            raise ValueError("seconds or a clock time such as 83.5 or 1:23.5 would do")
+        return sum(part * 60**place for place, part in enumerate(reversed(parts)))
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_clock)]
 
 
 class Camera(Settings):
@@ -155,16 +180,46 @@ class DreamSpec(Settings):
         return tile
 
 
+class FlowBlend(Settings):
+    """How a dream rides on a clip."""
+
+    flow: Literal["dis", "raft", "none"] = Field(
+        "dis", description="optical flow: dis (CPU), raft (best on a GPU), none"
+    )
+    flow_weights: Path | None = Field(None, description="local weights of raft_small")
+    strength: float = Field(
+        1.0, ge=0, le=20, description="how strong the dream is; 1 is as five steps of a still"
+    )
+    persist: float = Field(
+        0.96,
+        ge=0,
+        le=0.995,
+        description="share of the dream that stays from one 30th of a second to the next",
+    )
+    scenes: bool = Field(True, description="begin to dream anew after a cut")
+    start: Seconds = Field(0.0, ge=0, description="where in the clip to begin: seconds or h:m:s")
+    end: Seconds | None = Field(None, gt=0, description="where in the clip to end")
+
+    @model_validator(mode="after")
+    def _starts_before_it_ends(self) -> Self:
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"end: {self.end:g} s is not after the start, {self.start:g} s")
+        return self
+
+
 class Output(Settings):
     """What the film is like."""
 
-    fps: Fraction = Field(Fraction(30), gt=0, le=240, description="frames per second, exact")
+    fps: Fraction | None = Field(
+        None, gt=0, le=240, description="frames per second, exact; else 30, or the clip's own"
+    )
     seconds: float = Field(6.0, gt=0, le=86400 * 7, description="length of the film")
     frames: int | None = Field(None, ge=1, description="length in frames, instead of seconds")
     size: tuple[int, int] | None = Field(
         None, description="WxH in pixels; else the picture's shape, 512 px on its longer side"
     )
     scale: float = Field(1.0, gt=0, le=1, description="of the size; a draft takes a half")
+    audio: bool = Field(True, description="keep a clip's sound")
     quality: float = Field(
         18.0, ge=0, le=51, description="constant rate factor of H.264 and VP9; lower is better"
     )
@@ -173,6 +228,8 @@ class Output(Settings):
     @classmethod
     def _exact_fps(cls, fps: Any) -> Any:
         """29.97, 23.976 and the like mean n * 1000 / 1001."""
+        if fps is None:
+            return None
         try:
             exact = Fraction(str(fps))
         except (ValueError, ZeroDivisionError):
@@ -187,23 +244,25 @@ class Output(Settings):
             raise ValueError(f"size: {width}x{height} is not within 16x16 and 16384x16384")
         return self
 
-    @property
-    def length(self) -> int:
-        """Frames in all; at least one."""
-        return self.frames or max(1, round(self.seconds * self.fps))
+    def length(self, fps: Fraction) -> int:
+        """Frames of a still's film in all; at least one."""
+        return self.frames or max(1, round(self.seconds * fps))
 
 
 class RenderJob(Settings):
     """Everything that decides a render's pixels and where they go."""
 
     source: Path | None = Field(
-        None, description="a picture; the word sample means ours; without one, seeded 1/f noise"
+        None,
+        description="a picture, or a clip when there is a flow; the word sample means ours; "
+        "without one, seeded 1/f noise",
     )
     target: Path | None = Field(None, description="the file, or folder of PNG, to write")
     model: str = Field("pocket", description="network to dream with; zoomdream models lists them")
     weights: Path | None = Field(None, description="local weights, .pth or .safetensors")
     dream: DreamSpec = DreamSpec()
     camera: Camera = Camera()
+    flow: FlowBlend | None = None
     anchor: Anchor = Anchor()
     output: Output = Output()
     mask: Path | None = Field(
@@ -216,6 +275,12 @@ class RenderJob(Settings):
     )
     force: bool = Field(False, description="replace a file of that name")
 
+    @model_validator(mode="after")
+    def _clips_last_as_long_as_they_do(self) -> Self:
+        if self.flow and self.output.frames is not None:
+            raise ValueError("output.frames is for stills: a clip has flow.start and flow.end")
+        return self
+
     def draft(self) -> Self:
         """The same motion at a quarter of the pixels and a quarter of the steps, at least one."""
         steps = -(-self.dream.steps // 4)
@@ -223,6 +288,10 @@ class RenderJob(Settings):
             dream=self.dream.change(steps=steps),
             output=self.output.change(scale=self.output.scale / 2),
         )
+
+
+CLIP_JOB = RenderJob(flow=FlowBlend(), dream=DreamSpec(smooth=0.8))
+"""What `zoomdream clip` begins with: finer than a zoom, which comes nearer by itself."""
 
 
 def load_preset(name: str | Path) -> RenderJob:
@@ -240,7 +309,13 @@ def load_preset(name: str | Path) -> RenderJob:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path.name}: {error}") from None
-    rooms = {"dream": DreamSpec, "camera": Camera, "anchor": Anchor, "output": Output}
+    rooms = {
+        "dream": DreamSpec,
+        "camera": Camera,
+        "flow": FlowBlend,
+        "anchor": Anchor,
+        "output": Output,
+    }
     try:
         made = {key: rooms[key](**v) if key in rooms else v for key, v in values.items()}
         return RenderJob(**made)

@@ -1,4 +1,4 @@
-"""The press: Frames become a film. Owns ffmpeg.
+"""The press: Frames become a film, and sound is laid to it.
 
 A film is written under another name and takes its own in one rename, once ffmpeg has ended well and
 the file holds as many frames as were sent: what has the name is whole.
@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
 
 import cv2
-import imageio_ffmpeg
 
 from zoomdream.errors import OutputError, UsageError
-from zoomdream.frame import Bytes, Frame, to_bytes
+from zoomdream.ffmpeg import command, complaint, count_frames, given, process
+from zoomdream.frame import Bytes, Frame, Sound, to_bytes
 from zoomdream.spec import Output
 
 GIF_RATES = (10, 20, 25, 50)  # frames a second that GIF can hold: its delays are centiseconds
@@ -42,6 +41,8 @@ class Format:
     even: bool  # sides must be even
     muxer: str
     options: Callable[[Output, int], list[str]]  # from the settings and the pixels of all frames
+    sounds: frozenset[str] = frozenset()  # codecs that it holds as they are
+    sound: tuple[str, ...] = ()  # how to encode others; without it the format is silent
 
 
 FORMATS = {
@@ -50,26 +51,16 @@ FORMATS = {
         Format(".mp4", True, "mp4", lambda o, _: [
             "-vf", _BT709, "-c:v", "libx264", "-preset", "veryfast", "-crf", f"{o.quality:g}",
             "-pix_fmt", "yuv420p", "-movflags", "+faststart",
-        ]),
+        ], frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), ("aac", "-b:a", "192k")),
         Format(".webm", True, "webm", lambda o, _: [
             "-vf", _BT709, "-c:v", "libvpx-vp9", "-crf", f"{o.quality + 6:g}", "-b:v", "0",
             "-row-mt", "1", "-deadline", "good", "-cpu-used", "4", "-pix_fmt", "yuv420p",
-        ]),
+        ], frozenset({"opus", "vorbis"}), ("libopus", "-b:a", "160k")),
         Format(".gif", False, "gif", lambda _, pixels: [
             "-vf", _PALETTE.format(*(("single", 1) if pixels > _LONG else ("full", 0))), "-loop", "0",
         ]),
     )
 }  # fmt: skip
-
-
-def ffmpeg() -> str:
-    """The ffmpeg binary of imageio-ffmpeg (`IMAGEIO_FFMPEG_EXE` overrides); raises OutputError."""
-    with contextlib.suppress(RuntimeError):
-        if found := shutil.which(str(imageio_ffmpeg.get_ffmpeg_exe())):
-            return str(found)
-    raise OutputError(
-        "ffmpeg was not found: pip install imageio-ffmpeg, or let IMAGEIO_FFMPEG_EXE name one"
-    )
 
 
 def format_of(target: Path) -> Format | None:
@@ -93,6 +84,12 @@ def fitting(target: Path, size: tuple[int, int], fps: Fraction) -> tuple[tuple[i
     if form and form.muxer == "gif" and fps not in GIF_RATES:
         fps = Fraction(min(GIF_RATES, key=lambda rate: abs(rate - fps)))
     return size, fps
+
+
+def has_sound(target: Path) -> bool:
+    """Whether the format that a name asks for can hold sound."""
+    form = format_of(target)
+    return form is not None and bool(form.sound)
 
 
 def check_target(target: Path, force: bool) -> None:
@@ -140,13 +137,14 @@ def open_writer(
     fps: Fraction,
     frames: int = 1,
     force: bool = True,
+    sound: Sound | None = None,
 ) -> Iterator[Writer]:
     """Gives a function that takes the film's Frames, one after another.
 
-    size: (height, width), as `fitting` gives it, fps too. frames: how many will come, about. At the end
-    of the `with` block the film is checked and put in place; when the block is left by an exception
-    nothing is left behind. Raises OutputError; also where, without `force`, a file has got the name
-    meanwhile.
+    size: (height, width), as `fitting` gives it, fps too. frames: how many will come, about. sound: is
+    cut to the film's length; formats without sound leave it out. At the end of the `with` block the film
+    is checked and put in place; when the block is left by an exception nothing is left behind. Raises
+    OutputError; also where, without `force`, a file has got the name meanwhile.
     """
     form = format_of(target)
     with _clear_words(target):
@@ -154,7 +152,9 @@ def open_writer(
     part = room / f"part{target.suffix}"
     pixels = frames * size[0] * size[1]
     try:
-        opened = _pictures(part) if form is None else _film(part, form, output, size, fps, pixels)
+        opened = (
+            _pictures(part) if form is None else _film(part, form, output, size, fps, pixels, sound)
+        )
         with opened as write:
             yield _checked(write, size, target)
         with _clear_words(target):
@@ -214,82 +214,65 @@ def _pictures(folder: Path) -> Iterator[Callable[[Bytes], None]]:
 
 @contextlib.contextmanager
 def _film(
-    part: Path, form: Format, output: Output, size: tuple[int, int], fps: Fraction, pixels: int
+    part: Path,
+    form: Format,
+    output: Output,
+    size: tuple[int, int],
+    fps: Fraction,
+    pixels: int,
+    sound: Sound | None,
 ) -> Iterator[Callable[[Bytes], None]]:
     """A pipe into ffmpeg, whose result is believed only once it was looked at."""
-    command = [
-        ffmpeg(), "-hide_banner", "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
+    words = command(
+        "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
         "-video_size", f"{size[1]}x{size[0]}", "-framerate", str(fps), "-i", "pipe:0",
         *form.options(output, pixels), "-f", form.muxer, f"file:{part}",
-    ]  # fmt: skip
+    )  # fmt: skip
     count = 0
-    with tempfile.TemporaryFile() as said, _process(command, said) as process:
-        pipe = process.stdin
+    with tempfile.TemporaryFile() as said, process(words, said, sending=True) as running:
+        pipe = running.stdin
         assert pipe is not None
+
+        def last_words() -> str:
+            said.seek(0)
+            return complaint(said.read())
 
         def write(picture: Bytes) -> None:
             nonlocal count
             try:
                 pipe.write(picture.tobytes())
             except BrokenPipeError:
-                process.wait()
-                raise _FilmError(_complaint(said)) from None
+                running.wait()
+                raise _FilmError(last_words()) from None
             count += 1
 
         yield write
         with contextlib.suppress(BrokenPipeError):
             pipe.close()
-        if process.wait() != 0:
-            raise _FilmError(_complaint(said))
+        if running.wait() != 0:
+            raise _FilmError(last_words())
+    if sound and form.sound:
+        _lay(sound, part, form, count / fps)
     found = count_frames(part)
     if found != count:
         raise _FilmError(f"it holds {found} frames of {count}; is the disk full?")
 
 
-@contextlib.contextmanager
-def _process(command: list[str], said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """ffmpeg, never left behind; away from the terminal's Ctrl-C where there are sessions."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=said,
-        start_new_session=os.name != "nt",
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        with contextlib.suppress(OSError):
-            if process.stdin:
-                process.stdin.close()
-
-
-def _complaint(said: IO[bytes]) -> str:
-    """ffmpeg's own last words, in half a sentence."""
-    said.seek(0)
-    told = [
-        line.strip() for line in said.read().decode(errors="replace").splitlines() if line.strip()
-    ]
-    if any("No space left" in line for line in told):
-        return "the disk is full"
-    known = ("Permission denied", "Read-only", "Unknown encoder", "Invalid argument")
-    best = next(
-        (line for line in told if any(k in line for k in known)), told[-1] if told else "nothing"
-    )
-    return f"ffmpeg says {best[-200:]}"
-
-
-def count_frames(film: Path) -> int:
-    """How many frames are in a video file: its packets, counted by ffmpeg."""
+def _lay(sound: Sound, part: Path, form: Format, seconds: Fraction) -> None:
+    """Lays sound to a silent film, as it is where the format can hold it."""
+    with_sound = part.with_name(f"sound{part.suffix}")
+    how = ("copy",) if sound.codec in form.sounds else form.sound
+    start = ("-ss", f"{float(sound.start):.6f}") if sound.start > 0 else ()
     said = subprocess.run(
-        [ffmpeg(), "-nostdin", "-hide_banner", "-loglevel", "error", "-i", f"file:{film.absolute()}",
-         "-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"],
-        capture_output=True, check=False, text=True,
+        command("-nostdin", "-y", *given(part), *start, *given(sound.path), "-map", "0:v:0",
+                "-map", "1:a:0", "-c:v", "copy", "-c:a", *how, "-t", f"{float(seconds):.6f}",
+                *(("-movflags", "+faststart") if form.muxer == "mp4" else ()),
+                "-f", form.muxer, f"file:{with_sound}"),
+        capture_output=True, check=False,
     )  # fmt: skip
-    return sum(1 for line in said.stdout.splitlines() if line and not line.startswith("#"))
+    if said.returncode != 0:
+        raise _FilmError(f"its sound cannot be laid ({complaint(said.stderr)}); try --no-audio")
+    with_sound.replace(part)
 
 
 def _put(part: Path, target: Path, room: Path) -> None:
@@ -318,9 +301,9 @@ def encoders() -> dict[str, bool]:
 
 def _works(encoder: str) -> bool:
     form = "gif" if encoder == "gif" else "matroska"
-    command = [
-        ffmpeg(), "-nostdin", "-hide_banner", "-loglevel", "quiet", "-f", "lavfi",
+    words = command(
+        "-nostdin", "-f", "lavfi",
         "-i", "color=size=256x256:rate=1:duration=1", "-frames:v", "1", "-c:v", encoder,
         *([] if encoder == "gif" else ["-pix_fmt", "yuv420p"]), "-f", form, os.devnull, "-y",
-    ]  # fmt: skip
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    )  # fmt: skip
+    return subprocess.run(words, check=False, capture_output=True).returncode == 0

@@ -1,0 +1,97 @@
+"""Clips made on the spot: moving photographs, sprites, cuts, and every kind of timing and sound."""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zoomdream.ffmpeg import ffmpeg
+from zoomdream.frame import Flow, Frame, resize
+from zoomdream.read import read_still
+from zoomdream.spec import shipped
+
+Frames = NDArray[np.uint8]  # (N, H, W, 3)
+
+
+def run(*words: object) -> None:
+    """ffmpeg, which has to succeed."""
+    subprocess.run(
+        [ffmpeg(), "-nostdin", "-loglevel", "error", "-y", *map(str, words)],
+        check=True,
+        capture_output=True,
+    )
+
+
+def write(frames: Sequence[Frame] | Frames, path: Path, fps: object = 24, *options: object) -> Path:
+    """A film of frames, lossless in RGB unless the options say otherwise."""
+    if not isinstance(frames, np.ndarray):
+        frames = np.concatenate([as_bytes(frame) for frame in frames])
+    _, height, width, _ = frames.shape
+    how = options or ("-c:v", "libx264rgb", "-qp", "0")
+    subprocess.run(
+        [ffmpeg(), "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
+         "-s", f"{width}x{height}", "-r", str(fps), "-i", "-", *map(str, how), str(path)],
+        input=frames.tobytes(), check=True, capture_output=True,
+    )  # fmt: skip
+    return path
+
+
+def as_bytes(frame: Frame) -> Frames:
+    found: Frames = (frame * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    return found
+
+
+def counting(length: int, size: tuple[int, int] = (48, 64)) -> Frames:
+    """Frames whose brightness is their number times four; the top left corner is red."""
+    frames = np.zeros((length, *size, 3), np.uint8)
+    frames += (np.arange(length, dtype=np.uint8) * 4 % 252)[:, None, None, None]
+    frames[:, :16, :16] = (250, 0, 0)
+    return frames
+
+
+def number(frame: Frame) -> int:
+    """Which of `counting` it is."""
+    return round(float(frame[..., -12:, -12:].mean()) * 255 / 4)
+
+
+def photograph(size: tuple[int, int]) -> Frame:
+    """The sample photograph, enlarged to fill (height, width) and more."""
+    photo = read_still(shipped("sample.jpg"))
+    return resize(photo, size).clamp(0, 1)
+
+
+def panning(length: int, size: tuple[int, int], step: int = 2) -> list[Frame]:
+    """A photograph that the camera goes across, `step` whole pixels a frame to the right."""
+    height, width = size
+    whole = photograph((height, width + step * length))
+    return [whole[..., step * n : step * n + width].contiguous() for n in range(length)]
+
+
+def sprite(length: int, size: tuple[int, int], step: int = 3, side: int = 24) -> list[Frame]:
+    """A striped square that passes in front of a photograph that stands still."""
+    back = photograph(size)
+    rows = torch.linspace(0, 12, side).sin()[:, None] * 0.4 + 0.5
+    square = torch.stack(
+        [rows * torch.ones(side), rows.T * torch.ones(side, 1), torch.ones(side, side) * 0.2]
+    )
+    frames, top = [], size[0] // 2 - side // 2
+    for n in range(length):
+        frame, left = back.clone(), 8 + step * n
+        frame[0, :, top : top + side, left : left + side] = square
+        frames.append(frame)
+    return frames
+
+
+def uncovered(number: int, size: tuple[int, int], step: int = 3, side: int = 24) -> torch.Tensor:
+    """(H, W), where the sprite of the frame before has just left the background."""
+    seen = torch.zeros(size, dtype=torch.bool)
+    top, left = size[0] // 2 - side // 2, 8 + step * (number - 1)
+    seen[top : top + side, left : left + step] = True
+    return seen
+
+
+def shift(size: tuple[int, int], x: float, y: float = 0.0) -> Flow:
+    return torch.tensor([x, y]).view(1, 2, 1, 1).expand(1, 2, *size).contiguous()

@@ -1,0 +1,329 @@
+"""Dreaming a clip: steady, timed, with its sound."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tests import films
+from tests.conftest import Command, decode
+from tests.films import run, write
+from zoomdream import net
+from zoomdream.dream import dream
+from zoomdream.ffmpeg import ffmpeg, look_into
+from zoomdream.flow import dis, look_up, trust
+from zoomdream.footage import open_footage, play
+from zoomdream.frame import Frame, to_lab
+from zoomdream.metrics import Reading, mean_reading, readings, warp_error
+from zoomdream.render import chance_of, dreamt_frames, open_clip
+from zoomdream.spec import CLIP_JOB, DreamSpec, FlowBlend, Output, RenderJob
+
+SIZE = (96, 128)
+CPU = net.place("cpu", "fp32")
+QUICK = ("--octaves", 1, "--steps", 1, "--device", "cpu", "--layer", "strokes")
+
+
+def ride(frames: list[Frame], folder: Path, network: net.Network, **flow: object) -> list[Frame]:
+    """A clip of frames, dreamt."""
+    source = write(frames, folder / "ride.mp4")
+    job = CLIP_JOB.change(source=source, flow=FlowBlend(**flow))
+    return [made.frame for made in dreamt_frames(job, open_clip(job), network)]
+
+
+@pytest.fixture(scope="module")
+def eyes() -> net.Network:
+    return net.load("pocket", ["scales"], at=CPU)
+
+
+def gauge(source: list[Frame], dreamt: list[Frame], network: net.Network) -> Reading:
+    return mean_reading(list(readings(zip(source, dreamt, strict=True), dis(), [network])))
+
+
+def test_the_dream_rides_on_what_moves(tmp_path: Path, eyes: net.Network) -> None:
+    """Against each frame alone, and the linear blend of earlier projects, at like strength."""
+    source = films.panning(10, SIZE)
+    spec = DreamSpec(octaves=4, octave_scale=1.4, steps=10, step_size=0.004, variety=0)
+    alone = [dream(f, eyes, spec, chance_of(0, n)).frame for n, f in enumerate(source)]
+    blended = [alone[0]]
+    for n, frame in enumerate(source[1:], 1):
+        canvas = 0.85 * frame + 0.15 * blended[-1]
+        blended.append(dream(canvas, eyes, spec, chance_of(0, n)).frame)
+    ours = gauge(source, ride(source, tmp_path, eyes, strength=0.85), eyes)
+    by_itself, linear = gauge(source, alone, eyes), gauge(source, blended, eyes)
+    assert ours.strengths[0] > max(by_itself.strengths[0], linear.strengths[0]) * 0.95
+    assert ours.warp_error < 0.05 * by_itself.warp_error
+    assert ours.warp_error < 0.10 * linear.warp_error
+    assert ours.sharpness > 0.9 * linear.sharpness
+
+
+def test_what_comes_into_sight_is_dreamt_like_its_surroundings(
+    tmp_path: Path, eyes: net.Network
+) -> None:
+    source = films.sprite(12, SIZE)
+    dreamt = ride(source, tmp_path, eyes)
+    late = films.uncovered(8, SIZE)  # in sight since frame 8
+    rows = slice(SIZE[0] // 2 - 12, SIZE[0] // 2 + 12)
+    for after in (0, 3):
+        change = (dreamt[8 + after] - source[8 + after])[0].square().mean(0)
+        assert change[late].mean() > 0.5 * change[rows, 64:120].mean()
+    still = (dreamt[8] - dreamt[7])[0].abs().mean(0)[:, 100:]
+    assert still.mean() < 0.02  # no flash elsewhere
+
+
+def test_neither_setting_changes_what_the_other_means(tmp_path: Path, eyes: net.Network) -> None:
+    source = films.panning(8, SIZE, 1)
+
+    def strength(**flow: object) -> float:
+        made = ride(source, tmp_path, eyes, **flow)
+        return float(
+            torch.stack([(m - s).square().mean() for m, s in zip(made, source, strict=True)])
+            .mean()
+            .sqrt()
+        )
+
+    usual = strength()
+    for persist in (0.6, 0.8, 0.98):
+        assert strength(persist=persist) == pytest.approx(usual, rel=0.15)
+    assert strength(strength=0.5) / strength(strength=0.25) == pytest.approx(2, rel=0.2)
+    assert strength(strength=0) < 0.002
+
+
+def test_a_cut_starts_anew_and_as_strong(tmp_path: Path, eyes: net.Network) -> None:
+    first, second = (
+        films.panning(8, SIZE, 1),
+        [f.flip(3).flip(1) for f in films.panning(8, SIZE, 1)],
+    )
+    source = first + second
+    made = ride(source, tmp_path, eyes)
+    strengths = [
+        eyes.gradient(m)[1][0] / eyes.gradient(s)[1][0] for m, s in zip(made, source, strict=True)
+    ]
+    for shot in (strengths[:8], strengths[8:]):
+        assert shot[0] == pytest.approx(np.mean(shot), rel=0.10)
+    alone = ride(second, tmp_path, eyes)
+    ghost = ride(source, tmp_path, eyes, scenes=False)
+    assert (made[8] - alone[0]).abs().mean() < (ghost[8] - alone[0]).abs().mean()
+    assert not torch.equal(made[8], ghost[8])
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.webm"])
+def test_without_strength_colours_are_the_source(
+    tmp_path: Path, zoomdream: Command, name: str
+) -> None:
+    write([films.photograph(SIZE)] * 4, tmp_path / "in.mp4", 24, "-vf",
+          "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd,"
+          "setparams=colorspace=bt709:range=tv", "-pix_fmt", "yuv420p", "-crf", 8)  # fmt: skip
+    answer = zoomdream("clip", "in.mp4", "-o", name, "--strength", 0, "--quality", 8, *QUICK)
+    assert answer.code == 0, answer.err
+    pair = []
+    for path in ("in.mp4", name):
+        footage = open_footage(tmp_path / path)
+        pair.append(list(play(footage, footage.size, footage.fps).frames))
+    assert len(pair[0]) == len(pair[1])
+    for a, b in zip(*pair, strict=True):
+        assert (to_lab(a) - to_lab(b)).norm(dim=1).mean() < 1.5
+
+
+# --- Sound: a white frame and a beep at the same time --------------------------------------------
+
+
+def flash_and_beep(
+    path: Path, at: float, *, late: float = 0.0, sound: float = 2.0, rate: int = 25
+) -> Path:
+    """Two seconds of a photograph; a white flash and a beep `at` seconds. late: the sound begins then."""
+    frames = films.as_bytes(films.photograph((48, 64))).repeat(2 * rate, 0)
+    frames[round(at * rate) : round(at * rate) + 3] = 255
+    write(frames, path.with_name("silent.mp4"), rate, "-c:v", "libx264", "-pix_fmt", "yuv420p")
+    beep = f"if(between(t,{at - late},{at - late + 0.12}),sin(6000*t),0)"
+    codec = "libopus" if path.suffix == ".webm" else "aac"
+    run("-i", path.with_name("silent.mp4"), "-itsoffset", late, "-f", "lavfi", "-i",
+        f"aevalsrc='{beep}':s=48000:d={sound}", "-map", 0, "-map", 1, "-c:v",
+        "libvpx-vp9" if path.suffix == ".webm" else "copy", "-c:a", codec, path)  # fmt: skip
+    return path
+
+
+def heard(path: Path) -> tuple[float, float, NDArray[np.float32]]:
+    """When the flash is seen, when the beep is heard, and the sound, at 48 kHz."""
+    frames = decode(path).frames
+    fps = float(open_footage(path).fps)
+    seen = int(np.argmax(frames.mean((1, 2, 3)) > 200)) / fps
+    raw = subprocess.run(
+        [ffmpeg(), "-loglevel", "error", "-i", str(path), "-map", "0:a:0", "-af",
+         "aresample=async=1:first_pts=0", "-ac", "1", "-ar", "48000", "-f", "f32le", "-"],
+        capture_output=True, check=True,
+    ).stdout  # fmt: skip
+    wave = np.frombuffer(raw, np.float32)
+    return seen, int(np.argmax(np.abs(wave) > 0.3)) / 48000, wave
+
+
+@pytest.mark.parametrize(
+    ("given", "made", "codec"),
+    [("in.mp4", "out.mp4", "aac"), ("in.mp4", "out.webm", "opus"), ("in.webm", "out.mp4", "opus"),
+     ("in.mkv", "out.mp4", "aac"), ("in.mov", "out.mp4", "aac")],
+)  # fmt: skip
+@pytest.mark.parametrize("how", [{}, {"late": 0.5}, {"sound": 1.2}, {"sound": 3.0}])
+def test_sound_is_in_step(
+    tmp_path: Path, zoomdream: Command, given: str, made: str, codec: str, how: Any
+) -> None:
+    flash_and_beep(tmp_path / given, 1.0, **how)
+    assert zoomdream("clip", given, "-o", made, "--strength", 0, *QUICK).code == 0
+    seen, beep, wave = heard(tmp_path / made)
+    assert len(decode(tmp_path / made).frames) == 50
+    assert abs(seen - 1.0) < 0.001
+    assert abs(beep - seen) < 1 / 25
+    assert len(wave) / 48000 < 2.06
+    assert look_into(tmp_path / made).codec == codec
+
+
+@pytest.mark.parametrize("given", ["in.mp4", "in.mkv"])
+@pytest.mark.parametrize("start", ["0.52", "0:0:00.9"])
+def test_a_trimmed_clip_keeps_its_sound_in_step(
+    tmp_path: Path, zoomdream: Command, given: str, start: str
+) -> None:
+    flash_and_beep(tmp_path / given, 1.0)
+    words = ("clip", given, "-o", "out.mp4", "--start", start, "--end", 1.6, "--strength", 0)
+    assert zoomdream(*words, *QUICK).code == 0
+    seen, beep, wave = heard(tmp_path / "out.mp4")
+    begun = float(start.split(":")[-1])
+    assert seen == pytest.approx(1.0 - begun, abs=0.03)
+    assert abs(beep - seen) < 1 / 25
+    assert len(wave) / 48000 == pytest.approx(1.6 - begun, abs=0.06)
+
+
+def test_no_sound_where_there_is_none_or_none_is_wanted(tmp_path: Path, zoomdream: Command) -> None:
+    flash_and_beep(tmp_path / "in.mp4", 1.0)
+    assert (
+        zoomdream("clip", "in.mp4", "-o", "a.mp4", "--no-audio", "--strength", 0, *QUICK).code == 0
+    )
+    assert zoomdream("clip", "silent.mp4", "-o", "b.mp4", "--strength", 0, *QUICK).code == 0
+    gif = zoomdream("clip", "in.mp4", "-o", "c.gif", "--end", 0.4, "--strength", 0, *QUICK)
+    assert gif.code == 0
+    assert "silent: name it .mp4 or .webm" in gif.err
+    for name in ("a.mp4", "b.mp4", "c.gif"):
+        assert look_into(tmp_path / name).codec == ""
+
+
+# --- The command line ------------------------------------------------------------------------------
+
+
+def test_metrics_of_a_dreamt_clip(tmp_path: Path, zoomdream: Command) -> None:
+    write(films.panning(6, SIZE), tmp_path / "in.mp4")
+    assert zoomdream("clip", "in.mp4", "-o", "out.mp4", "--device", "cpu", "--octaves", 2).code == 0
+    words = ("metrics", "in.mp4", "out.mp4", "--layer", "scales", "--layer", "strokes")
+    answer = zoomdream(*words, "--plot", "plot.png")
+    assert answer.code == 0, answer.err
+    assert "warp error" in answer.out
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
+    found = json.loads(zoomdream(*words, "--json").out)
+    assert found["frames"] == 6
+    assert 0 < found["warp_error"] < 0.01
+    assert found["strength"]["scales"] > 1.2
+    same = json.loads(zoomdream("metrics", "in.mp4", "in.mp4", "--layer", "scales", "--json").out)
+    assert same["strength"]["scales"] == pytest.approx(1)
+    assert same["flicker"] == 0
+
+
+def test_warp_error_is_that_of_the_paper() -> None:
+    """Against sums over pixels and channels in plain Python."""
+    chance = torch.Generator().manual_seed(0)
+    now, later = torch.rand(2, 1, 3, 12, 16, generator=chance).unbind(0)
+    coarse = 3 + torch.randn(1, 2, 3, 4, generator=chance) / 4
+    flow = torch.nn.functional.interpolate(coarse, (12, 16), mode="bicubic")
+    mask = trust(flow, -flow * 0.9)
+    warped = look_up(later, flow)
+    total = count = 0.0
+    for y in range(12):
+        for x in range(16):
+            for c in range(3):
+                m = float(mask[0, 0, y, x])
+                fx, fy = x + float(flow[0, 0, y, x]), y + float(flow[0, 1, y, x])
+                if m:
+                    x0, y0 = int(np.floor(fx)), int(np.floor(fy))
+                    found = 0.0
+                    for ya, wy in ((y0, 1 - (fy - y0)), (y0 + 1, fy - y0)):
+                        for xa, wx in ((x0, 1 - (fx - x0)), (x0 + 1, fx - x0)):
+                            if 0 <= xa < 16 and 0 <= ya < 12:
+                                found += wy * wx * float(later[0, c, ya, xa])
+                    assert found == pytest.approx(float(warped[0, c, y, x]), abs=1e-5)
+                    total += (found - float(now[0, c, y, x])) ** 2
+                count += m
+    assert warp_error(now, later, flow, mask) == pytest.approx(total / count, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("clip", "none.mp4", "-o", "out.mp4"), 3, "none.mp4: there is no such file"),
+        (("clip", "bad.mp4", "-o", "out.mp4"), 3, "holds no clip that can be read"),
+        (("clip", "in.mp4"), 2, "where to?"),
+        (("clip", "in.mp4", "-o", "o.mp4", "--start", "9"), 2, "a start at 9 s is past that"),
+        (("clip", "in.mp4", "-o", "o.mp4", "--start", "x"), 2, "1:23.5 would do"),
+        (("clip", "in.mp4", "-o", "o.mp4", "--start", 2, "--end", 1), 2, "not after the start"),
+        (("clip", "in.mp4", "-o", "o.mp4", "--persist", 1), 2, "persist"),
+        (("clip", "in.mp4", "-o", "o.mp4", "--flow", "fast"), 2, "'dis', 'raft' or 'none'"),
+        (("metrics", "in.mp4", "in.mp4", "--flow", "none"), 2, "dis or raft would do"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(
+    tmp_path: Path, zoomdream: Command, words: tuple[object, ...], code: int, said: str
+) -> None:
+    write(films.counting(10), tmp_path / "in.mp4")
+    (tmp_path / "bad.mp4").write_bytes(b"no film at all")
+    answer = zoomdream(*words)
+    assert answer.code == code
+    assert said in answer.err
+    assert "Traceback" not in answer.err
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_damaged_clip_gives_what_there_is_and_a_warning(
+    tmp_path: Path, zoomdream: Command
+) -> None:
+    noisy = np.random.default_rng(0).integers(0, 255, (50, 48, 64, 3), dtype=np.uint8)
+    how = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart")
+    write(noisy, tmp_path / "in.mp4", 25, *how)
+    content = (tmp_path / "in.mp4").read_bytes()
+    (tmp_path / "in.mp4").write_bytes(content[: len(content) * 6 // 10])
+    answer = zoomdream("clip", "in.mp4", "-o", "out.mp4", "--strength", 0, *QUICK)
+    assert answer.code == 0, answer.err
+    assert "Warning: in.mp4 is damaged or cut short" in answer.err
+    assert 15 < len(decode(tmp_path / "out.mp4").frames) < 45
+
+
+def test_a_mask_keeps_the_source(tmp_path: Path) -> None:
+    mask = torch.zeros(1, 3, *SIZE)
+    mask[..., 64:] = 1
+    write([mask], tmp_path / "mask.png", 1, "-frames:v", 1)
+    write(films.panning(4, SIZE), tmp_path / "in.mp4")
+    job = RenderJob(
+        source=tmp_path / "in.mp4", mask=tmp_path / "mask.png", flow=FlowBlend(), output=Output()
+    )
+    network = net.load("pocket", ["strokes"], at=CPU)
+    clip = open_clip(job)
+    source = list(open_clip(job).frames)
+    made = [found.frame for found in dreamt_frames(job, clip, network)]
+    for a, b in zip(made, source, strict=True):
+        assert torch.equal(a[..., :60], b[..., :60])
+        assert (a - b)[..., 68:].abs().mean() > 0.01
+
+
+@pytest.mark.slow
+def test_memory_is_level_over_three_thousand_frames(tmp_path: Path) -> None:
+    import psutil
+
+    run("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=30:duration=101", "-pix_fmt", "yuv420p",
+        tmp_path / "in.mp4")  # fmt: skip
+    job = CLIP_JOB.change(source=tmp_path / "in.mp4")
+    job = job.change(dream=job.dream.change(octaves=1, steps=1, layers=("strokes",)))
+    network = net.load("pocket", ["strokes"], at=CPU)
+    seen = []
+    for number, _ in enumerate(dreamt_frames(job, open_clip(job), network)):
+        if number % 200 == 0 and number:
+            seen.append(psutil.Process().memory_info().rss)
+    assert len(seen) == 15
+    assert max(seen) / seen[0] < 1.05

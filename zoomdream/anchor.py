@@ -1,0 +1,117 @@
+"""What keeps a feedback zoom alive: each frame's statistics are drawn to an anchor's."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoomdream.frame import Frame, from_opponent, to_lab, to_opponent
+from zoomdream.spec import Anchor
+
+_FLOOR = 0.012  # the least deviation of a band of luma aimed at: a blank sheet can dream too
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of luma and two chroma planes: each frequency band's deviation, and what remains below.
+
+    deviations: (bands + 1, 3), fine to coarse, the last of the residual; mean: (3,), of the residual;
+    chroma: (), the mean in L*a*b*.
+    """
+
+    deviations: Tensor
+    mean: Tensor
+    chroma: Tensor
+
+    def towards(self, other: "Statistics", share: float) -> "Statistics":
+        return Statistics(
+            self.deviations.lerp(other.deviations, share),
+            self.mean.lerp(other.mean, share),
+            self.chroma.lerp(other.chroma, share),
+        )
+
+
+def measure(frame: Frame, bands: int) -> Statistics:
+    """A frame's statistics; `bands` is lowered where the frame is too small for them."""
+    planes = to_opponent(frame)
+    return _measure(planes, list(_split(planes, bands)))
+
+
+def _measure(planes: Tensor, parts: list[Tensor]) -> Statistics:
+    deviations = torch.stack([part.std((2, 3))[0] for part in parts])
+    return Statistics(deviations, parts[-1].mean((2, 3))[0], _chroma(planes))
+
+
+def _chroma(planes: Tensor) -> Tensor:
+    """Mean chroma in Lab of what will be seen, from every fourth pixel."""
+    seen = from_opponent(planes[..., ::4, ::4]).clamp(0, 1)
+    chroma: Tensor = to_lab(seen)[:, 1:].norm(dim=1).mean()
+    return chroma
+
+
+def _split(planes: Tensor, bands: int) -> Iterator[Tensor]:
+    """Laplacian bands, fine to coarse, and the residual."""
+    for _ in range(bands):
+        if min(planes.shape[-2:]) < 8:
+            break
+        small = F.avg_pool2d(planes, 2, ceil_mode=True)
+        yield planes - _double(small, planes)
+        planes = small
+    yield planes
+
+
+def _double(small: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(small, like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def hold(frame: Frame, target: Statistics, anchor: Anchor) -> Frame:
+    """Draws each band's deviation, the mean and the saturation towards `target` by `anchor.rate`.
+
+    Whole-picture matching of mean and deviation lets sharpening feed on itself until a woven pattern
+    is all there is; bands that are held one by one cannot run away. Not clipped.
+    """
+    planes = to_opponent(frame)
+    parts = list(_split(planes, anchor.bands))
+    now = _measure(planes, parts)
+    wanted = target.deviations.clone()
+    wanted[:, 0].clamp_min_(_FLOOR)
+    wanted = torch.cat([wanted[:-1] * anchor.vivid, wanted[-1:]])
+    gains = (wanted / now.deviations.clamp_min(1e-6)) ** anchor.rate
+    gains = gains.clamp(1 / anchor.limit, anchor.limit)[..., None, None]
+    middle = now.mean[:, None, None]
+    goal = target.mean[:, None, None]
+    planes = (parts[-1] - middle) * gains[-1] + middle + anchor.rate * (goal - middle)
+    for part, gain in zip(parts[-2::-1], gains[:-1].flip(0), strict=True):
+        planes = _double(planes, part) + part * gain
+    for _ in range(2):  # clipping answers back: a second look comes closer
+        colour = (target.chroma / _chroma(planes).clamp_min(1e-6)) ** anchor.rate
+        planes[:, 1:] *= colour.clamp(1 / anchor.limit, anchor.limit)
+    return from_opponent(planes)
+
+
+class Keeper:
+    """Keeps a feedback zoom like its anchor, frame after frame.
+
+    like: the frame whose statistics are kept (a running anchor's first).
+    """
+
+    def __init__(self, anchor: Anchor, fps: Fraction, like: Frame) -> None:
+        self.anchor = anchor
+        self._pace = 1 - math.exp(-1 / (float(fps) * anchor.memory))  # of a running anchor
+        self._target = measure(like, anchor.bands)
+
+    def keep(self, frame: Frame, chance: torch.Generator) -> Frame:
+        """A dreamt frame, drawn towards the anchor, with a little grain; clipped to 0..1."""
+        if self.anchor.to == "running":
+            now = measure(frame, self.anchor.bands)
+            self._target = self._target.towards(now, self._pace)
+        if self.anchor.to != "none":
+            frame = hold(frame, self._target, self.anchor)
+        if self.anchor.grain:  # grey, so that it adds no colour
+            grain = torch.randn(frame[:, :1].shape, generator=chance).to(frame.device)
+            frame = frame + self.anchor.grain * grain
+        return frame.clamp(0, 1)
