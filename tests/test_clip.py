@@ -20,10 +20,12 @@ from zoomdream.flow import dis, look_up, trust
 from zoomdream.footage import open_footage, play
 from zoomdream.frame import Frame, to_lab
 from zoomdream.metrics import Reading, mean_reading, readings, warp_error
+from zoomdream.presets import load_preset
 from zoomdream.render import chance_of, dreamt_frames, open_clip
-from zoomdream.spec import CLIP_JOB, DreamSpec, FlowBlend, Output, RenderJob
+from zoomdream.spec import DreamSpec, FlowBlend, Output, RenderJob
 
 SIZE = (96, 128)
+CLIP_JOB = load_preset("clip")
 CPU = net.place("cpu", "fp32")
 QUICK = ("--octaves", 1, "--steps", 1, "--device", "cpu", "--layer", "strokes")
 

@@ -34,12 +34,17 @@ def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> No
     assert program == "zoomdream"
     if words[0] == "zoom":
         words += ["--frames", "2", "--size", "64x48", "--octaves", "1"]
-    if words[0] in ("clip", "metrics"):
+    if "video.mp4" in words:
         long = films.counting(70)
         films.write(long, tmp_path / "video.mp4", 1)
-        films.write(long[:4], tmp_path / "dream.mp4", 1)
+        if words[0] == "metrics":
+            films.write(long[:4], tmp_path / "dream.mp4", 1)
     if words[0] == "clip":
         words += ["--size", "64x48", "--octaves", "1", "--force"]
+    if words[0] == "render":
+        clip = "carnival" in words
+        words += ["--size", "64x48", *(["--end", "2"] if clip else ["--frames", "6"])]
+        words += ["--octaves", "1", "--set", "output.loop=false"]
     if "googlenet" in words and words[0] == "zoom":
         pytest.skip("needs a download")
     done = zoomdream(*words)
@@ -81,3 +86,20 @@ def test_the_table_of_settings_is_true() -> None:
                 shown,
                 f"{value:g}" if isinstance(value, float) else shown,
             ), flag
+
+
+def test_the_presets_example_is_a_preset() -> None:
+    import tomllib
+
+    from zoomdream import presets
+
+    (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    assert presets.mistakes_in(tomllib.loads(text), text) == []
+
+
+def test_the_gallery_shows_every_preset_that_needs_no_download() -> None:
+    from zoomdream import presets
+
+    for name in presets.known():
+        if presets.load_preset(name).model == "pocket":
+            assert f"examples/gallery/{name}.webp" in README

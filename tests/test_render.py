@@ -116,6 +116,8 @@ def test_presets_can_be_loaded_and_rendered(photo: Frame, tmp_path: Path) -> Non
     assert names
     for name in names:
         preset = zd.load_preset(name)
+        if preset.flow or preset.model != "pocket":
+            continue
         frames = list(
             zd.zoom(photo, **dict(preset.change(output=preset.output.change(**dict(TINY)))))
         )
@@ -124,7 +126,7 @@ def test_presets_can_be_loaded_and_rendered(photo: Frame, tmp_path: Path) -> Non
         zd.load_preset("nebulous")
     (tmp_path / "wrong.toml").write_text("[dream]\noctave = 3\n")
     with pytest.raises(
-        zd.UsageError, match=r'wrong.toml: there is no setting "octave": did you mean'
+        zd.UsageError, match=r'wrong.toml: line 2: there is no setting "dream.octave": did you mean'
     ):
         zd.load_preset(tmp_path / "wrong.toml")
 

@@ -20,8 +20,9 @@ from zoomdream.errors import (
     WeightsError,
     ZoomdreamError,
 )
+from zoomdream.presets import load_preset
 from zoomdream.report import Film, Progress, Start
-from zoomdream.spec import Anchor, Camera, DreamSpec, Output, RenderJob, load_preset
+from zoomdream.spec import Anchor, Camera, DreamSpec, FlowBlend, Output, RenderJob
 
 # Torch then asks Linux for huge pages: a seventh of a render's time was page faults.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -35,6 +36,7 @@ __all__ = [
     "Camera",
     "DreamSpec",
     "Film",
+    "FlowBlend",
     "InputError",
     "Output",
     "OutputError",

@@ -104,14 +104,18 @@ class Keeper:
         self._pace = 1 - math.exp(-1 / (float(fps) * anchor.memory))  # of a running anchor
         self._target = measure(like, anchor.bands)
 
-    def keep(self, frame: Frame, chance: torch.Generator) -> Frame:
-        """A dreamt frame, drawn towards the anchor, with a little grain; clipped to 0..1."""
+    def keep(self, frame: Frame, chance: torch.Generator, now: Anchor | None = None) -> Frame:
+        """A dreamt frame, drawn towards the anchor, with a little grain; clipped to 0..1.
+
+        now: the anchor's settings at this frame, where they change.
+        """
+        anchor = now or self.anchor
         if self.anchor.to == "running":
-            now = measure(frame, self.anchor.bands)
-            self._target = self._target.towards(now, self._pace)
+            seen = measure(frame, self.anchor.bands)
+            self._target = self._target.towards(seen, self._pace)
         if self.anchor.to != "none":
-            frame = hold(frame, self._target, self.anchor)
-        if self.anchor.grain:  # grey, so that it adds no colour
+            frame = hold(frame, self._target, anchor)
+        if anchor.grain:  # grey, so that it adds no colour
             grain = torch.randn(frame[:, :1].shape, generator=chance).to(frame.device)
-            frame = frame + self.anchor.grain * grain
+            frame = frame + anchor.grain * grain
         return frame.clamp(0, 1)

@@ -12,6 +12,7 @@ import platform
 import shutil
 import signal
 import sys
+import tomllib
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,10 +27,10 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.markup import escape
 
-from zoomdream import __version__
+from zoomdream import __version__, presets
 from zoomdream.errors import UsageError, ZoomdreamError
 from zoomdream.report import Event, Film, Progress, Start
-from zoomdream.spec import CLIP_JOB, RenderJob, Settings
+from zoomdream.spec import SECTIONS, RenderJob, Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -64,12 +65,20 @@ class Option:
         return functools.reduce(getattr, self.path.split("."), cast(Any, job))
 
     @property
+    def _settings(self) -> tuple[type[Settings], str]:
+        section, _, name = self.path.rpartition(".")
+        return SECTIONS.get(section, RenderJob), name
+
+    @property
     def field(self) -> FieldInfo:
-        settings: type[Settings] = RenderJob
-        *parts, last = self.path.split(".")
-        for part in parts:
-            settings = _plain(settings.model_fields[part].annotation)
-        return settings.model_fields[last]
+        settings, name = self._settings
+        return settings.model_fields[name]
+
+    @property
+    def may_change(self) -> bool:
+        """Whether it takes a schedule, too."""
+        settings, name = self._settings
+        return name in settings.CHANGING
 
 
 Panels = dict[str, tuple[Option, ...]]
@@ -80,6 +89,7 @@ FILM: Panels = {
         Option("output.frames"),
         Option("output.fps"),
         Option("output.size", metavar="WxH"),
+        Option("output.loop"),
         Option("output.quality"),
     ),
 }
@@ -109,6 +119,13 @@ CAMERA: Panels = {
         Option("camera.tilt"),
         Option("camera.center", metavar="X,Y"),
         Option("camera.fov"),
+        Option("camera.swirl"),
+        Option("camera.swirl_radius"),
+        Option("camera.ripple"),
+        Option("camera.ripple_length"),
+        Option("camera.ripple_speed"),
+        Option("camera.kaleidoscope"),
+        Option("camera.tunnel"),
     ),
 }
 DREAM: Panels = {
@@ -143,6 +160,7 @@ ANCHOR: Panels = {
 MACHINE: Panels = {
     "Machine": (
         Option("seed"),
+        Option("bpm"),
         Option("device"),
         Option("precision"),
         Option("force"),
@@ -150,22 +168,24 @@ MACHINE: Panels = {
 }
 
 
-def _parameter(option: Option, panel: str, base: RenderJob) -> inspect.Parameter:
+def _parameter(option: Option, panel: str, base: RenderJob | None) -> inspect.Parameter:
     """A typer option; None stands for "not given". base: the job whose values are the defaults."""
     field, kind, metavar = option.field, _plain(option.field.annotation), option.metavar
     if get_origin(kind) is Literal:
         metavar, kind = metavar or "|".join(get_args(kind)), str
     elif get_origin(kind) is tuple:
-        kind = list[str] if option.path == "dream.layers" else str
+        kind = str
+    elif option.path == "dream.layers":
+        kind = list[str]
     elif kind is Fraction:
         kind, metavar = str, "N"
-    elif metavar:  # more than a plain number: the settings read it
-        kind = str
+    elif metavar or option.may_change:  # more than a plain number: the settings read it
+        kind, metavar = str, metavar or "N"
     negated = f"/--no-{option.flag_name[2:]}" if field.default is True else ""
     info = typer.Option(
         option.flag_name + negated,
         metavar=metavar,
-        help=_help(field, kind, option.value(base)),
+        help=_help(field, kind, option.value(base) if base else None),
         rich_help_panel=panel,
         show_default=False,
     )
@@ -185,17 +205,21 @@ def _plain(annotation: Any) -> Any:
 
 def _help(field: FieldInfo, kind: Any, default: Any) -> str:
     text = escape(field.description or "")
-    if default is None or default == () or kind is bool:
+    if default is None or default == {} or kind is bool:
         return text
     shown = ",".join(f"{x:g}" for x in default) if isinstance(default, tuple) else str(default)
     return f"{text} [dim]\\[{shown}][/dim]"
 
 
 def settings_options(
-    base: RenderJob, *panels: Panels
+    base: RenderJob | None, *panels: Panels
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Adds every option of the panels to a command, which gets those given as `settings`."""
-    listed = [(option, panel) for p in panels for panel, options in p.items() for option in options]
+    listed = list(
+        {
+            o.path: (o, panel) for p in panels for panel, options in p.items() for o in options
+        }.values()
+    )
     made = [_parameter(option, panel, base) for option, panel in listed]
     names = {option.name: option.path for option, _ in listed}
 
@@ -223,18 +247,39 @@ def make_job(settings: dict[str, Any], base: RenderJob | None = None, **more: An
         raise UsageError("--seconds and --frames both say how long: give one")
     for path in ("camera.pan", "camera.center"):
         if path in values:
-            values[path] = _numbers(path, values[path], ",", float)
+            values[path] = _pair(path, values[path])
     if "output.size" in values:
         values["output.size"] = _numbers("output.size", values["output.size"], "x", int)
     if values.get("anchor.to") not in (None, "source", "running", "none"):
         values["anchor.palette"] = Path(values["anchor.to"])
         values["anchor.to"] = "palette"
-    rooms: dict[str, dict[str, Any]] = {}
-    for path, value in values.items():
-        room, _, field = path.rpartition(".")
-        rooms.setdefault(room, {})[field] = value
-    job = (base or RenderJob()).change(**rooms.pop("", {}))
-    return job.change(**{room: getattr(job, room).change(**given) for room, given in rooms.items()})
+    try:
+        return presets.change(base or RenderJob(), values)
+    except UsageError as error:
+        raise UsageError(_as_flag(str(error))) from None
+
+
+def _as_flag(message: str) -> str:
+    """A message that begins with a setting's path, beginning with its flag."""
+    path, colon, rest = message.partition(":")
+    panels = (FILM, CLIP, CAMERA, DREAM, ANCHOR, MACHINE)
+    flags = {o.path: o.flag_name for panel in panels for os in panel.values() for o in os}
+    return flags[path] + colon + rest if path in flags else message
+
+
+def _pair(path: str, text: str) -> tuple[str, ...]:
+    """X,Y, each a number or an expression; commas within brackets are the expression's own."""
+    depth, parts = 0, [""]
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    if len(parts) != 2 or not all(part.strip() for part in parts):
+        flag = path.rsplit(".", 1)[-1]
+        raise UsageError(f'--{flag} "{text}" is not two numbers such as 0.5,0.5')
+    return tuple(parts)
 
 
 def _numbers(path: str, text: str, mark: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
@@ -266,7 +311,7 @@ def front(
 
 
 @app.command()
-@settings_options(RenderJob(), FILM, CAMERA, DREAM, ANCHOR, MACHINE)
+@settings_options(presets.shipped_job("zoom"), FILM, CAMERA, DREAM, ANCHOR, MACHINE)
 def zoom(
     image: Annotated[
         Path | None,
@@ -300,14 +345,14 @@ def zoom(
     if output is None:
         raise UsageError("where to? add -o dream.mp4 (or .webm, .gif, or a folder)")
     with events(as_json) as event:
-        job = make_job(settings, source=image, target=output)
+        job = make_job(settings, presets.load_preset("zoom"), source=image, target=output)
         if _ask_to_replace(job):
             job = job.change(force=True)
         run(job.draft() if draft else job, event)
 
 
 @app.command()
-@settings_options(CLIP_JOB, CLIP, DREAM, MACHINE)
+@settings_options(presets.shipped_job("clip"), CLIP, DREAM, MACHINE)
 def clip(
     video: Annotated[Path, typer.Argument(help="A video file, or an animated GIF, WebP or APNG.")],
     output: Annotated[
@@ -334,10 +379,160 @@ def clip(
     if output is None:
         raise UsageError("where to? add -o dream.mp4 (or .webm, .gif, or a folder)")
     with events(as_json) as event:
-        job = make_job(settings, CLIP_JOB, source=video, target=output)
+        job = make_job(settings, presets.load_preset("clip"), source=video, target=output)
         if _ask_to_replace(job):
             job = job.change(force=True)
         run(job.draft() if draft else job, event)
+
+
+@app.command()
+@settings_options(None, FILM, CLIP, CAMERA, DREAM, ANCHOR, MACHINE)
+def render(
+    preset: Annotated[str, typer.Argument(help="A preset's name, or a .toml file.")],
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="INPUT", help="A picture or clip; the word sample means ours."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="OUT", help=".mp4, .webm, .gif, or a folder of PNG."
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as dream.octaves=5."),
+    ] = None,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="A quarter of the pixels and steps: quick to judge.")
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
+    ] = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Renders a preset: a mood with a camera or a ride, and values that change over time.
+
+    [bold]zoomdream render cathedral photo.jpg -o dream.mp4[/bold]
+
+    Options win over the preset. A film's own NAME.mp4.toml is a preset, too: the same frames again.
+    """
+    if output is None:
+        raise UsageError("where to? add -o dream.mp4 (or .webm, .gif, or a folder)")
+    with events(as_json) as event:
+        base = presets.change(presets.load_preset(preset), dict(map(_assigned, changes or [])))
+        given = {"source": source} if source else {}
+        job = make_job(settings, base, target=output, **given)
+        if job.flow and job.source is None:
+            raise UsageError(f"{preset} is for clips: name one after it")
+        if _ask_to_replace(job):
+            job = job.change(force=True)
+        run(job.draft() if draft else job, event)
+
+
+def _assigned(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value as TOML would have it, or else a word."""
+    name, mark, value = text.partition("=")
+    if not mark:
+        raise UsageError(f'--set "{text}" is not NAME=VALUE, such as dream.octaves=5')
+    try:
+        return name.strip(), tomllib.loads(f"x = {value}")["x"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return name.strip(), value
+
+
+presets_app = typer.Typer(help="Lists, shows, makes and checks presets.")
+app.add_typer(presets_app, name="presets")
+
+
+@presets_app.callback(invoke_without_command=True)
+def list_presets(context: typer.Context) -> None:
+    """Lists, shows, makes and checks presets."""
+    if context.invoked_subcommand:
+        return
+    from rich.table import Table
+
+    table = Table("preset", "for", "network", "you will see", box=None)
+    for name, path in sorted(presets.known().items()):
+        try:
+            job = presets.load_preset(path)
+        except ZoomdreamError as error:
+            table.add_row(name, "", "", f"[red]{escape(str(error))}[/red]")
+            continue
+        network = job.model + ("" if job.model == "pocket" or job.weights else " (a download)")
+        kind = "a clip" if job.flow else "a still"
+        table.add_row(name, kind, network, escape(presets.about(path)))
+    Console().print(table)
+
+
+@presets_app.command("show")
+def show_preset(
+    name: Annotated[str, typer.Argument(help="A preset's name, or a .toml file.")],
+) -> None:
+    """Tells every setting that a preset comes to, and where each is from."""
+    from rich.table import Table
+
+    found = presets.resolve(name)
+    table = Table("setting", "value", "from", box=None)
+    for path, value in presets.flat(found.job):
+        shown = presets.plain(value)
+        dim = "[dim]" if found.origins[path] == "default" else ""
+        text = "-" if shown is None else json.dumps(shown)
+        table.add_row(*(dim + escape(cell) for cell in (path, text, found.origins[path])))
+    Console(highlight=False).print(table)
+
+
+@presets_app.command("new")
+def new_preset(
+    file: Annotated[Path, typer.Argument(help="The .toml file to write.")],
+    origin: Annotated[
+        str, typer.Option("--from", metavar="NAME", help="Which one to begin with.")
+    ] = "zoom",
+) -> None:
+    """Writes a preset of your own."""
+    if file.suffix != ".toml":
+        raise UsageError(f"{file} is no preset: name it {file.with_suffix('.toml').name}")
+    presets.new(file, origin)
+    told.print(f"Written: {file}. Try it: zoomdream render {file} sample -o dream.mp4 --draft")
+
+
+@presets_app.command("check")
+def check_presets(files: Annotated[list[Path], typer.Argument(help=".toml files.")]) -> None:
+    """Exit code 0, or every mistake with file, line, field and what would be right."""
+    bad = 0
+    for file in files:
+        for mistake in presets.mistakes(file):
+            bad += 1
+            place = f"{file}:{mistake.line}" if mistake.line else f"{file}"
+            print(f"{place}: {mistake.message}")  # noqa: T201
+    if bad:
+        raise typer.Exit(2)
+
+
+@presets_app.command("schema")
+def preset_schema() -> None:
+    """Prints the JSON Schema of preset files, for editors."""
+    print(presets.schema())  # noqa: T201
+
+
+@presets_app.command("import")
+def import_preset(
+    file: Annotated[Path, typer.Argument(help="A Deforum settings file (.txt or .json).")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="The .toml to write.")
+    ] = None,
+) -> None:
+    """Makes a preset of a Deforum settings file."""
+    from zoomdream.deforum import import_settings
+
+    target = output or file.with_suffix(".toml")
+    text, left = import_settings(file)
+    presets.put(target, text)
+    told.print(f"Written: {target}")
+    for line in left:
+        told.print(f"Note: {escape(line)}")
 
 
 def _ask_to_replace(job: RenderJob) -> bool:

@@ -3,10 +3,12 @@
 Each takes Frames (1, 3, H, W) in 0..1, on any device.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -17,6 +19,8 @@ from zoomdream.errors import OutputError, UsageError
 from zoomdream.flow import Estimator, estimator, look_up, trust
 from zoomdream.footage import open_footage, play
 from zoomdream.frame import Flow, Frame, blur, to_lab, to_opponent
+from zoomdream.move import warp
+from zoomdream.read import read_still
 
 
 def mean_lab(frame: Frame) -> Tensor:
@@ -111,6 +115,33 @@ def mean_reading(many: Sequence[Reading]) -> Reading:
         if f.name != "strengths"
     }
     return Reading(strengths=tuple(mean(s) for s in strengths), **single)
+
+
+def loop_steps(
+    film: Path,
+    size: tuple[int, int],
+    fps: Fraction,
+    moves: Callable[[Frame, int], Flow],
+) -> tuple[float, float]:
+    """The median change between a decoded film's frames, and that from the last to the first.
+
+    film: a file, or a folder of PNG. moves: gives the camera's Flow that leads to a frame of a number,
+    which is undone first.
+    """
+    if film.is_dir():
+        frames: Iterator[Frame] = (read_still(path) for path in sorted(film.glob("*.png")))
+    else:
+        frames = play(open_footage(film), size, fps).frames
+    first = last = next(frames)
+    steps, number = [], 0
+    for number, frame in enumerate(frames, 1):
+        steps.append(_change(last, frame, moves(frame, number)))
+        last = frame
+    return median(steps) if steps else 0.0, _change(last, first, moves(first, 0))
+
+
+def _change(last: Frame, frame: Frame, flow: Flow) -> float:
+    return float((warp(last, flow) - frame).abs().mean())
 
 
 @dataclass(frozen=True)

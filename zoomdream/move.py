@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from zoomdream.anchor import Keeper
 from zoomdream.flow import Estimator, agreement, look_up, trust
 from zoomdream.frame import Flow, Frame, blur
-from zoomdream.spec import Anchor, Camera, FlowBlend
+from zoomdream.spec import Anchor, Camera, RenderJob
 
 # --- Flow: where to look ---------------------------------------------------------------------
 
@@ -43,21 +43,72 @@ def velocity(camera: Camera) -> Tensor:
 
 @lru_cache(maxsize=4)
 def camera_flow(
-    camera: Camera, size: tuple[int, int], dt: float, device: torch.device | None = None
+    camera: Camera,
+    size: tuple[int, int],
+    dt: float,
+    device: torch.device | None = None,
+    t: float = 0.0,
 ) -> Flow:
     """The Flow of `dt` seconds of a camera's motion, for frames of `size` (height, width).
 
-    The result is shared between calls: do not write into it.
+    t: seconds at which it ends; only ripples care. The result is shared between calls: do not write
+    into it. What is looked up is first folded (kaleidoscope, tunnel), then bent (swirl, ripple), then
+    moved as the camera moves.
     """
     height, width = size
     focal = width / 2 / math.tan(math.radians(camera.fov) / 2)
-    x = (torch.arange(width, dtype=torch.float64) + 0.5 - camera.center[0] * width) / focal
-    y = (torch.arange(height, dtype=torch.float64) + 0.5 - camera.center[1] * height) / focal
+    x = torch.arange(width, dtype=torch.float64) + 0.5 - camera.center[0] * width
+    y = torch.arange(height, dtype=torch.float64) + 0.5 - camera.center[1] * height
     y, x = torch.meshgrid(y, x, indexing="ij")
+    u, v = x / width, y / width  # frame widths from the center
+    if camera.kaleidoscope:
+        u, v = _mirrored(u, v, camera.kaleidoscope, upright=height > width)
+    if camera.tunnel:
+        u, v = _nested(u, v, camera.tunnel, max(height, width) / width / 2)
+    if camera.swirl:
+        u, v = _swirled(u, v, camera, dt)
+    if camera.ripple:
+        u, v = _rippled(u, v, camera, dt, t)
     step = torch.linalg.matrix_exp(velocity(camera) * dt)
-    u, v, w = torch.einsum("ij,jhw->ihw", step, torch.stack([x, y, torch.ones_like(x)]))
+    rays = torch.stack([u * width / focal, v * width / focal, torch.ones_like(x)])
+    u, v, w = torch.einsum("ij,jhw->ihw", step, rays)
     w = w.clamp_min(0.02)  # nothing behind the camera
-    return (torch.stack([u / w - x, v / w - y])[None] * focal).float().to(device)
+    return torch.stack([u / w * focal - x, v / w * focal - y])[None].float().to(device)
+
+
+def _mirrored(u: Tensor, v: Tensor, folds: int, upright: bool) -> tuple[Tensor, Tensor]:
+    """Every direction folded into one wedge and its mirror image, which lies along the longer side."""
+    wedge, axis = math.pi / folds, math.pi / 2 if upright else 0.0
+    angle = torch.remainder(torch.atan2(v, u) - axis, 2 * wedge)
+    angle = torch.minimum(angle, 2 * wedge - angle) + axis
+    away = torch.hypot(u, v)
+    return away * torch.cos(angle), away * torch.sin(angle)
+
+
+def _nested(u: Tensor, v: Tensor, ratio: float, reach: float) -> tuple[Tensor, Tensor]:
+    """What is within reach / ratio of the center is the whole again, that much smaller (log-polar)."""
+    away = torch.hypot(u, v).clamp_min(1e-9)
+    rings = torch.ceil(torch.log(reach / ratio / away) / math.log(ratio)).clamp(0, 60)
+    scale = ratio**rings
+    return u * scale, v * scale
+
+
+def _swirled(u: Tensor, v: Tensor, camera: Camera, dt: float) -> tuple[Tensor, Tensor]:
+    """Turned about the center, the less the further away, and not at all beyond the radius."""
+    fade = (1 - (torch.hypot(u, v) / camera.swirl_radius).clamp(0, 1) ** 2) ** 2
+    angle = -math.radians(camera.swirl) * dt * fade
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    return u * cos - v * sin, u * sin + v * cos
+
+
+def _rippled(u: Tensor, v: Tensor, camera: Camera, dt: float, t: float) -> tuple[Tensor, Tensor]:
+    """Moved outward and inward by rings of waves: what `dt` seconds add, so that it never adds up."""
+    away = torch.hypot(u, v)
+    along = 2 * math.pi * away / camera.ripple_length
+    pace = 2 * math.pi * camera.ripple_speed
+    moved = camera.ripple * (torch.sin(along - pace * (t - dt)) - torch.sin(along - pace * t))
+    scale = 1 + moved * torch.tanh(4 * away / camera.ripple_length) / away.clamp_min(1e-9)
+    return u * scale, v * scale
 
 
 def warp(frame: Tensor, flow: Flow) -> Tensor:
@@ -143,11 +194,14 @@ class Canvas:
 class Motion(Protocol):
     """Gives canvases for each source frame, and is told what was dreamt on each."""
 
-    def canvases(self, source: Frame) -> Iterator[Canvas]:
-        """One, or several that lead up to a frame."""
+    def canvases(self, source: Frame, now: RenderJob, t: float) -> Iterator[Canvas]:
+        """One, or several that lead up to a frame. now: the settings at t seconds."""
 
-    def keep(self, dreamt: Frame, chance: torch.Generator) -> Frame:
+    def keep(self, dreamt: Frame, now: RenderJob, chance: torch.Generator) -> Frame:
         """Takes what was dreamt on the last canvas; returns the film's frame."""
+
+    def replace(self, frame: Frame) -> None:
+        """Goes on from another frame than the one that was kept."""
 
 
 class Zoom:
@@ -157,27 +211,34 @@ class Zoom:
     """
 
     def __init__(
-        self, camera: Camera, anchor: Anchor, fps: Fraction, like: Frame, mask: Tensor | None = None
+        self, anchor: Anchor, fps: Fraction, like: Frame, mask: Tensor | None = None
     ) -> None:
-        self._camera, self._fps, self._mask = camera, fps, mask
+        self._fps, self._mask = fps, mask
         self._keeper = Keeper(anchor, fps, like)
         self._source: Frame | None = None
-        self._last: Frame | None = None
+        self.last: Frame | None = None
 
-    def canvases(self, source: Frame) -> Iterator[Canvas]:
+    def canvases(self, source: Frame, now: RenderJob, t: float) -> Iterator[Canvas]:
         self._source = source
-        if self._last is None:
-            yield Canvas(source, self._mask)
-            return
-        size = source.shape[2], source.shape[3]
-        flow = camera_flow(self._camera, size, float(1 / self._fps), source.device)
-        yield Canvas(warp(self._last, flow).clamp(0, 1), self._mask)
+        last, dt = (source, 0.0) if self.last is None else (self.last, float(1 / self._fps))
+        if dt or now.camera.kaleidoscope or now.camera.tunnel:
+            last = warp(last, step_flow(now.camera, source, dt, t)).clamp(0, 1)
+        yield Canvas(last, self._mask)
 
-    def keep(self, dreamt: Frame, chance: torch.Generator) -> Frame:
-        self._last = self._keeper.keep(dreamt, chance)
+    def keep(self, dreamt: Frame, now: RenderJob, chance: torch.Generator) -> Frame:
+        self.last = self._keeper.keep(dreamt, chance, now.anchor)
         if self._mask is not None and self._source is not None:
-            self._last = self._source.lerp(self._last, self._mask)
-        return self._last
+            self.last = self._source.lerp(self.last, self._mask)
+        return self.last
+
+    def replace(self, frame: Frame) -> None:
+        self.last = frame
+
+
+def step_flow(camera: Camera, frame: Frame, dt: float, t: float) -> Flow:
+    """The camera's Flow from one frame to the next, of a frame's size; t: seconds at its end."""
+    size = frame.shape[2], frame.shape[3]
+    return camera_flow(camera, size, dt, frame.device, t if camera.ripple else 0.0)
 
 
 STILL_STEPS = 5  # of a still, whose dream is as strong as a clip's of strength 1
@@ -196,54 +257,59 @@ class Ride:
     frame is dreamt on in several passes. The first frame of a shot is dreamt `SETTLE` times, and is as
     strong as those that follow.
 
-    steps: per octave and frame. starts_shot: whether a source frame is the first after a cut. mask:
+    starts_shot: whether a source frame is the first after a cut. mask:
     (1, 1, H, W), black stays the source.
     """
 
     def __init__(
         self,
-        blend: FlowBlend,
-        steps: int,
         fps: Fraction,
         estimate: Estimator,
         starts_shot: Callable[[Frame], bool],
         mask: Tensor | None = None,
     ) -> None:
-        self._persist = blend.persist ** float(_PERSIST_FPS / fps)
-        self._trusting = blend.flow != "none"
-        fresh = math.ceil((1 - self._persist) * STILL_STEPS)  # steps of a still that a frame adds
-        self._passes = max(1, -(-fresh // max(steps, 1)))
-        share = STILL_STEPS / max(steps, 1) / self._passes
-        self._whole = blend.strength * share * (1 if mask is None else mask)
+        self._fps = fps
         self._estimate, self._starts_shot, self._mask = estimate, starts_shot, mask
         self._source: Frame | None = None
         self._dream = self._age = torch.empty(0)
 
-    def canvases(self, source: Frame) -> Iterator[Canvas]:
+    def canvases(self, source: Frame, now: RenderJob, t: float) -> Iterator[Canvas]:  # noqa: ARG002
+        assert now.flow is not None
+        persist = now.flow.persist ** float(_PERSIST_FPS / self._fps)
+        steps = max(now.dream.steps, 1)
+        fresh = math.ceil((1 - persist) * STILL_STEPS)  # steps of a still that a frame adds
+        passes = max(1, -(-fresh // steps))
+        whole: Tensor | float = now.flow.strength * STILL_STEPS / steps / passes
+        if self._mask is not None:
+            whole = whole * self._mask
         times = 1
         if self._starts_shot(source) or self._source is None:
             self._dream, self._age = torch.zeros_like(source), torch.zeros_like(source[:, :1])
-            times = SETTLE if self._persist else 1
+            times = SETTLE if persist else 1
         else:
-            self._carry(source, self._source)
+            self._carry(source, self._source, trusting=now.flow.flow != "none")
         self._source = source
         for _ in range(times):
-            stays = (self._age / (self._age + 1)).clamp_max(self._persist)
+            stays = (self._age / (self._age + 1)).clamp_max(persist)
             self._dream = self._dream * stays
-            for _ in range(self._passes):
-                yield Canvas((source + self._dream).clamp(0, 1), (1 - stays) * self._whole)
+            for _ in range(passes):
+                yield Canvas((source + self._dream).clamp(0, 1), (1 - stays) * whole)
             self._age = self._age + 1
 
-    def keep(self, dreamt: Frame, chance: torch.Generator) -> Frame:  # noqa: ARG002
+    def keep(self, dreamt: Frame, now: RenderJob, chance: torch.Generator) -> Frame:  # noqa: ARG002
         assert self._source is not None
         if self._mask is not None:
             dreamt = self._source.lerp(dreamt, self._mask)
         self._dream = dreamt - self._source
         return dreamt
 
-    def _carry(self, source: Frame, last: Frame) -> None:
+    def replace(self, frame: Frame) -> None:
+        assert self._source is not None
+        self._dream = frame - self._source
+
+    def _carry(self, source: Frame, last: Frame, trusting: bool) -> None:
         flow, back = self._estimate(source, last), self._estimate(last, source)
         self._dream, self._age = warp(self._dream, flow), look_up(self._age, flow)
-        if self._trusting:
+        if trusting:
             believed = trust(flow, back) * agreement(source, last, flow)
             self._age *= blur(believed, _FEATHER)

@@ -436,7 +436,7 @@ class Network:
     (Simonyan et al. 2014), so that a class that is nowhere yet can be dreamt too.
     Each target's energy is divided by the mean gradient that its layer has on the picture that is dreamt
     (see `balance`), so that equal weights mean equally strong changes on any layer; Mordvintsev has a
-    single layer and needs none of this.
+    single layer and needs none of this. `weights`, one of each target, may be changed at any time.
     """
 
     def __init__(self, kind: Kind, module: nn.Module, targets: Sequence[Target], at: Place) -> None:
@@ -453,7 +453,8 @@ class Network:
         self._bytes: float | None = None
         self.channels = self._count_channels()  # of each target's layer
         self._module = self._module.to(at.dtype)
-        self._shares = [1.0] * len(self.targets)
+        self._sizes = [1.0] * len(self.targets)
+        self.weights = [target.weight for target in self.targets]
         self.balance(_standard_picture().to(at.device))
 
     def _count_channels(self) -> list[int]:
@@ -479,7 +480,6 @@ class Network:
     def balance(self, frame: Frame) -> None:
         """Makes weights mean the same on every layer, by the gradients that layers have on a frame."""
         x, values = self._run(frame, self.at.dtype)
-        whole = sum(abs(target.weight) for target in self.targets)
         for number, (target, value) in enumerate(zip(self.targets, values, strict=True)):
             one = target.channel is not None and target.layer != CLASS
             seed = value.detach() if one else _seed(target, value.detach())
@@ -487,7 +487,7 @@ class Network:
             (gradient,) = torch.autograd.grad(value, x, seed / top, retain_graph=True)
             alone = self.channels[number] ** 0.5 if one else 1.0  # it may be silent on this frame
             size = float(gradient.float().abs().mean() * top)
-            self._shares[number] = target.weight / whole * alone / (size + 1e-12)
+            self._sizes[number] = (size + 1e-12) / alone
 
     @torch.enable_grad()
     def _run(self, frame: Frame, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
@@ -511,20 +511,21 @@ class Network:
         """
         x, values = self._run(frame, self.at.dtype)
         seeds, energies = [], []
+        whole = sum(map(abs, self.weights)) or 1.0
         for number, (target, value) in enumerate(zip(self.targets, values, strict=True)):
             seed = _seed(target, value.detach())
             energies.append(_energy(target, value.detach()))
             if target.channel is None and mix is not None:
                 seed = seed * mix[number]
-            seeds.append(seed * self._shares[number])
+            seeds.append(seed * (self.weights[number] / whole / self._sizes[number]))
         (gradient,) = torch.autograd.grad(values, x, seeds)
         return gradient.float() / self._deviation, energies
 
     def objective(self, energies: Sequence[float]) -> float:
         """One number from the targets' energies: their geometric mean, by weight."""
-        weights = [target.weight for target in self.targets]
+        weights = self.weights
         logs = (w * math.log(max(e, 1e-12)) for w, e in zip(weights, energies, strict=True))
-        return math.exp(sum(logs) / sum(abs(weight) for weight in weights))
+        return math.exp(sum(logs) / (sum(map(abs, weights)) or 1.0))
 
     @property
     def bytes_per_pixel(self) -> float:

@@ -1,15 +1,18 @@
 """The order form: every setting with its unit, range and default, in one place.
 
 Settings are frozen; change them by copying: `spec.change(steps=4)`. The command
-line takes its options' defaults and help from here.
+line takes its options' defaults and help from here, and a preset's sections are these settings.
+
+Numbers named in a class's `CHANGING` may also be a Schedule (see `schedule`): an expression or
+keyframes. `timeline.Timeline` turns a job into one of plain numbers for each frame.
 """
 
 import difflib
-import tomllib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -17,11 +20,14 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
+from pydantic_core.core_schema import ValidationInfo
 
 from zoomdream.errors import UsageError
+from zoomdream.schedule import Schedule, ScheduleError, read_schedule
 
 
 def shipped(name: str) -> Path:
@@ -49,11 +55,31 @@ class Settings(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants"
     )
 
+    CHANGING: ClassVar[frozenset[str]] = frozenset()
+    """Which of them may be a Schedule."""
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise UsageError(_sentence(error, type(self))) from None
+            raise UsageError(sentence(error.errors()[0], type(self))) from None
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _may_change(
+        cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> Any:
+        """Lets schedules through, where there may be some; all else is checked as usual."""
+        if info.field_name not in cls.CHANGING:
+            return check(value)
+        try:
+            if isinstance(value, list | tuple):
+                parts = tuple(_number_or_schedule(part) for part in value)
+                return parts if any(isinstance(p, Schedule) for p in parts) else check(parts)
+            value = _number_or_schedule(value)
+        except ScheduleError as error:
+            raise ValueError(str(error)) from None
+        return value if isinstance(value, Schedule) else check(value)
 
     def change(self, **values: Any) -> Self:
         """A checked copy with some settings changed; those that are None stay as they are."""
@@ -61,14 +87,30 @@ class Settings(BaseModel):
         return type(self)(**{**dict(self), **given})
 
 
-def _sentence(error: ValidationError, settings: type[BaseModel]) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
+def _number_or_schedule(value: Any) -> Any:
+    """A number as it is, also one in a string; a Schedule of other strings and of tables."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return read_schedule(value)
+    return read_schedule(value) if isinstance(value, Mapping) else value
+
+
+def sentence(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
+    """Of one of pydantic's errors."""
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
         return f'there is no setting "{where}": {nearest(where, settings.model_fields)}'
-    problem = first["msg"].removeprefix("Value error, ")
+    problem = error["msg"].removeprefix("Value error, ")
     problem = problem[:1].lower() + problem[1:]
-    return f"{where}: {problem} (got {first['input']!r})" if where else problem
+    got = "" if "\n" in problem else f" (got {_short(error['input'])})"
+    return f"{where}: {problem}{got}" if where else problem
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else text[:77] + "..."
 
 
 Centre = Annotated[float, Field(ge=0, le=1)]
@@ -93,6 +135,11 @@ Seconds = Annotated[float, BeforeValidator(_clock)]
 class Camera(Settings):
     """How the picture moves between two frames. All rates are per second, whatever the fps."""
 
+    CHANGING = frozenset(
+        {"zoom", "rotate", "pan", "turn", "tilt", "center", "fov", "swirl", "swirl_radius", "ripple",
+         "ripple_length", "ripple_speed"}
+    )  # fmt: skip
+
     zoom: float = Field(1.5, ge=0.05, le=20, description="factor per second; above 1 goes in")
     rotate: float = Field(
         0.0, ge=-1440, le=1440, description="degrees per second; positive turns clockwise"
@@ -111,10 +158,38 @@ class Camera(Settings):
     fov: float = Field(
         60.0, ge=1, le=160, description="degrees of view across the width, for turn and tilt"
     )
+    swirl: float = Field(
+        0.0, ge=-1440, le=1440, description="degrees per second that the middle turns by more"
+    )
+    swirl_radius: float = Field(0.5, gt=0, le=4, description="frame widths that a swirl reaches")
+    ripple: float = Field(
+        0.0, ge=0, le=0.2, description="height of rings of waves from the center, in frame widths"
+    )
+    ripple_length: float = Field(0.2, ge=0.02, le=4, description="frame widths from wave to wave")
+    ripple_speed: float = Field(0.5, ge=-10, le=10, description="waves per second, outward")
+    kaleidoscope: int = Field(
+        0, ge=0, le=48, description="mirrored wedges around the center, 2 or more; 0 for none"
+    )
+    tunnel: float = Field(
+        0.0,
+        ge=0,
+        le=64,
+        description="how much smaller the picture is again within itself (Droste), 1.2 or more; 0 for none",
+    )
+
+    @field_validator("kaleidoscope", "tunnel")
+    @classmethod
+    def _none_or_enough(cls, value: float, info: ValidationInfo) -> float:
+        least = 2 if info.field_name == "kaleidoscope" else 1.2
+        if 0 < value < least:
+            raise ValueError(f"{least} or more would do; 0 for none")
+        return value
 
 
 class Anchor(Settings):
     """What keeps a long feedback zoom alive: each frame's statistics are drawn to an anchor's."""
+
+    CHANGING = frozenset({"rate", "limit", "vivid", "grain"})
 
     to: Literal["source", "running", "palette", "none"] = Field(
         "source", description="whose colours and contrasts to keep"
@@ -147,8 +222,14 @@ class Anchor(Settings):
 class DreamSpec(Settings):
     """How one frame is dreamt."""
 
-    layers: tuple[str, ...] = Field(
-        (), description="layer to excite: NAME, NAME=WEIGHT or NAME:CHANNEL; may be repeated"
+    CHANGING = frozenset(
+        {"octaves", "octave_scale", "steps", "step_size", "jitter", "smooth", "variety"}
+    )
+
+    layers: dict[str, float] = Field(
+        {},
+        validate_default=True,
+        description="layer to excite: NAME, NAME=WEIGHT or NAME:CHANNEL; may be repeated",
     )
     octaves: int = Field(3, ge=1, le=12, description="sizes dreamt at, from small to full")
     octave_scale: float = Field(2.0, gt=1, le=4, description="ratio of one octave to the next")
@@ -172,6 +253,35 @@ class DreamSpec(Settings):
         description="pixels of a tile's side, 64 or more; 0 chooses by the memory there is",
     )
 
+    @field_validator("layers", mode="wrap")
+    @classmethod
+    def _weights(cls, value: Any, check: ValidatorFunctionWrapHandler) -> dict[str, float]:
+        """From a list of NAME=WEIGHT, or a table; weights may change over time."""
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list | tuple):
+            parts = [str(text).partition("=") for text in value]
+            value = {name: (weight if mark else 1.0) for name, mark, weight in parts}
+        if not isinstance(value, Mapping):
+            raise ValueError("a list of names would do, or a table of weights")
+        try:
+            weights = {name: _number_or_schedule(weight) for name, weight in value.items()}
+        except ScheduleError as error:
+            raise ValueError(str(error)) from None
+        for name, weight in weights.items():
+            if not name or not (isinstance(weight, Schedule) or _is_number(weight)):
+                raise ValueError(f'"{name}" wants a weight such as 0.5, or one that changes')
+        check(dict.fromkeys(weights, 1.0))
+        return weights
+
+    @property
+    def targets(self) -> list[str]:
+        """Layers as `net.load` takes them."""
+        return [
+            name if isinstance(weight, Schedule) else f"{name}={weight:g}"
+            for name, weight in self.layers.items()
+        ]
+
     @field_validator("tile")
     @classmethod
     def _no_tiny_tiles(cls, tile: int) -> int:
@@ -180,8 +290,15 @@ class DreamSpec(Settings):
         return tile
 
 
+def _is_number(value: Any) -> bool:
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    return good and math.isfinite(value) and abs(value) < 1e6
+
+
 class FlowBlend(Settings):
     """How a dream rides on a clip."""
+
+    CHANGING = frozenset({"strength", "persist"})
 
     flow: Literal["dis", "raft", "none"] = Field(
         "dis", description="optical flow: dis (CPU), raft (best on a GPU), none"
@@ -220,6 +337,7 @@ class Output(Settings):
     )
     scale: float = Field(1.0, gt=0, le=1, description="of the size; a draft takes a half")
     audio: bool = Field(True, description="keep a clip's sound")
+    loop: bool = Field(False, description="a zoom that ends where it begins")
     quality: float = Field(
         18.0, ge=0, le=51, description="constant rate factor of H.264 and VP9; lower is better"
     )
@@ -269,6 +387,9 @@ class RenderJob(Settings):
         None, description="picture of where to dream: white dreams, black stays the source"
     )
     seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same pixels")
+    bpm: float | None = Field(
+        None, gt=0, le=1000, description="beats per minute, for keyframes in beats"
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to compute")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="of the network; auto takes the fastest that looks the same"
@@ -279,45 +400,24 @@ class RenderJob(Settings):
     def _clips_last_as_long_as_they_do(self) -> Self:
         if self.flow and self.output.frames is not None:
             raise ValueError("output.frames is for stills: a clip has flow.start and flow.end")
+        if self.flow and self.output.loop:
+            raise ValueError("output.loop is for zooms: a clip ends where it ends")
         return self
 
     def draft(self) -> Self:
         """The same motion at a quarter of the pixels and a quarter of the steps, at least one."""
-        steps = -(-self.dream.steps // 4)
+        steps = self.dream.steps
+        fewer = steps if isinstance(steps, Schedule) else -(-steps // 4)
         return self.change(
-            dream=self.dream.change(steps=steps),
+            dream=self.dream.change(steps=fewer),
             output=self.output.change(scale=self.output.scale / 2),
         )
 
 
-CLIP_JOB = RenderJob(flow=FlowBlend(), dream=DreamSpec(smooth=0.8))
-"""What `zoomdream clip` begins with: finer than a zoom, which comes nearer by itself."""
-
-
-def load_preset(name: str | Path) -> RenderJob:
-    """The settings of a preset: by the name of one that ships with zoomdream, or a TOML file's path.
-
-    Sections are the settings themselves: [dream], [camera], [anchor], [output]. Raises UsageError.
-    """
-    path = Path(name)
-    if path.suffix != ".toml":
-        known = {found.stem: found for found in sorted(shipped("presets").glob("*.toml"))}
-        if str(name) not in known:
-            raise UsageError(f'there is no preset "{name}": {nearest(str(name), known)}')
-        path = known[str(name)]
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path.name}: {error}") from None
-    rooms = {
-        "dream": DreamSpec,
-        "camera": Camera,
-        "flow": FlowBlend,
-        "anchor": Anchor,
-        "output": Output,
-    }
-    try:
-        made = {key: rooms[key](**v) if key in rooms else v for key, v in values.items()}
-        return RenderJob(**made)
-    except (UsageError, TypeError) as error:
-        raise UsageError(f"{path.name}: {error}") from None
+SECTIONS: dict[str, type[Settings]] = {
+    "dream": DreamSpec,
+    "camera": Camera,
+    "flow": FlowBlend,
+    "anchor": Anchor,
+    "output": Output,
+}

@@ -29,6 +29,7 @@ _BT709 = (
     "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int,"
     "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
 )
+_EVEN = ("-tune", "grain")  # else frames far from a key frame blur, and the seam of a loop shows
 _PALETTE = "split[a][b];[a]palettegen=stats_mode={}[p];[b][p]paletteuse=dither=sierra2_4a:new={}"
 _LONG = 250_000_000  # pixels of a GIF; ffmpeg holds all of them to find one palette, 4 bytes each
 
@@ -49,7 +50,8 @@ FORMATS = {
     f.suffix: f
     for f in (
         Format(".mp4", True, "mp4", lambda o, _: [
-            "-vf", _BT709, "-c:v", "libx264", "-preset", "veryfast", "-crf", f"{o.quality:g}",
+            "-vf", _BT709, "-c:v", "libx264", "-preset", "veryfast",
+            *(_EVEN if o.loop else ()), "-crf", f"{max(o.quality - 4 * o.loop, 0):g}",
             "-pix_fmt", "yuv420p", "-movflags", "+faststart",
         ], frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), ("aac", "-b:a", "192k")),
         Format(".webm", True, "webm", lambda o, _: [
@@ -138,13 +140,18 @@ def open_writer(
     frames: int = 1,
     force: bool = True,
     sound: Sound | None = None,
+    label: str = "",
+    comment: str = "",
+    check: Callable[[Path], None] | None = None,
 ) -> Iterator[Writer]:
     """Gives a function that takes the film's Frames, one after another.
 
     size: (height, width), as `fitting` gives it, fps too. frames: how many will come, about. sound: is
-    cut to the film's length; formats without sound leave it out. At the end of the `with` block the film
-    is checked and put in place; when the block is left by an exception nothing is left behind. Raises
-    OutputError; also where, without `force`, a file has got the name meanwhile.
+    cut to the film's length; formats without sound leave it out. label: what was rendered, as TOML, which
+    is put beside the film as NAME.toml; comment: the same for the film's own metadata. check: looks at
+    the finished film and may raise. At the end of the `with` block the film is checked and put in place;
+    when the block is left by an exception nothing is left behind. Raises OutputError; also where, without
+    `force`, a file has got the name meanwhile.
     """
     form = format_of(target)
     with _clear_words(target):
@@ -153,15 +160,23 @@ def open_writer(
     pixels = frames * size[0] * size[1]
     try:
         opened = (
-            _pictures(part) if form is None else _film(part, form, output, size, fps, pixels, sound)
+            _pictures(part)
+            if form is None
+            else _film(part, form, output, size, fps, pixels, sound, comment)
         )
         with opened as write:
             yield _checked(write, size, target)
+        if check:
+            check(part)
         with _clear_words(target):
             if not force and _taken(target):
                 raise OutputError(
                     f"{target} has been written by someone else meanwhile: take another name"
                 )
+            if label:
+                beside = room / "label"
+                beside.write_text(label, encoding="utf-8")
+                beside.replace(target.absolute().with_name(f"{target.name}.toml"))
             _put(part, target, room)
     except _FilmError as error:
         raise OutputError(f"{target} cannot be written: {error}") from None
@@ -221,12 +236,14 @@ def _film(
     fps: Fraction,
     pixels: int,
     sound: Sound | None,
+    comment: str,
 ) -> Iterator[Callable[[Bytes], None]]:
     """A pipe into ffmpeg, whose result is believed only once it was looked at."""
     words = command(
         "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
         "-video_size", f"{size[1]}x{size[0]}", "-framerate", str(fps), "-i", "pipe:0",
-        *form.options(output, pixels), "-f", form.muxer, f"file:{part}",
+        *form.options(output, pixels), *(("-metadata", f"comment={comment}") if comment else ()),
+        "-f", form.muxer, f"file:{part}",
     )  # fmt: skip
     count = 0
     with tempfile.TemporaryFile() as said, process(words, said, sending=True) as running:
