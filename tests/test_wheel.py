@@ -27,6 +27,20 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     empty.mkdir()
     for words in (
         ["zoom", "sample", "-o", "a.gif", "--frames", "2", "--size", "64x64"],
+        ["clip", "sample", "-o", "b.gif", "--end", "0.2", "--size", "64x48", "--octaves", "1"],
+        [
+            "render",
+            "droste",
+            "sample",
+            "-o",
+            "c.gif",
+            "--frames",
+            "2",
+            "--size",
+            "64x64",
+            "--set",
+            "output.loop=false",
+        ],
         ["--version"],
     ):
         subprocess.run(

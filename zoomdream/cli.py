@@ -354,7 +354,12 @@ def zoom(
 @app.command()
 @settings_options(presets.shipped_job("clip"), CLIP, DREAM, MACHINE)
 def clip(
-    video: Annotated[Path, typer.Argument(help="A video file, or an animated GIF, WebP or APNG.")],
+    video: Annotated[
+        Path,
+        typer.Argument(
+            help="A video file, an animated GIF, WebP or APNG, or the word sample for ours."
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(

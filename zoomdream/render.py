@@ -204,12 +204,16 @@ def open_clip(job: RenderJob, picture: Any = None) -> Clip:
     if picture is not None:
         source = as_frame(picture)
     elif job.source is not None:
-        ours = job.source == Path("sample") and not job.source.is_file()
-        source = read_still(shipped("sample.jpg") if ours else job.source)
+        source = read_still(_ours(job.source, "sample.jpg"))
     wanted = film_size(job, (LONGEST, LONGEST) if source is None else source.shape[-2:])
     size, fps, notes = _fitted(job, wanted, job.output.fps or FPS)
     frame = noise(size, job.seed) if source is None else cover(source, size)
     return replace(still(frame, fps, job.output.length(fps)), notes=notes)
+
+
+def _ours(path: Path, sample: str) -> Path:
+    """A file, or the sample that ships with zoomdream where the word `sample` stands for it."""
+    return shipped(sample) if path == Path("sample") and not path.is_file() else path
 
 
 def _fitted(
@@ -233,7 +237,8 @@ def _open_footage(job: RenderJob, blend: FlowBlend) -> Clip:
 
     if job.source is None:
         raise UsageError("a clip has to be given")
-    footage = open_footage(job.source)
+    path = _ours(job.source, "sample.mp4")
+    footage = open_footage(path)
     wanted = film_size(job, footage.size, longest=LONGEST_CLIP)
     size, fps, notes = _fitted(job, wanted, job.output.fps or footage.fps)
     clip = replace(play(footage, size, fps, blend.start, blend.end), notes=notes)
@@ -242,7 +247,7 @@ def _open_footage(job: RenderJob, blend: FlowBlend) -> Clip:
     if job.target is not None and not has_sound(job.target):
         silent = "the film is silent: name it .mp4 or .webm to keep the clip's sound"
         return replace(clip, notes=(*notes, silent))
-    return replace(clip, sound=Sound(job.source, footage.codec, footage.first(blend.start)))
+    return replace(clip, sound=Sound(path, footage.codec, footage.first(blend.start)))
 
 
 def film_size(job: RenderJob, natural: tuple[int, ...], longest: int = LONGEST) -> tuple[int, int]:
