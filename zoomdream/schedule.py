@@ -218,7 +218,7 @@ _CURVES: dict[str, Callable[[Values], Values]] = {
     "cubic": lambda u: u**3,
     "sine": lambda u: 1 - np.cos(u * math.pi / 2),
     "expo": lambda u: (2.0 ** (10 * u) - 1) / 1023,
-    "circ": lambda u: 1 - np.sqrt(1 - u**2),
+    "circ": lambda u: 1 - np.sqrt(np.maximum(1 - u**2, 0)),
     "back": lambda u: u * u * (2.70158 * u - 1.70158),
 }
 

@@ -29,7 +29,7 @@ _BT709 = (
     "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int,"
     "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
 )
-_EVEN = ("-tune", "grain")  # else frames far from a key frame blur, and the seam of a loop shows
+_EVEN = ("-g", "1")  # every frame coded alike: else the seam of a loop is a step in blur, and shows
 _PALETTE = "split[a][b];[a]palettegen=stats_mode={}[p];[b][p]paletteuse=dither=sierra2_4a:new={}"
 _LONG = 250_000_000  # pixels of a GIF; ffmpeg holds all of them to find one palette, 4 bytes each
 
@@ -51,7 +51,7 @@ FORMATS = {
     for f in (
         Format(".mp4", True, "mp4", lambda o, _: [
             "-vf", _BT709, "-c:v", "libx264", "-preset", "veryfast",
-            *(_EVEN if o.loop else ()), "-crf", f"{max(o.quality - 4 * o.loop, 0):g}",
+            *(_EVEN if o.loop else ()), "-crf", f"{o.quality:g}",
             "-pix_fmt", "yuv420p", "-movflags", "+faststart",
         ], frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), ("aac", "-b:a", "192k")),
         Format(".webm", True, "webm", lambda o, _: [
