@@ -20,8 +20,9 @@ from zoomdream.flow import dis, look_up, trust
 from zoomdream.footage import open_footage, play
 from zoomdream.frame import Frame, to_lab
 from zoomdream.metrics import Reading, mean_reading, readings, warp_error
+from zoomdream.prepare import open_clip
 from zoomdream.presets import load_preset
-from zoomdream.render import chance_of, dreamt_frames, open_clip
+from zoomdream.render import chance_of, dreamt_frames
 from zoomdream.spec import DreamSpec, FlowBlend, Output, RenderJob
 
 SIZE = (96, 128)

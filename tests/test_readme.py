@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import zoomdream as zd
 from tests import films
-from tests.conftest import ROOT, Command
+from tests.conftest import ROOT, Command, decode
+from zoomdream.errors import Interrupted
+from zoomdream.render import render_film
 from zoomdream.spec import shipped
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,10 +48,19 @@ def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> No
         clip = "carnival" in words
         words += ["--size", "64x48", *(["--end", "2"] if clip else ["--frames", "6"])]
         words += ["--octaves", "1", "--set", "output.loop=false"]
+    if words[0] == "resume":
+        tries = iter((False, False, True))
+        small = zd.Output(size=(64, 48), frames=6)
+        job = zd.RenderJob(target=tmp_path / "dream.mp4", output=small)
+        with pytest.raises(Interrupted):
+            render_film(job, stopping=lambda: next(tries))
     if "googlenet" in words and words[0] == "zoom":
         pytest.skip("needs a download")
     done = zoomdream(*words)
     assert done.code == 0, done.err
+    if words[0] == "resume":
+        name = "dream.so-far.mp4" if "--join-now" in words else "dream.mp4"
+        assert len(decode(tmp_path / name).frames) == (3 if "--join-now" in words else 6)
     if "-o" in words:
         assert (tmp_path / words[words.index("-o") + 1]).exists()
 

@@ -12,7 +12,9 @@ from tests.conftest import decode, difference
 from zoomdream import net
 from zoomdream.frame import Frame, as_frame, blur, to_bytes
 from zoomdream.move import camera_flow, warp
-from zoomdream.render import dreamt_frames, film_size, open_clip
+from zoomdream.prepare import film_size, open_clip
+from zoomdream.render import dreamt_frames
+from zoomdream.report import Event
 
 TINY = zd.Output(size=(64, 48), frames=4)
 QUICK = zd.DreamSpec(octaves=1, steps=1)
@@ -23,7 +25,7 @@ def job(**values: object) -> zd.RenderJob:
 
 
 def test_five_lines_of_python(photo: Frame, tmp_path: Path) -> None:
-    heard: list[zd.Start | zd.Progress] = []
+    heard: list[Event] = []
     film = zd.render_film(job(target=tmp_path / "a.mp4"), heard.append, picture=to_bytes(photo))
     assert (film.frames, film.size, film.fps) == (4, (64, 48), Fraction(30))
     assert decode(film.path).frames.shape == (4, 48, 64, 3)

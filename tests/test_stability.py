@@ -10,7 +10,8 @@ import torch
 import zoomdream as zd
 from zoomdream.metrics import high_frequencies, mean_lab, novelty, saturation
 from zoomdream.move import camera_flow, warp
-from zoomdream.render import dreamt_frames, open_clip, open_network
+from zoomdream.prepare import open_clip, open_network
+from zoomdream.render import dreamt_frames
 
 APART = 60  # frames between two that are compared for what is new
 

@@ -1,7 +1,8 @@
 import os
 import stat
 import subprocess
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from zoomdream.errors import OutputError, UsageError
 from zoomdream.ffmpeg import count_frames
 from zoomdream.frame import Frame
 from zoomdream.spec import Output
-from zoomdream.write import check_target, encoders, fitting, format_of, open_writer
+from zoomdream.write import Order, Press, check_target, encoders, fitting, format_of, open_press
 
 SIZE = (48, 64)
 RATE = Fraction(25)
@@ -25,12 +26,32 @@ def grey(level: float, size: tuple[int, int] = SIZE) -> Frame:
     return torch.full((1, 3, *size), level)
 
 
+STATE = {"last": torch.zeros(3)}
+STANDARD = Output()
+
+
+@contextmanager
+def pressing(
+    target: Path,
+    output: Output = STANDARD,
+    size: tuple[int, int] = SIZE,
+    fps: Fraction = RATE,
+    frames: int = 10,
+    force: bool = True,
+) -> Iterator[Press]:
+    order = Order(target, output, size, fps, frames)
+    with open_press(order, {"all": "the same"}, force=force) as press:
+        yield press
+        press.commit(STATE)
+        press.finish(force)
+
+
 def write(
     target: Path, frames: int = 10, fps: Fraction = RATE, size: tuple[int, int] = SIZE
 ) -> None:
-    with open_writer(target, Output(), size, fps) as put:
+    with pressing(target, size=size, fps=fps, frames=frames) as press:
         for number in range(frames):
-            put(grey(number / frames, size))
+            press.add(grey(number / frames, size))
 
 
 NAMES = [
@@ -70,9 +91,9 @@ def test_an_mp4_is_tagged_and_starts_fast(tmp_path: Path) -> None:
 def test_colours_come_back(tmp_path: Path, name: str) -> None:
     colours = torch.tensor([[0.8, 0.2, 0.2], [0.2, 0.7, 0.2], [0.2, 0.2, 0.9], [0.9, 0.9, 0.2]])
     picture = colours.T.view(1, 3, 1, 4).repeat_interleave(16, 3).repeat_interleave(48, 2)
-    with open_writer(tmp_path / name, Output(quality=10), SIZE, RATE) as put:
+    with pressing(tmp_path / name, Output(quality=10)) as press:
         for _ in range(5):
-            put(picture)
+            press.add(picture)
     seen = decode(tmp_path / name).frames[2, 24, 8::16] / 255
     assert seen == pytest.approx(colours.numpy(), abs=0.03)
 
@@ -104,9 +125,9 @@ def test_a_gif_of_odd_size(tmp_path: Path) -> None:
 def test_a_wrong_frame_is_refused_and_nothing_left(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=r"\(48, 65\).* instead of \(48, 64\)"),
-        open_writer(tmp_path / "a.mp4", Output(), SIZE, RATE) as put,
+        pressing(tmp_path / "a.mp4") as press,
     ):
-        put(grey(0.5, (48, 65)))
+        press.add(grey(0.5, (48, 65)))
     assert not list(tmp_path.iterdir())
 
 
@@ -114,9 +135,9 @@ def test_a_wrong_frame_is_refused_and_nothing_left(tmp_path: Path) -> None:
 def test_an_interrupted_film_leaves_nothing_and_no_ffmpeg(tmp_path: Path, name: str) -> None:
     with (
         pytest.raises(KeyboardInterrupt),
-        open_writer(tmp_path / name, Output(), SIZE, RATE) as put,
+        pressing(tmp_path / name) as press,
     ):
-        put(grey(0.5))
+        press.add(grey(0.5))
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
     assert not [p for p in psutil.Process().children() if "ffmpeg" in p.name()]
@@ -124,41 +145,62 @@ def test_an_interrupted_film_leaves_nothing_and_no_ffmpeg(tmp_path: Path, name: 
 
 def test_the_old_film_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"old")
-    with pytest.raises(RuntimeError), open_writer(tmp_path / "a.mp4", Output(), SIZE, RATE) as put:
-        put(grey(0.5))
+    with pytest.raises(RuntimeError), pressing(tmp_path / "a.mp4") as press:
+        press.add(grey(0.5))
         raise RuntimeError
     assert (tmp_path / "a.mp4").read_bytes() == b"old"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = tmp_path / "room"
-    room.mkdir()
-    (room / "part.mp4").symlink_to("/dev/full")
-    monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: str(room))
-    with pytest.raises(OutputError, match="disk is full"):
-        write(tmp_path / "a.mp4", 200)
-    assert not (tmp_path / "a.mp4").exists()
-
-
-def test_a_small_disk(tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], capture_output=True, check=False
-    )
-    if mounted.returncode:
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, of 8 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if _mount(folder, "size=8m"):
         pytest.skip("only root can mount a small disk")
-    try:
-        with (
-            pytest.raises(OutputError, match="disk is full"),
-            open_writer(small / "a.mp4", Output(quality=0), (256, 256), RATE) as put,
-        ):
-            for _ in range(60):
-                put(torch.rand(1, 3, 256, 256))
-        assert not list(small.iterdir())
-    finally:
-        subprocess.run(["umount", small], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def _mount(folder: Path, options: str) -> int:
+    words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    return subprocess.run(words, capture_output=True, check=False).returncode
+
+
+def test_too_small_a_disk_is_noticed_before_the_start(disk: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"needs about .* MB .* 8.4 MB are free there"),
+        pressing(disk / "a.mp4", size=(512, 512), frames=1000),
+    ):
+        pass
+    assert not list(disk.iterdir())
+
+
+def test_a_full_disk_stops_with_everything_committed(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Order, "room", lambda *_: 0)
+    order = Order(disk / "a.mp4", Output(quality=0), (256, 256), RATE, 60)
+    frames, committed = torch.rand(60, 1, 3, 256, 256), 0
+    with (
+        pytest.raises(OutputError, match="disk is full"),
+        open_press(order, {"all": "the same"}) as press,
+    ):
+        for frame in frames:
+            press.add(frame)
+            press.commit(STATE)
+            committed = press.frame
+    assert committed >= 20
+    assert not order.target.exists()
+    assert not _mount(disk, "remount,size=100m")
+    with open_press(order, {"all": "the same"}, resume=True) as press:
+        assert press.frame == committed
+        for frame in frames[committed:]:
+            press.add(frame)
+        press.finish()
+    seen = torch.tensor(decode(order.target).frames).permute(0, 3, 1, 2) / 255
+    assert (seen - frames[:, 0]).abs().mean() < 0.25  # 4:2:0 of noise
+    assert sorted(p.name for p in disk.iterdir()) == ["a.mp4"]
 
 
 def fake_ffmpeg(folder: Path, script: str) -> Path:
@@ -226,9 +268,9 @@ def test_a_name_that_was_taken_meanwhile_is_not_overwritten(tmp_path: Path, name
     target = tmp_path / name
     with (
         pytest.raises(OutputError, match="meanwhile"),
-        open_writer(target, Output(), SIZE, RATE, force=False) as put,
+        pressing(target, force=False) as press,
     ):
-        put(grey(0.5))
+        press.add(grey(0.5))
         if target.suffix:
             target.write_bytes(b"theirs")
         else:
@@ -236,21 +278,26 @@ def test_a_name_that_was_taken_meanwhile_is_not_overwritten(tmp_path: Path, name
             (target / "000000.png").write_bytes(b"theirs")
     left = target.read_bytes() if target.suffix else (target / "000000.png").read_bytes()
     assert left == b"theirs"
+    order = Order(target, STANDARD, SIZE, RATE, 10)
+    with open_press(order, {"all": "the same"}, resume=True) as press:  # the work is not lost
+        assert press.frame == 1
+        press.finish(force=True)
     assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert len(list(target.iterdir())) == 1 if target.is_dir() else target.read_bytes() != left
 
 
 def test_a_fault_of_the_caller_stays_the_callers(tmp_path: Path) -> None:
     with (
         pytest.raises(FileNotFoundError),
-        open_writer(tmp_path / "a.gif", Output(), SIZE, RATE) as put,
+        pressing(tmp_path / "a.gif") as press,
     ):
-        put(grey(0.5))
+        press.add(grey(0.5))
         raise FileNotFoundError("mine")
 
 
 def test_a_long_gif_is_not_held_in_memory(tmp_path: Path) -> None:
-    with open_writer(tmp_path / "a.gif", Output(), SIZE, RATE, frames=10**6) as put:
+    with pressing(tmp_path / "a.gif") as press:
         for number in range(10):
-            put(grey(number / 10))
+            press.add(grey(number / 10))
     film = decode(tmp_path / "a.gif")
     assert film.frames.mean((1, 2, 3)) / 255 == pytest.approx(np.arange(10) / 10, abs=0.03)

@@ -35,6 +35,9 @@ class Statistics:
         )
 
 
+_PARTS = ("deviations", "mean", "chroma")
+
+
 def measure(frame: Frame, bands: int) -> Statistics:
     """A frame's statistics; `bands` is lowered where the frame is too small for them."""
     planes = to_opponent(frame)
@@ -119,3 +122,13 @@ class Keeper:
             grain = torch.randn(frame[:, :1].shape, generator=chance).to(frame.device)
             frame = frame + anchor.grain * grain
         return frame.clamp(0, 1)
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What a running anchor has seen so far."""
+        return {f"anchor.{name}": getattr(self._target, name).cpu() for name in _PARTS}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Goes on from a state."""
+        at = self._target.mean.device
+        self._target = Statistics(*(state[f"anchor.{name}"].to(at) for name in _PARTS))

@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from zoomdream import __version__, presets
-from zoomdream.errors import UsageError, ZoomdreamError
-from zoomdream.report import Event, Film, Progress, Start
+from zoomdream.errors import Interrupted, UsageError, ZoomdreamError
+from zoomdream.report import Event, Film, Note, Progress, Start
 from zoomdream.spec import SECTIONS, RenderJob, Settings
 
 app = typer.Typer(
@@ -310,6 +310,12 @@ def front(
     """DeepDream videos: infinite zooms from a photograph."""
 
 
+GoOn = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with this render, if it was interrupted once."),
+]
+
+
 @app.command()
 @settings_options(presets.shipped_job("zoom"), FILM, CAMERA, DREAM, ANCHOR, MACHINE)
 def zoom(
@@ -331,6 +337,7 @@ def zoom(
             "--draft", help="Same motion, a quarter of the pixels and steps: quick to judge."
         ),
     ] = False,
+    go_on: GoOn = False,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
@@ -346,9 +353,7 @@ def zoom(
         raise UsageError("where to? add -o dream.mp4 (or .webm, .gif, or a folder)")
     with events(as_json) as event:
         job = make_job(settings, presets.load_preset("zoom"), source=image, target=output)
-        if _ask_to_replace(job):
-            job = job.change(force=True)
-        run(job.draft() if draft else job, event)
+        run(job.draft() if draft else job, event, go_on)
 
 
 @app.command()
@@ -370,6 +375,7 @@ def clip(
         bool,
         typer.Option("--draft", help="A quarter of the pixels and steps: quick to judge."),
     ] = False,
+    go_on: GoOn = False,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
@@ -385,9 +391,7 @@ def clip(
         raise UsageError("where to? add -o dream.mp4 (or .webm, .gif, or a folder)")
     with events(as_json) as event:
         job = make_job(settings, presets.load_preset("clip"), source=video, target=output)
-        if _ask_to_replace(job):
-            job = job.change(force=True)
-        run(job.draft() if draft else job, event)
+        run(job.draft() if draft else job, event, go_on)
 
 
 @app.command()
@@ -411,6 +415,7 @@ def render(
     draft: Annotated[
         bool, typer.Option("--draft", help="A quarter of the pixels and steps: quick to judge.")
     ] = False,
+    go_on: GoOn = False,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
@@ -432,9 +437,7 @@ def render(
         job = make_job(settings, base, target=output, **given)
         if job.flow and job.source is None:
             raise UsageError(f"{preset} is for clips: name one after it")
-        if _ask_to_replace(job):
-            job = job.change(force=True)
-        run(job.draft() if draft else job, event)
+        run(job.draft() if draft else job, event, go_on)
 
 
 def _assigned(text: str) -> tuple[str, Any]:
@@ -540,6 +543,40 @@ def import_preset(
         told.print(f"Note: {escape(line)}")
 
 
+@app.command()
+def resume(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="The film that was interrupted.")],
+    join: Annotated[
+        bool,
+        typer.Option(
+            "--join-now", help="Only join what there is, for a look, as NAME.so-far.EXT beside it."
+        ),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
+    ] = False,
+) -> None:
+    """Goes on with an interrupted render: the film will be as if nothing had happened.
+
+    [bold]zoomdream resume dream.mp4[/bold]
+
+    With --join-now the render may even be running still.
+    """
+    from zoomdream.write import interrupted, join_now
+
+    if join:
+        shown, frames = join_now(output)
+        if as_json:
+            _put({"event": "joined", "path": shown, "frames": frames})
+        told.print(f"{escape(str(shown))}: the first {frames} frames")
+        return
+    with events(as_json) as event:
+        job = presets.job_of(interrupted(output), str(output))
+        run(job.change(target=output, force=force), event, True)
+
+
 def _ask_to_replace(job: RenderJob) -> bool:
     target = job.target
     if job.force or target is None or not target.exists() or not sys.stdin.isatty():
@@ -547,11 +584,21 @@ def _ask_to_replace(job: RenderJob) -> bool:
     return typer.confirm(f"{target} is there already. Replace it?", err=True)
 
 
-def run(job: RenderJob, event: Teller) -> None:
-    """Renders, and tells `event` all about it."""
+def run(job: RenderJob, event: Teller, go_on: bool = False) -> None:
+    """Renders, and tells `event` all about it. go_on: with what was interrupted, if something was."""
+    if _ask_to_replace(job):
+        job = job.change(force=True)
     with told.status("Waking up ...") if told.is_terminal else _nothing():
         from zoomdream.render import render_film
-    event(render_film(job, event))
+
+    def tell(what: Event | Film) -> None:
+        _brakes.gentle = _brakes.gentle or isinstance(what, Start)
+        event(what)
+
+    try:
+        tell(render_film(job, tell, resume=go_on, stopping=lambda: _brakes.pulled is not None))
+    finally:
+        _brakes.gentle = False
 
 
 @contextmanager
@@ -729,6 +776,8 @@ def _json(event: Event | Film) -> None:
         case Progress():
             rates = {"fps": round(event.fps, 3), "left": round(event.left, 1)}
             _put({"event": "progress", **values, **rates})
+        case Note():
+            _put({"event": "note", **values})
         case Film():
             _put({"event": "done", **values, "length": event.length})
 
@@ -745,7 +794,13 @@ def _opening(start: Start) -> None:
         f"{width}x{height}, {start.total} frames at {float(start.fps):g} fps"
     )
     for note in start.notes:
-        told.print(f"Note: {note}")
+        _aside(Note(note))
+    if start.done:
+        told.print(f"Going on after {start.done} frames that are there.")
+
+
+def _aside(note: Note) -> None:
+    told.print(f"Note: {escape(note.text)}")
 
 
 def _closing(film: Film) -> None:
@@ -770,7 +825,11 @@ def _plain_lines() -> Teller:
                 _opening(event)
             case Film():
                 _closing(event)
-            case Progress() if event.frame + 1 in (1, event.total) or event.seconds - last > 10:
+            case Note():
+                _aside(event)
+            case Progress() if (
+                event.frame in (event.begun, event.total - 1) or event.seconds - last > 10
+            ):
                 last = event.seconds
                 told.print(_status(event))
 
@@ -800,6 +859,8 @@ def _bar() -> Iterator[Teller]:
             case Film():
                 bar.stop()
                 _closing(event)
+            case Note():
+                _aside(event)
             case Progress():
                 done, text = event.frame + 1, _status(event)
                 bar.update(task, total=event.total, completed=done, description=text)
@@ -817,9 +878,27 @@ class Stopped(BaseException):
     """Ctrl-C or SIGTERM: everything is cleaned up on the way out."""
 
 
+@dataclass
+class Brakes:
+    """What a signal does. gentle: while frames are dreamt the one at hand is finished first."""
+
+    gentle: bool = False
+    pulled: int | None = None  # the signal's number
+
+
+_brakes = Brakes()
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
 def _stop(number: int, _: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)  # a second one ends at once
-    raise Stopped(number)
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_DFL)  # a second one ends at once
+    if not _brakes.gentle:
+        raise Stopped(number)
+    _brakes.pulled = number
+    told.print("Stopping after this frame; once more ends at once.")
 
 
 def main() -> None:
@@ -828,9 +907,8 @@ def main() -> None:
     0 good, 1 internal, 2 usage, 3 input, 4 output, 5 weights, 130 and 143 for signals. An error is one
     sentence; `ZOOMDREAM_DEBUG=1` shows the traceback as well.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _stop)
+    for number in SIGNALS:
+        signal.signal(number, _stop)
     sys.exit(_run())
 
 
@@ -838,6 +916,8 @@ def _run() -> int:
     try:
         code = app(standalone_mode=False)
         return code if isinstance(code, int) else 0
+    except Interrupted as error:
+        return _say(str(error), 128 + (_brakes.pulled or signal.SIGINT), "Stopped")
     except ZoomdreamError as error:
         return _say(str(error), error.exit_code)
     except Stopped as stopped:
@@ -851,10 +931,10 @@ def _run() -> int:
         return _say("this is a fault of zoomdream; ZOOMDREAM_DEBUG=1 shows where it happened", 1)
 
 
-def _say(message: str, code: int) -> int:
+def _say(message: str, code: int, what: str = "Error") -> int:
     if os.environ.get("ZOOMDREAM_DEBUG") == "1":
         traceback.print_exc()
     if "--json" in sys.argv:
-        _put({"event": "error", "message": message, "exit_code": code})
-    told.print(f"[red]Error:[/red] {escape(message)}")
+        _put({"event": what.lower(), "message": message, "exit_code": code})
+    told.print(f"[red]{what}:[/red] {escape(message)}")
     return code

@@ -7,10 +7,12 @@ gradient by three Gaussians (gordicaleksa/pytorch-deepdream), which removes the 
 strided layers, and weights over any number of layers (see `net.Network`).
 """
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from pathlib import Path
 
 import psutil
 import torch
@@ -23,6 +25,7 @@ from zoomdream.spec import DreamSpec
 
 SMOOTHING = (0.5, 1.0, 2.0)  # Gaussians, in units of `smooth`, that are averaged
 MARGIN = 96  # px around a tile that its gradient also looks at
+SMALLEST = 64  # px of a tile's side, when memory has run out
 TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
 
 
@@ -144,10 +147,49 @@ def _gradient(
     chance: torch.Generator,
     mix: Mix | None,
 ) -> tuple[Tensor, float]:
-    """The gradient of the whole picture, by tiles where it is larger than one."""
-    height, width = picture.shape[-2:]
+    """The gradient of the whole picture, by tiles where it is larger than one.
+
+    Where memory runs out the network's `tile` becomes half as large, and stays so.
+    """
     side = spec.tile or tile_side(network)
     shift = _draw(chance, 0, side - 1), _draw(chance, 0, side - 1)  # drawn even when not needed
+    while True:
+        side = min(side, network.tile or side)
+        try:
+            return _tiled(picture, network, side, shift, mix)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_full(error):
+                raise
+        network.tile = _smaller(picture, network, side)
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether an error says that memory has run out, in the words of any of torch's devices."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return any(
+        words in str(error) for words in ("out of memory", "not enough memory", "allocate memory")
+    )
+
+
+def _smaller(picture: Frame, network: Network, side: int) -> int:
+    """Half the tile's side; raises UsageError where that would be too small."""
+    if picture.device.type == "cuda":
+        torch.cuda.empty_cache()
+    half = min(side, max(picture.shape[-2:])) // 2 // 32 * 32
+    if half < SMALLEST:
+        raise UsageError(
+            f"there is not enough memory to dream with {network.kind.name}, even in tiles of {side} px: "
+            "close other programs, or take a smaller --size or network"
+        )
+    return half
+
+
+def _tiled(
+    picture: Frame, network: Network, side: int, shift: tuple[int, int], mix: Mix | None
+) -> tuple[Tensor, float]:
+    """By tiles of a side, on a grid that is shifted."""
+    height, width = picture.shape[-2:]
     if height <= side and width <= side:
         gradient, energies = network.gradient(picture, mix)
         return gradient, network.objective(energies)
@@ -178,6 +220,14 @@ def _window(start: int, end: int, length: int) -> tuple[int, int]:
     return low, high
 
 
+def _container_memory() -> float:
+    """Bytes that the container this runs in may take; infinite without one."""
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            return int(Path(file).read_text())
+    return math.inf
+
+
 def tile_side(network: Network) -> int:
     """The side of the largest tile that this machine's memory holds, a multiple of 64 px.
 
@@ -186,8 +236,8 @@ def tile_side(network: Network) -> int:
     """
     device = network.at.device
     if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
+        memory: float = torch.cuda.get_device_properties(device).total_memory
     else:
-        memory = psutil.virtual_memory().total
+        memory = min(psutil.virtual_memory().total, _container_memory())
     pixels = TILE_MEMORY * memory / network.bytes_per_pixel
     return max(256, min(4096, int(pixels**0.5 - 2 * MARGIN) // 64 * 64))

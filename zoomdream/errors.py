@@ -32,3 +32,9 @@ class WeightsError(ZoomdreamError):
     """A network's weights are missing, damaged or of another network."""
 
     exit_code = 5
+
+
+class Interrupted(ZoomdreamError):  # noqa: N818
+    """A render was asked to stop, and did; it can go on."""
+
+    exit_code = 130

@@ -26,6 +26,12 @@ def ffmpeg() -> str:
     )
 
 
+def version() -> str:
+    """Of the ffmpeg that is used."""
+    said = subprocess.run([ffmpeg(), "-version"], capture_output=True, check=False).stdout
+    return said.decode(errors="replace").partition("\n")[0].partition(" Copyright")[0]
+
+
 def command(*words: str, level: str = "error") -> list[str]:
     """A command line that says only what went wrong."""
     return [ffmpeg(), "-hide_banner", "-loglevel", level, *words]
@@ -36,19 +42,27 @@ def given(path: Path) -> list[str]:
     return ["-protocol_whitelist", "file", "-i", f"file:{path.absolute()}"]
 
 
-@contextlib.contextmanager
-def process(words: list[str], said: IO[bytes], sending: bool) -> Iterator[subprocess.Popen[bytes]]:
+def start(
+    words: list[str], said: IO[bytes], folder: Path | None = None, taking: bool = False
+) -> subprocess.Popen[bytes]:
     """A running ffmpeg, away from the terminal's Ctrl-C where there are sessions.
 
-    said: a file for what it says. sending: frames go into its stdin, or else come from its stdout.
+    said: a file for what it says. folder: where it runs. taking: what it puts out is to be read.
     """
-    running = subprocess.Popen(
+    return subprocess.Popen(
         words,
-        stdin=subprocess.PIPE if sending else subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL if sending else subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if taking else subprocess.DEVNULL,
         stderr=said,
+        cwd=folder,
         start_new_session=os.name != "nt",
     )
+
+
+@contextlib.contextmanager
+def process(words: list[str], said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A running ffmpeg whose stdout is read, and which does not outlive the `with` block."""
+    running = start(words, said, taking=True)
     try:
         yield running
     finally:
@@ -56,9 +70,8 @@ def process(words: list[str], said: IO[bytes], sending: bool) -> Iterator[subpro
             running.kill()
         running.wait()
         with contextlib.suppress(OSError):
-            for pipe in (running.stdin, running.stdout):
-                if pipe:
-                    pipe.close()
+            if running.stdout:
+                running.stdout.close()
 
 
 def complaint(said: bytes) -> str:

@@ -145,7 +145,7 @@ def _decoded(
         "-f", "rawvideo", "-pix_fmt", "rgba" if alpha else "rgb24", "pipe:1", level="level+verbose",
     )  # fmt: skip
     count, last = 0, None
-    with tempfile.TemporaryFile() as said, process(words, said, sending=False) as running:
+    with tempfile.TemporaryFile() as said, process(words, said) as running:
         pipe = running.stdout
         assert pipe is not None
         while count < length:

@@ -203,6 +203,16 @@ class Motion(Protocol):
     def replace(self, frame: Frame) -> None:
         """Goes on from another frame than the one that was kept."""
 
+    def skip(self, source: Frame) -> None:
+        """Is shown a source frame whose dream is there already."""
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What the next frame is made from, but for the source."""
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Goes on from a state, once the frames before it have been skipped."""
+
 
 class Zoom:
     """A camera that goes into its own last frame, which is kept like the anchor.
@@ -233,6 +243,19 @@ class Zoom:
 
     def replace(self, frame: Frame) -> None:
         self.last = frame
+
+    def skip(self, source: Frame) -> None:
+        self._source = source
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        assert self.last is not None
+        return {"last": self.last.cpu(), **self._keeper.state}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        assert self._source is not None
+        self.last = state["last"].to(self._source.device)
+        self._keeper.restore(state)
 
 
 def step_flow(camera: Camera, frame: Frame, dt: float, t: float) -> Flow:
@@ -306,6 +329,18 @@ class Ride:
     def replace(self, frame: Frame) -> None:
         assert self._source is not None
         self._dream = frame - self._source
+
+    def skip(self, source: Frame) -> None:
+        self._starts_shot(source)
+        self._source = source
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        return {"dream": self._dream.cpu(), "age": self._age.cpu()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        assert self._source is not None
+        self._dream, self._age = (state[key].to(self._source.device) for key in ("dream", "age"))
 
     def _carry(self, source: Frame, last: Frame, trusting: bool) -> None:
         flow, back = self._estimate(source, last), self._estimate(last, source)

@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, cast
 from urllib.error import URLError
@@ -454,6 +454,7 @@ class Network:
         self.channels = self._count_channels()  # of each target's layer
         self._module = self._module.to(at.dtype)
         self._sizes = [1.0] * len(self.targets)
+        self.tile = 0  # px of a tile's side since memory ran out; 0 as long as it did not
         self.weights = [target.weight for target in self.targets]
         self.balance(_standard_picture().to(at.device))
 
@@ -526,6 +527,15 @@ class Network:
         weights = self.weights
         logs = (w * math.log(max(e, 1e-12)) for w, e in zip(weights, energies, strict=True))
         return math.exp(sum(logs) / (sum(map(abs, weights)) or 1.0))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all parameters that are used, as they are used."""
+        total = hashlib.sha256()
+        for name, tensor in sorted(self._module.state_dict().items()):
+            content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+            total.update(name.encode() + content.numpy().tobytes())
+        return total.hexdigest()
 
     @property
     def bytes_per_pixel(self) -> float:

@@ -55,22 +55,33 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
         if path.stat().st_size > LARGEST:
             raise UsageError(f"{path.name} is too large for a preset: {LARGEST // 1000} kB at most")
         text = path.read_text(encoding="utf-8")
-        return text, tomllib.loads(text)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
+    return text, parse(text, path.name)
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """A preset's values; raises UsageError."""
+    try:
+        return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"{path.name}: this is no TOML: {error}") from None
+        raise UsageError(f"{name}: this is no TOML: {error}") from None
 
 
 def load_preset(name: str | Path) -> RenderJob:
     """The job of a preset: by the name of one, or a TOML file's path. Raises UsageError, InputError."""
     path = find(name)
-    text, values = read(path)
-    found = mistakes_in(values, text)
-    if found:
-        raise UsageError(f"{path.name}: {found[0]}")
+    text, _ = read(path)
+    return job_of(text, path.name)
+
+
+def job_of(text: str, name: str) -> RenderJob:
+    """The job that a preset's text says. name: of where it is from, for errors."""
+    values = parse(text, name)
+    if found := mistakes_in(values, text):
+        raise UsageError(f"{name}: {found[0]}")
     return _job(values)
 
 

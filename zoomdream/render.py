@@ -1,9 +1,9 @@
 """The conductor: read -> move -> dream -> write, on one screen."""
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,19 @@ import torch
 
 from zoomdream import net, presets
 from zoomdream.dream import Dreamt, channel_mix, dream
-from zoomdream.errors import OutputError, UsageError
-from zoomdream.frame import Bytes, Flow, Frame, Sound, as_frame, cover, resize, to_bytes
+from zoomdream.errors import Interrupted, OutputError, UsageError
+from zoomdream.frame import Bytes, Flow, Frame, as_frame, cover, resize, to_bytes
+from zoomdream.journal import State
 from zoomdream.metrics import loop_steps
 from zoomdream.move import Motion, Ride, Zoom, step_flow
-from zoomdream.read import Clip, noise, read_mask, read_still, still
-from zoomdream.report import Event, Film, Listener, Progress, Start
+from zoomdream.prepare import as_label, check_size, open_clip, open_network, passport
+from zoomdream.read import Clip, read_mask, read_still
+from zoomdream.report import Event, Film, Listener, Note, Progress, Start
 from zoomdream.schedule import Clock
-from zoomdream.spec import FlowBlend, RenderJob, shipped
+from zoomdream.spec import RenderJob
 from zoomdream.timeline import Timeline
-from zoomdream.write import check_target, fitting, has_sound, open_writer
+from zoomdream.write import Order, check_target, open_press, settled
 
-LONGEST, LONGEST_CLIP = (
-    512,
-    1280,
-)  # px of the longer side, of stills and clips, where no size is given
-FPS = Fraction(30)  # of a still's film where no rate is given
 LOOP_OVERLAP = 1.5  # seconds in which the end of a loop becomes its beginning
 LOOP_MEMORY = 1_000_000_000  # bytes that the frames of this may take
 LOOP_SEAM = 1.1  # times the median change between frames that the seam may be
@@ -42,45 +39,85 @@ def render_film(
     *,
     picture: Any = None,
     network: net.Network | None = None,
+    resume: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Film:
-    """Renders a job to its target; `progress` is called with a Start, and a Progress per frame.
+    """Renders a job to its target; `progress` is called with a Start, a Progress per frame, and Notes.
 
     picture: an array or tensor to begin from, instead of the file `job.source` (see `as_frame`).
-    network: one that is loaded already. Raises UsageError, InputError, OutputError, WeightsError.
+    network: one that is loaded already. resume: goes on with a render of this job that was interrupted,
+    if there is one. stopping: is asked after each frame; once it says yes all is committed, and
+    Interrupted raised. Raises UsageError, InputError, OutputError, WeightsError.
     """
     if job.target is None:
         raise UsageError("the job has no target: name a file to write")
-    check_target(job.target, job.force)
+    started = time.monotonic()
+    done = settled(job.target, resume)
+    if not done:
+        check_target(job.target, job.force)
     clip = open_clip(job, picture)
+    size = clip.size[::-1]
+    if done:
+        return Film(job.target, clip.length, clip.fps, size, time.monotonic() - started)
     timeline = Timeline(job, clock_of(job, clip))  # a mistake at frame 900 is told now
     network = network or open_network(job)
     check_size(clip, network)
-    progress(_start(clip, network, timeline))
-    started, count = time.monotonic(), 0
-    label = presets.written(as_label(job, network))
-    comment = presets.written(as_label(job, network, paths=False))
-    check = closes(clip, timeline) if job.output.loop else None
-    with open_writer(
+    dreaming = Dreaming(job, clip, network)
+    order = order_of(job, clip, network, timeline, dreaming.early)
+    with open_press(order, passport(job, network, picture), resume, job.force) as press:
+        if press.state is not None:
+            dreaming.resume(press.frame, press.state, press.early())
+        begun = max(press.frame, 0)
+        progress(_start(clip, network, timeline, begun, press.notes))
+        started = time.monotonic()
+        for dreamt in dreaming.frames():
+            press.add(dreamt.frame)
+            for note in dreaming.notes():
+                progress(Note(note))
+            if press.due:
+                press.commit(dreaming.state)
+            if press.frame > 0:
+                seconds = time.monotonic() - started
+                frame, objective = press.frame - 1, dreamt.objective
+                progress(Progress(frame, clip.length, seconds, objective, begun))
+            if stopping():
+                press.commit(dreaming.state)
+                raise Interrupted(_how_to_go_on(job, press.frame, clip.length))
+        if press.frame > begun:
+            press.commit(dreaming.state)
+        press.finish(job.force)
+        count = press.frame
+    return Film(job.target, count, clip.fps, size, time.monotonic() - started, tuple(clip.faults))
+
+
+def _how_to_go_on(job: RenderJob, frame: int, length: int) -> str:
+    force = " --force" if job.force else ""
+    command = f"zoomdream resume {shlex.quote(str(job.target))}{force}"
+    return f"stopped after {max(frame, 0)} of {length} frames, which are safe; to go on: {command}"
+
+
+def order_of(
+    job: RenderJob, clip: Clip, network: net.Network, timeline: Timeline, early: int
+) -> Order:
+    """What the press is to make of a job's frames."""
+    assert job.target is not None
+    return Order(
         job.target,
         job.output,
         clip.size,
         clip.fps,
         clip.length,
-        job.force,
+        early,
         clip.sound,
-        label,
-        comment,
-        check,
-    ) as write:
-        for count, dreamt in enumerate(dreamt_frames(job, clip, network), 1):
-            write(dreamt.frame)
-            progress(Progress(count - 1, clip.length, time.monotonic() - started, dreamt.objective))
-    height, width = clip.size
-    seconds = time.monotonic() - started
-    return Film(job.target, count, clip.fps, (width, height), seconds, tuple(clip.faults))
+        presets.written(as_label(job, network)),
+        presets.written(as_label(job, network, paths=False)),
+        closes(clip, timeline, job.target.name) if job.output.loop else None,
+    )
 
 
-def _start(clip: Clip, network: net.Network, timeline: Timeline) -> Start:
+def _start(
+    clip: Clip, network: net.Network, timeline: Timeline, begun: int, notes: list[str]
+) -> Start:
     height, width = clip.size
     return Start(
         (width, height),
@@ -91,37 +128,85 @@ def _start(clip: Clip, network: net.Network, timeline: Timeline) -> Start:
         network.at.device.type,
         str(network.at.dtype).removeprefix("torch."),
         network.at.why,
-        (*clip.notes, *timeline.notes),
+        (*clip.notes, *timeline.notes, *notes),
+        begun,
     )
 
 
-@torch.no_grad()
-def dreamt_frames(job: RenderJob, clip: Clip, network: net.Network) -> Iterator[Dreamt]:
-    """A job's frames, one after another: the loop at the heart of everything.
+class Dreaming:
+    """A job's frames, one after another, and all that the next one is made from.
 
-    A film that is to be a loop is begun some frames early. Its end is drawn, frame by frame, towards those
-    early frames, and becomes the very last of them, which the first frame of the film follows.
+    A film that is to be a loop is begun `early` frames before its first. Its end is drawn, frame by frame,
+    towards those early frames, and becomes the very last of them, which the first frame of the film
+    follows.
     """
-    timeline = Timeline(job, clock_of(job, clip))
-    motion: Motion | None = None
-    closing = Closing(job, clip)
-    for number, frame in closing.numbered(clip.frames):
-        source, chance = frame.to(network.at.device), chance_of(job.seed, number)
-        now, t = timeline.at(number), float(number / clip.fps)
+
+    def __init__(self, job: RenderJob, clip: Clip, network: net.Network) -> None:
+        self._job, self._clip, self._network = job, clip, network
+        self._timeline = Timeline(job, clock_of(job, clip))
+        self._closing = Closing(job, clip)
+        self._motion: Motion | None = None
+        self._begin, self._from = -self._closing.early, State()
+        self._tile = network.tile
+
+    @property
+    def early(self) -> int:
+        """Frames that come before the first."""
+        return self._closing.early
+
+    @torch.no_grad()
+    def frames(self) -> Iterator[Dreamt]:
+        """Those that are not there yet, from number -`early` on."""
+        for number, frame in self._closing.numbered(self._clip.frames):
+            source = frame.to(self._network.at.device)
+            if self._motion is None:
+                self._network.balance(source)
+                self._motion = motion_of(self._job, self._clip, source)
+            if number < self._begin:
+                self._motion.skip(source)
+                continue
+            if number == self._begin and self._from:
+                self._motion.restore(self._from)
+            yield self._frame(number, source, self._motion)
+
+    def _frame(self, number: int, source: Frame, motion: Motion) -> Dreamt:
+        job, network = self._job, self._network
+        chance, t = chance_of(job.seed, number), float(number / self._clip.fps)
+        now = self._timeline.at(number)
         network.weights = weights_of(now, network)
-        if motion is None:
-            network.balance(source)
-            motion = motion_of(job, clip, source)
         mix = channel_mix(network, now.dream, job.seed, t)
         made = Dreamt(source, 0.0)
         for canvas in motion.canvases(source, now, t):
             dreamt = dream(canvas.frame, network, now.dream, chance, canvas.amount, mix)
             made = Dreamt(motion.keep(dreamt.frame, now, chance), dreamt.objective)
         if job.output.loop:
-            made = Dreamt(closing.drawn(number, made.frame), made.objective)
+            made = Dreamt(self._closing.drawn(number, made.frame), made.objective)
             motion.replace(made.frame)
-        if number >= 0:
-            yield made
+        return made
+
+    @property
+    def state(self) -> State:
+        """What the next frame is made from, besides the source and the settings; on the CPU."""
+        assert self._motion is not None
+        return {"tile": torch.tensor(self._network.tile), **self._motion.state}
+
+    def resume(self, number: int, state: State, early: Iterator[Bytes]) -> None:
+        """Goes on with frame `number`. early: the frames before the first, as far as they are there."""
+        self._begin, self._from = number, state
+        self._network.tile = self._tile = int(state["tile"])
+        self._closing.hold(early)
+
+    def notes(self) -> Iterator[str]:
+        """What has happened since the last time."""
+        if self._network.tile != self._tile:
+            self._tile = self._network.tile
+            yield f"memory ran out: it goes on in tiles of {self._tile} px"
+
+
+def dreamt_frames(job: RenderJob, clip: Clip, network: net.Network) -> Iterator[Dreamt]:
+    """A job's frames, one after another, as they will be in the film."""
+    dreaming = Dreaming(job, clip, network)
+    return islice(dreaming.frames(), dreaming.early, None)
 
 
 class Closing:
@@ -129,30 +214,34 @@ class Closing:
 
     def __init__(self, job: RenderJob, clip: Clip) -> None:
         height, width = clip.size
-        room = LOOP_MEMORY // (6 * height * width)  # frames that are held, at two bytes a value
+        room = LOOP_MEMORY // (3 * height * width)  # frames that are held, at 8 bits
         wanted = min(round(LOOP_OVERLAP * clip.fps), clip.length // 2, room)
-        self._early = max(1, wanted) if job.output.loop else 0
+        self.early = max(1, wanted) if job.output.loop else 0
         self._length = clip.length
-        self._held: list[Frame] = []
+        self._held: list[Bytes] = []
 
     def numbered(self, frames: Iterator[Frame]) -> Iterator[tuple[int, Frame]]:
         """Frames with their numbers; those of a loop, whose source stands still, begin below 0."""
-        if self._early:
+        if self.early:
             still_frame = next(frames)
-            return ((number, still_frame) for number in range(-self._early, self._length))
+            return ((number, still_frame) for number in range(-self.early, self._length))
         return enumerate(frames)
+
+    def hold(self, early: Iterator[Bytes]) -> None:
+        """Takes the early frames of a render that goes on."""
+        self._held = list(early)
 
     def drawn(self, number: int, frame: Frame) -> Frame:
         """An early frame as it is, and held; one near the end drawn towards its early one."""
         if number < 0:
-            self._held.append(frame.half().cpu())
+            self._held.append(to_bytes(frame))
             return frame
-        place = number - (self._length - self._early)
+        place = number - (self._length - self.early)
         if place < 0:
             return frame
-        before, after = (_ease((place + k) / self._early) for k in (0, 1))
+        before, after = (_ease((place + k) / self.early) for k in (0, 1))
         share = (after - before) / (1 - before)  # so that all shares together go all the way
-        return frame.lerp(self._held[place].to(frame), share)
+        return frame.lerp(as_frame(self._held[place]).to(frame), share)
 
 
 def _ease(share: float) -> float:
@@ -196,89 +285,7 @@ def palette_of(job: RenderJob, size: tuple[int, int], source: Frame) -> Frame:
     return cover(read_still(job.anchor.palette), size).to(source.device)
 
 
-def open_clip(job: RenderJob, picture: Any = None) -> Clip:
-    """The source as a Clip of the film's own size, fps and length."""
-    if job.flow is not None:
-        return _open_footage(job, job.flow)
-    source = None
-    if picture is not None:
-        source = as_frame(picture)
-    elif job.source is not None:
-        source = read_still(_ours(job.source, "sample.jpg"))
-    wanted = film_size(job, (LONGEST, LONGEST) if source is None else source.shape[-2:])
-    size, fps, notes = _fitted(job, wanted, job.output.fps or FPS)
-    frame = noise(size, job.seed) if source is None else cover(source, size)
-    return replace(still(frame, fps, job.output.length(fps)), notes=notes)
-
-
-def _ours(path: Path, sample: str) -> Path:
-    """A file, or the sample that ships with zoomdream where the word `sample` stands for it."""
-    return shipped(sample) if path == Path("sample") and not path.is_file() else path
-
-
-def _fitted(
-    job: RenderJob, size: tuple[int, int], fps: Fraction
-) -> tuple[tuple[int, int], Fraction, tuple[str, ...]]:
-    """The nearest size and rate that the target can hold, and what had to be changed."""
-    if job.target is None:
-        return size, fps, ()
-    (height, width), rate = fitting(job.target, size, fps)
-    notes = []
-    if (height, width) != size:
-        notes.append(f"the size is {width}x{height}: the format wants even sides")
-    if rate != fps:
-        notes.append(f"the rate is {float(rate):g} fps: the nearest that a GIF can hold")
-    return (height, width), rate, tuple(notes)
-
-
-def _open_footage(job: RenderJob, blend: FlowBlend) -> Clip:
-    """A video file as a Clip, with where its sound is."""
-    from zoomdream.footage import open_footage, play
-
-    if job.source is None:
-        raise UsageError("a clip has to be given")
-    path = _ours(job.source, "sample.mp4")
-    footage = open_footage(path)
-    wanted = film_size(job, footage.size, longest=LONGEST_CLIP)
-    size, fps, notes = _fitted(job, wanted, job.output.fps or footage.fps)
-    clip = replace(play(footage, size, fps, blend.start, blend.end), notes=notes)
-    if not (job.output.audio and footage.codec):
-        return clip
-    if job.target is not None and not has_sound(job.target):
-        silent = "the film is silent: name it .mp4 or .webm to keep the clip's sound"
-        return replace(clip, notes=(*notes, silent))
-    return replace(clip, sound=Sound(path, footage.codec, footage.first(blend.start)))
-
-
-def film_size(job: RenderJob, natural: tuple[int, ...], longest: int = LONGEST) -> tuple[int, int]:
-    """(height, width): as asked, or the picture's own shape, `longest` px or less on its longer side."""
-    if job.output.size:
-        width, height = job.output.size
-    else:
-        shrink = min(1.0, longest / max(natural))
-        height, width = (max(16, round(side * shrink / 2) * 2) for side in natural)
-    scale = job.output.scale
-    return height if scale == 1 else max(16, 2 * round(height * scale / 2)), (
-        width if scale == 1 else max(16, 2 * round(width * scale / 2))
-    )
-
-
-def as_label(job: RenderJob, network: net.Network, paths: bool = True) -> RenderJob:
-    """A job as it is put beside its film: with the layers that were chosen, and whole paths.
-
-    paths: False leaves files' names only, for what travels within the film.
-    """
-    layers = job.dream.layers or {
-        str(replace(target, weight=1.0)): target.weight for target in network.targets
-    }
-    files: dict[str, Any] = {}
-    for name in ("source", "weights", "mask"):
-        if (path := getattr(job, name)) is not None and path.exists():
-            files[name] = path.absolute() if paths else Path(path.name)
-    return job.change(dream=job.dream.change(layers=layers), **files)
-
-
-def closes(clip: Clip, timeline: Timeline) -> Callable[[Path], None]:
+def closes(clip: Clip, timeline: Timeline, name: str) -> Callable[[Path], None]:
     """A check of a finished loop: the seam is no larger a step than those between frames are."""
 
     def check(film: Path) -> None:
@@ -289,26 +296,12 @@ def closes(clip: Clip, timeline: Timeline) -> Callable[[Path], None]:
         steps, seam = loop_steps(film, clip.size, clip.fps, moves)
         if seam > LOOP_SEAM * steps:
             raise OutputError(
-                f"{film.name} does not close: its seam is {seam / max(steps, 1e-9):.2f} times the step "
-                "between frames; more --seconds or less --variety help"
+                f"{name} does not close: its seam is {seam / max(steps, 1e-9):.2f} times the step "
+                "between frames; more --seconds or less --variety help (zoomdream resume OUT --join-now "
+                "shows what there is)"
             )
 
     return check
-
-
-def check_size(clip: Clip, network: net.Network) -> None:
-    """Raises UsageError for frames that are too small for the network."""
-    least, (height, width) = network.kind.least, clip.size
-    if min(clip.size) < least:
-        raise UsageError(
-            f"{width}x{height} is too small for {network.kind.name}: at least {least}x{least} would do"
-        )
-
-
-def open_network(job: RenderJob) -> net.Network:
-    """The job's network, loaded, with its targets."""
-    at = net.place(job.device, job.precision)
-    return net.load(job.model, job.dream.targets, weights=job.weights, at=at)
 
 
 # --- For Python: arrays and tensors in and out ---------------------------------------------------

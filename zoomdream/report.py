@@ -19,6 +19,7 @@ class Start:
     precision: str
     why: str  # this device
     notes: tuple[str, ...]  # what was changed to fit the format
+    done: int = 0  # frames that are there already, from a render that goes on
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,26 @@ class Progress:
 
     frame: int  # just finished, from 0
     total: int
-    seconds: float  # since the first frame was begun
+    seconds: float  # since this render, or the rest of it, was begun
     objective: float
+    begun: int = 0  # the frame it was begun with
 
     @property
     def fps(self) -> float:
         """Frames finished per second."""
-        return (self.frame + 1) / max(self.seconds, 1e-9)
+        return (self.frame + 1 - self.begun) / max(self.seconds, 1e-9)
 
     @property
     def left(self) -> float:
         """Seconds to go."""
         return (self.total - self.frame - 1) / self.fps
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that a person should know, in the middle of it."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -58,5 +67,5 @@ class Film:
         return float(self.frames / self.fps)
 
 
-Event = Start | Progress
+Event = Start | Progress | Note
 Listener = Callable[[Event], None]

@@ -1,28 +1,49 @@
 """The press: Frames become a film, and sound is laid to it.
 
-A film is written under another name and takes its own in one rename, once ffmpeg has ended well and
-the file holds as many frames as were sent: what has the name is whole.
+Frames go into a journal; each segment that is full is encoded while the next one is dreamt. At the end
+the segments are joined as they are, and the film takes its name in one rename, once it was looked at and
+holds as many frames as were sent: what has the name is whole.
 """
 
 import contextlib
+import dataclasses
 import errno
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-
-import cv2
+from typing import Self
 
 from zoomdream.errors import OutputError, UsageError
-from zoomdream.ffmpeg import command, complaint, count_frames, given, process
+from zoomdream.ffmpeg import command, complaint, count_frames, given, start
 from zoomdream.frame import Bytes, Frame, Sound, to_bytes
+from zoomdream.journal import (
+    Journal,
+    Line,
+    Reel,
+    State,
+    clear,
+    differences,
+    flush_file,
+    flush_folder,
+    folder_of,
+    locked,
+    passport_of,
+    put,
+    read_lines,
+    remove,
+)
 from zoomdream.spec import Output
 
+COMMIT_EVERY = 5.0  # seconds
+STANDARD = 18  # the quality for which a format's bulk is told
+STATE = 16  # bytes a pixel of what a commit carries, at most
 GIF_RATES = (10, 20, 25, 50)  # frames a second that GIF can hold: its delays are centiseconds
 
 _BT709 = (
@@ -34,6 +55,10 @@ _PALETTE = "split[a][b];[a]palettegen=stats_mode={}[p];[b][p]paletteuse=dither=s
 _LONG = 250_000_000  # pixels of a GIF; ffmpeg holds all of them to find one palette, 4 bytes each
 
 
+def _as_they_are(_: int) -> list[str]:
+    return ["-c:v", "copy"]
+
+
 @dataclass(frozen=True)
 class Format:
     """A kind of film."""
@@ -41,7 +66,11 @@ class Format:
     suffix: str
     even: bool  # sides must be even
     muxer: str
-    options: Callable[[Output, int], list[str]]  # from the settings and the pixels of all frames
+    segment: str  # suffix of a segment's file
+    segment_muxer: str
+    bulk: float  # bytes a pixel that a film of dreams has, about
+    options: Callable[[Output], list[str]]  # that encode a segment
+    joined: Callable[[int], list[str]] = _as_they_are  # that join segments; from all frames' pixels
     sounds: frozenset[str] = frozenset()  # codecs that it holds as they are
     sound: tuple[str, ...] = ()  # how to encode others; without it the format is silent
 
@@ -49,20 +78,23 @@ class Format:
 FORMATS = {
     f.suffix: f
     for f in (
-        Format(".mp4", True, "mp4", lambda o, _: [
+        Format(".mp4", True, "mp4", ".mp4", "mp4", 0.1, lambda o: [
             "-vf", _BT709, "-c:v", "libx264", "-preset", "veryfast",
             *(_EVEN if o.loop else ()), "-crf", f"{o.quality:g}",
-            "-pix_fmt", "yuv420p", "-movflags", "+faststart",
-        ], frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), ("aac", "-b:a", "192k")),
-        Format(".webm", True, "webm", lambda o, _: [
+            "-pix_fmt", "yuv420p",
+        ], lambda _: ["-c:v", "copy", "-movflags", "+faststart"],
+        frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), ("aac", "-b:a", "192k")),
+        Format(".webm", True, "webm", ".webm", "webm", 0.1, lambda o: [
             "-vf", _BT709, "-c:v", "libvpx-vp9", "-crf", f"{o.quality + 6:g}", "-b:v", "0",
             "-row-mt", "1", "-deadline", "good", "-cpu-used", "4", "-pix_fmt", "yuv420p",
-        ], frozenset({"opus", "vorbis"}), ("libopus", "-b:a", "160k")),
-        Format(".gif", False, "gif", lambda _, pixels: [
+        ], sounds=frozenset({"opus", "vorbis"}), sound=("libopus", "-b:a", "160k")),
+        Format(".gif", False, "gif", ".mkv", "matroska", 2.5,
+               lambda _: ["-c:v", "ffv1", "-pix_fmt", "gbrp"], lambda pixels: [
             "-vf", _PALETTE.format(*(("single", 1) if pixels > _LONG else ("full", 0))), "-loop", "0",
         ]),
     )
 }  # fmt: skip
+PICTURES = Format("", False, "image2", "", "image2", 2.5, lambda _: ["-c:v", "png"])
 
 
 def format_of(target: Path) -> Format | None:
@@ -128,64 +160,429 @@ def _strangers(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if not re.fullmatch(r"\d{6}\.png", p.name))
 
 
-Writer = Callable[[Frame], None]
+@dataclass(frozen=True)
+class Order:
+    """What is to be written, and where."""
+
+    target: Path
+    output: Output
+    size: tuple[int, int]  # (height, width), as `fitting` gives it
+    fps: Fraction  # likewise
+    frames: int  # about how many there will be
+    early: int = 0  # frames that come before the first and are kept, but not shown
+    sound: Sound | None = None  # cut to the film's length; formats without sound leave it out
+    label: str = ""  # what is rendered, as TOML, which is put beside the film as NAME.toml
+    comment: str = ""  # the same for the film's own metadata
+    check: Callable[[Path], None] | None = None  # looks at the finished film and may raise
+
+    @property
+    def reel(self) -> Reel:
+        return Reel(self.size, self.fps, self.early)
+
+    @property
+    def facts(self) -> Line:
+        """What has to be known to join the film without its job."""
+        sound = self.sound and [
+            str(self.sound.path.absolute()),
+            self.sound.codec,
+            str(self.sound.start),
+        ]
+        return {
+            "size": self.size,
+            "fps": str(self.fps),
+            "early": self.early,
+            "sound": sound,
+            "quality": self.output.quality,
+        }
+
+    @classmethod
+    def of(cls, target: Path, facts: Line) -> Self:
+        """The order that an interrupted render was begun with, as far as joining needs it."""
+        height, width = facts["size"]
+        sound = facts["sound"]
+        if sound:
+            sound = Sound(Path(sound[0]), sound[1], Fraction(sound[2]))
+        output = Output(quality=facts["quality"])
+        return cls(
+            target, output, (height, width), Fraction(facts["fps"]), 0, facts["early"], sound
+        )
+
+    def room(self, done: int) -> int:
+        """Bytes of disk that it still needs, about, once so many frames are there."""
+        form, left = format_of(self.target) or PICTURES, self.frames - max(done, 0)
+        pixels, rate = self.size[0] * self.size[1], 2 ** ((STANDARD - self.output.quality) / 6)
+        coded = pixels * (form.bulk if form.even else form.bulk / rate) * rate
+        raw = (
+            min(2 * self.reel.length, left) + (self.early if done < 0 else 0)
+        ) * self.reel.frame_bytes
+        joined = 0 if form is PICTURES else self.frames
+        return round(raw + 3 * STATE * pixels + coded * (left + joined))
 
 
 @contextlib.contextmanager
-def open_writer(
-    target: Path,
-    output: Output,
-    size: tuple[int, int],
-    fps: Fraction,
-    frames: int = 1,
-    force: bool = True,
-    sound: Sound | None = None,
-    label: str = "",
-    comment: str = "",
-    check: Callable[[Path], None] | None = None,
-) -> Iterator[Writer]:
-    """Gives a function that takes the film's Frames, one after another.
+def open_press(
+    order: Order, passport: Mapping[str, str], resume: bool = False, force: bool = False
+) -> Iterator["Press"]:
+    """A press for a film, with a journal beside it, which goes when the film has its name.
 
-    size: (height, width), as `fitting` gives it, fps too. frames: how many will come, about. sound: is
-    cut to the film's length; formats without sound leave it out. label: what was rendered, as TOML, which
-    is put beside the film as NAME.toml; comment: the same for the film's own metadata. check: looks at
-    the finished film and may raise. At the end of the `with` block the film is checked and put in place;
-    when the block is left by an exception nothing is left behind. Raises OutputError; also where, without
-    `force`, a file has got the name meanwhile.
+    passport: what has to be the same for a render to go on. resume: whether it does, where there is
+    something to go on with. force: begin anew where an older render was interrupted, and replace what has
+    the film's name. Raises OutputError, and UsageError where the passport is another.
     """
-    form = format_of(target)
-    with _clear_words(target):
-        room = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
-    part = room / f"part{target.suffix}"
-    pixels = frames * size[0] * size[1]
-    try:
-        opened = (
-            _pictures(part)
-            if form is None
-            else _film(part, form, output, size, fps, pixels, sound, comment)
+    folder, target = folder_of(order.target), order.target
+    with contextlib.ExitStack() as stack:
+        with _clear_words(target):
+            stack.enter_context(locked(folder))
+            journal = _journal(folder, order, passport, resume, force)
+            state = journal.recover() if resume else None
+            if state is None:
+                clear(folder)
+            free, needed = shutil.disk_usage(folder).free, order.room(journal.frame)
+            if free < needed:
+                raise OutputError(
+                    f"{target} needs about {_bytes(needed)} while it is made, and {_bytes(free)} are free "
+                    "there: make room, or write elsewhere"
+                )
+            if state is None:
+                journal.begin(passport, order.label, order.facts)
+        press = Press(order, journal, state)
+        try:
+            yield press
+        finally:
+            press.stop()
+            if press.whole or journal.committed is None:
+                clear(folder)
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _journal(
+    folder: Path, order: Order, passport: Mapping[str, str], resume: bool, force: bool
+) -> Journal:
+    """The journal that lies in a folder, if it may be gone on with or replaced."""
+    old = passport_of(folder)
+    if old and resume and (changed := differences(old, passport)):
+        raise UsageError(
+            f"{order.target} was begun otherwise ({'; '.join(changed)}): render it with what it was begun "
+            "with, or begin anew with --force and without --resume"
         )
-        with opened as write:
-            yield _checked(write, size, target)
-        if check:
-            check(part)
+    if old and not resume and not force:
+        raise OutputError(
+            f"{order.target} was interrupted once: --resume goes on with it, --force begins anew"
+        )
+    return Journal(folder, order.reel)
+
+
+def settled(target: Path, resume: bool) -> bool:
+    """Clears up after a render that was killed once its film had its name; True where that is the answer.
+
+    Raises OutputError where the folder cannot be removed.
+    """
+    folder = folder_of(target)
+    lines = read_lines(folder)
+    part = folder / f"film{target.suffix.lower()}"
+    if not any("whole" in line for line in lines) or part.exists() or not target.exists():
+        return False
+    with _clear_words(target), locked(folder):
+        clear(folder)
+    return resume
+
+
+def interrupted(target: Path) -> str:
+    """The job of a film that was begun, as a preset's text; raises UsageError where there is none."""
+    for line in read_lines(folder_of(target)):
+        if "job" in line:
+            return str(line["job"])
+    if target.exists():
+        raise UsageError(f"{target} is whole: there is nothing to go on with")
+    raise UsageError(f"no render of {target} was interrupted: {folder_of(target)} is not there")
+
+
+def join_now(target: Path) -> tuple[Path, int]:
+    """Joins what is safe of an interrupted film, or of one that is being rendered, for a look.
+
+    It becomes NAME.so-far.EXT beside it, which is replaced where it is there; returns that, and how many
+    frames it has. Raises UsageError, OutputError.
+    """
+    interrupted(target)
+    folder = folder_of(target)
+    shown = target.with_name(f"{target.stem}.so-far{target.suffix}")
+    lines = read_lines(folder)
+    begun = next((line for line in lines if "order" in line), None)
+    commit = next((line for line in reversed(lines) if "state" in line), None)
+    if begun is None or commit is None or commit["frame"] <= 0:
+        raise UsageError(f"nothing of {target} can be watched yet: no frame is safe")
+    order = Order.of(shown, begun["order"])
+    if order.sound and not order.sound.path.is_file():
+        order = dataclasses.replace(order, sound=None)
+    form = format_of(shown) or PICTURES
+    with (
+        _clear_words(shown),
+        tempfile.TemporaryDirectory(
+            dir=target.absolute().parent, prefix=f".{shown.name}-"
+        ) as scratch,
+    ):
+        files = []
+        encoded = {line["segment"]: line["file"] for line in lines if "segment" in line}
+        for segment in range(order.reel.segment(commit["frame"] - 1) + 1):
+            if segment in encoded:
+                files.append(encoded[segment])
+                _share(folder / files[-1], Path(scratch) / files[-1])
+            else:
+                frames, _ = commit["raw"][str(segment)]
+                raw = Journal(folder, order.reel).raw(segment)
+                files.append(_Encoding(order, form, Path(scratch), segment, raw, frames).finish())
+        part = join(order, form, Path(scratch), files, commit["frame"])
+        remove(shown)
+        part.replace(shown)
+    return shown, commit["frame"]
+
+
+def _share(source: Path, target: Path) -> None:
+    """A file or folder under another name, too."""
+    if not source.is_dir():
+        _link(source, target)
+        return
+    target.mkdir()
+    for file in source.iterdir():
+        _link(file, target / file.name)
+
+
+class Press:
+    """Takes a film's Frames into a journal, encodes each segment when it is full, joins them at the end.
+
+    Encoding goes on beside the dreaming. All methods raise OutputError. state: where an interrupted
+    render goes on from.
+    """
+
+    def __init__(self, order: Order, journal: Journal, state: State | None = None) -> None:
+        self._order, self._journal, self.state = order, journal, state
+        self._form = format_of(order.target) or PICTURES
+        self._running: _Encoding | None = None
+        self._committed = time.monotonic()
+        self.whole = False
+        for segment in journal.waiting:
+            self._encode(segment)
+
+    @property
+    def frame(self) -> int:
+        """The number of the next frame that it takes."""
+        return self._journal.frame
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know about the journal that was found."""
+        return self._journal.notes
+
+    def early(self) -> Iterator[Bytes]:
+        """The frames before the first one, as far as they are there."""
+        return self._journal.early()
+
+    def add(self, frame: Frame) -> None:
+        """Takes the next frame of the film."""
+        picture = to_bytes(frame)
+        if picture.shape != (*self._order.size, 3):
+            size = self._order.size
+            raise OutputError(f"a frame is {picture.shape[:2]} instead of {size} (height, width)")
+        with _clear_words(self._order.target):
+            full = self._journal.add(picture)
+        if full is not None:
+            self._encode(full)
+        elif self._running and self._running.process.poll() is not None:
+            self._wait()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to commit."""
+        return time.monotonic() - self._committed > COMMIT_EVERY
+
+    def commit(self, state: State) -> None:
+        """Makes all frames up to now safe. state: what the next one is made from."""
+        with _clear_words(self._order.target):
+            self._journal.commit(state)
+        self._committed = time.monotonic()
+
+    def finish(self, force: bool = False) -> None:
+        """Joins the film, looks at it, and gives it its name; without `force` only where none is there."""
+        journal, order = self._journal, self._order
+        with _clear_words(order.target):
+            journal.rest()
+        last = journal.reel.segment(journal.frame)
+        if journal.frame > journal.reel.first(last) and last not in journal.segments:
+            self._encode(last)
+        self._wait()
+        files = list(journal.segments.values())
+        try:
+            part = join(order, self._form, journal.folder, files, journal.frame)
+            if order.check:
+                order.check(part)
+            self._place(part, force)
+        except OutputError:
+            remove(journal.folder / f"film{self._form.suffix}")  # the disk may be full
+            raise
+        self.whole = True
+
+    def _place(self, part: Path, force: bool) -> None:
+        target = self._order.target
         with _clear_words(target):
             if not force and _taken(target):
                 raise OutputError(
-                    f"{target} has been written by someone else meanwhile: take another name"
+                    f"{target} has been written by someone else meanwhile: zoomdream resume "
+                    f"{target} --force replaces it"
                 )
-            if label:
-                beside = room / "label"
-                beside.write_text(label, encoding="utf-8")
-                beside.replace(target.absolute().with_name(f"{target.name}.toml"))
-            _put(part, target, room)
-    except _FilmError as error:
-        raise OutputError(f"{target} cannot be written: {error}") from None
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
+            _place(part, self._order, self._journal)
+
+    def _encode(self, segment: int) -> None:
+        """Begins to encode a full segment, once the one before it is done."""
+        self._wait()
+        journal = self._journal
+        frames = min(journal.frame - journal.reel.first(segment), journal.reel.length)
+        raw = journal.raw(segment)
+        with _clear_words(self._order.target):
+            self._running = _Encoding(self._order, self._form, journal.folder, segment, raw, frames)
+
+    def _wait(self) -> None:
+        running, self._running = self._running, None
+        if running:
+            with _clear_words(self._order.target):
+                self._journal.close(running.segment, running.finish())
+
+    def stop(self) -> None:
+        """Ends what still runs; what is committed stays."""
+        if self._running:
+            self._running.kill()
+        with contextlib.suppress(OSError):
+            self._journal.rest()
 
 
-class _FilmError(Exception):
-    """What ffmpeg, or its result, is to be blamed for."""
+class _Encoding:
+    """A segment on its way from raw frames to a closed file, which is believed once it is looked at."""
+
+    def __init__(
+        self, order: Order, form: Format, folder: Path, segment: int, raw: Path, frames: int
+    ) -> None:
+        self.segment, self._frames, self._folder = segment, frames, folder
+        self._target = order.target
+        self._name = f"segment-{segment:06d}{form.segment}"
+        self._part = f"{os.getpid()}-{self._name}"
+        remove(folder / self._part)
+        first: tuple[str, ...] = ()
+        output = self._part
+        if form is PICTURES:
+            (folder / self._part).mkdir()
+            first = ("-start_number", str(order.reel.first(segment)))
+            output = f"{self._part}/%06d.png"
+        height, width = order.size
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (`finish` and `kill` close it)
+        self.process = start(
+            command(
+                "-nostdin", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
+                "-video_size", f"{width}x{height}", "-framerate", str(order.fps),
+                "-i", f"file:{raw.absolute()}",
+                "-frames:v", str(frames), *form.options(order.output), *first,
+                "-f", form.segment_muxer, output,
+            ),
+            self._said, folder,
+        )  # fmt: skip
+
+    def finish(self) -> str:
+        """Waits for it; the name of the file."""
+        code = self.process.wait()
+        with self._said as said:
+            said.seek(0)
+            told = said.read()
+        part = self._folder / self._part
+        if code != 0:
+            raise OutputError(f"{self._target} cannot be written: {complaint(told)}")
+        found = len(list(part.iterdir())) if part.is_dir() else count_frames(part)
+        if found != self._frames:
+            raise OutputError(
+                f"{self._target} cannot be written: a segment holds {found} frames of {self._frames}; "
+                "is the disk full?"
+            )
+        for file in part.iterdir() if part.is_dir() else (part,):
+            flush_file(file)
+        remove(self._folder / self._name)
+        part.replace(self._folder / self._name)
+        return self._name
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._said.close()
+
+
+def join(order: Order, form: Format, folder: Path, files: list[str], frames: int) -> Path:
+    """Segments become a film in their folder, as they are; sound is laid to it.
+
+    A GIF has its colours chosen and is encoded here. Raises OutputError.
+    """
+    part = folder / f"film{form.suffix}"
+    with _clear_words(order.target):
+        remove(part)
+        if form is PICTURES:
+            part.mkdir()
+            for picture in (picture for name in files for picture in (folder / name).iterdir()):
+                _link(picture, part / picture.name)
+            return part
+        (folder / "segments.txt").write_text("".join(f"file '{name}'\n" for name in files))
+    sound = order.sound if form.sound else None
+    how: tuple[str, ...] = ()
+    laid: tuple[str, ...] = ()
+    if sound:
+        how = ("copy",) if sound.codec in form.sounds else form.sound
+        begin = ("-ss", f"{float(sound.start):.6f}") if sound.start > 0 else ()
+        laid = (*begin, *given(sound.path))
+    made = subprocess.run(
+        command(
+            "-nostdin", "-y", "-f", "concat", "-i", "segments.txt", *laid,
+            "-map", "0:v:0", *(("-map", "1:a:0", "-c:a", *how) if sound else ()),
+            *form.joined(frames * order.size[0] * order.size[1]),
+            *(("-t", f"{float(frames / order.fps):.6f}") if sound else ()),
+            *(("-metadata", f"comment={order.comment}") if order.comment else ()),
+            "-f", form.muxer, part.name,
+        ),
+        capture_output=True, check=False, cwd=folder,
+    )  # fmt: skip
+    if made.returncode != 0:
+        about = "; --no-audio leaves out its sound" if sound else ""
+        raise OutputError(f"{order.target} cannot be written: {complaint(made.stderr)}{about}")
+    found = count_frames(part)
+    if found != frames:
+        raise OutputError(
+            f"{order.target} cannot be written: it holds {found} frames of {frames}; is the disk full?"
+        )
+    return part
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name, or a copy where the system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _place(part: Path, order: Order, journal: Journal) -> None:
+    """Gives a finished film its name, at one stroke; a folder's old frames go after that."""
+    target = order.target.absolute()
+    if part.is_file():
+        flush_file(part)
+    if order.label:
+        put(target.with_name(f"{target.name}.toml"), order.label.encode())
+    journal.finish()
+    old = journal.folder / "old"
+    if part.is_dir() and target.is_dir():
+        target.replace(old)
+    try:
+        part.replace(target)
+    except OSError:
+        if old.is_dir():
+            old.replace(target)
+        raise
+    flush_folder(target.parent)
 
 
 @contextlib.contextmanager
@@ -197,117 +594,6 @@ def _clear_words(target: Path) -> Iterator[None]:
         full = error.errno == errno.ENOSPC
         reason = "the disk is full" if full else error.strerror or error
         raise OutputError(f"{target} cannot be written: {reason}") from None
-
-
-def _checked(write: Callable[[Bytes], None], size: tuple[int, int], target: Path) -> Writer:
-    def take(frame: Frame) -> None:
-        picture = to_bytes(frame)
-        if picture.shape != (*size, 3):
-            raise OutputError(f"a frame is {picture.shape[:2]} instead of {size} (height, width)")
-        with _clear_words(target):
-            write(picture)
-
-    return take
-
-
-@contextlib.contextmanager
-def _pictures(folder: Path) -> Iterator[Callable[[Bytes], None]]:
-    """Numbered PNG files, 000000.png and on."""
-    folder.mkdir()
-    count = 0
-
-    def write(picture: Bytes) -> None:
-        nonlocal count
-        good, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        if not good:
-            raise OutputError(f"frame {count} could not be made a PNG")
-        (folder / f"{count:06d}.png").write_bytes(content.tobytes())
-        count += 1
-
-    yield write
-
-
-@contextlib.contextmanager
-def _film(
-    part: Path,
-    form: Format,
-    output: Output,
-    size: tuple[int, int],
-    fps: Fraction,
-    pixels: int,
-    sound: Sound | None,
-    comment: str,
-) -> Iterator[Callable[[Bytes], None]]:
-    """A pipe into ffmpeg, whose result is believed only once it was looked at."""
-    words = command(
-        "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
-        "-video_size", f"{size[1]}x{size[0]}", "-framerate", str(fps), "-i", "pipe:0",
-        *form.options(output, pixels), *(("-metadata", f"comment={comment}") if comment else ()),
-        "-f", form.muxer, f"file:{part}",
-    )  # fmt: skip
-    count = 0
-    with tempfile.TemporaryFile() as said, process(words, said, sending=True) as running:
-        pipe = running.stdin
-        assert pipe is not None
-
-        def last_words() -> str:
-            said.seek(0)
-            return complaint(said.read())
-
-        def write(picture: Bytes) -> None:
-            nonlocal count
-            try:
-                pipe.write(picture.tobytes())
-            except BrokenPipeError:
-                running.wait()
-                raise _FilmError(last_words()) from None
-            count += 1
-
-        yield write
-        with contextlib.suppress(BrokenPipeError):
-            pipe.close()
-        if running.wait() != 0:
-            raise _FilmError(last_words())
-    if sound and form.sound:
-        _lay(sound, part, form, count / fps)
-    found = count_frames(part)
-    if found != count:
-        raise _FilmError(f"it holds {found} frames of {count}; is the disk full?")
-
-
-def _lay(sound: Sound, part: Path, form: Format, seconds: Fraction) -> None:
-    """Lays sound to a silent film, as it is where the format can hold it."""
-    with_sound = part.with_name(f"sound{part.suffix}")
-    how = ("copy",) if sound.codec in form.sounds else form.sound
-    start = ("-ss", f"{float(sound.start):.6f}") if sound.start > 0 else ()
-    said = subprocess.run(
-        command("-nostdin", "-y", *given(part), *start, *given(sound.path), "-map", "0:v:0",
-                "-map", "1:a:0", "-c:v", "copy", "-c:a", *how, "-t", f"{float(seconds):.6f}",
-                *(("-movflags", "+faststart") if form.muxer == "mp4" else ()),
-                "-f", form.muxer, f"file:{with_sound}"),
-        capture_output=True, check=False,
-    )  # fmt: skip
-    if said.returncode != 0:
-        raise _FilmError(f"its sound cannot be laid ({complaint(said.stderr)}); try --no-audio")
-    with_sound.replace(part)
-
-
-def _put(part: Path, target: Path, room: Path) -> None:
-    """Flushes a finished film to disk and gives it its name; a folder's old frames go after that."""
-    if part.is_dir():
-        old = room / "old"
-        if target.is_dir():
-            target.replace(old)
-        try:
-            part.replace(target)
-        except OSError:
-            if old.is_dir():
-                old.replace(target)
-            raise
-        return
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    part.replace(target)
 
 
 def encoders() -> dict[str, bool]:

@@ -1,0 +1,438 @@
+"""The black box: what of a render is safe on disk, and where it can go on.
+
+While a film is made there lies beside it, in NAME.zoomdream/,
+
+    job.toml            what is rendered, as a preset
+    journal             a line for each commit, with its own checksum
+    frames-000002.rgb   raw frames of a segment, as they come
+    segment-000001.mp4  a segment of the film, encoded, closed and looked at
+    state-000150        what frame 150 is to be made from, in float
+    lock                held as long as the process lives
+
+Segments have a length that follows from the size and rate alone, so that a film is cut, and encoded, in
+the same places however often it was interrupted. Commits come every few seconds, wherever a segment is.
+A file is written under another name, flushed, renamed, and the folder flushed, before the journal says
+that it is there; a line that was torn, or whose files are not what it says, is passed over for an older
+one. Raw frames and states stay until what takes their place has been committed twice.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import filelock
+import numpy as np
+import safetensors.torch
+from torch import Tensor
+
+from zoomdream.errors import OutputError
+from zoomdream.frame import Bytes
+
+SECONDS = 2  # of film in a segment
+RAW = 400_000_000  # bytes of raw frames in a segment, at most
+SHORTEST = 8  # frames of a segment, at least
+
+State = dict[str, Tensor]
+Line = dict[str, Any]
+
+
+def folder_of(target: Path) -> Path:
+    """Where the journal of a film lies."""
+    return target.absolute().with_name(f"{target.name}.zoomdream")
+
+
+@dataclass(frozen=True)
+class Reel:
+    """How a film is cut into segments; frames below 0 are a segment of their own, -1, never shown."""
+
+    size: tuple[int, int]  # (height, width)
+    fps: Fraction
+    early: int = 0  # frames before the first
+
+    @property
+    def frame_bytes(self) -> int:
+        return 3 * self.size[0] * self.size[1]
+
+    @property
+    def length(self) -> int:
+        """Frames of a segment."""
+        return max(SHORTEST, min(round(SECONDS * self.fps), RAW // self.frame_bytes))
+
+    def segment(self, frame: int) -> int:
+        """Which one a frame is in."""
+        return -1 if frame < 0 else frame // self.length
+
+    def first(self, segment: int) -> int:
+        """Its first frame."""
+        return -self.early if segment < 0 else segment * self.length
+
+
+class Journal:
+    """Of one render. `frame` is the next one that it takes.
+
+    A new one is empty; `recover` finds out what an older one holds. All methods may raise OSError.
+    """
+
+    def __init__(self, folder: Path, reel: Reel) -> None:
+        self.folder, self.reel = folder, reel
+        self.frame = -reel.early
+        self.notes: list[str] = []
+        self._lines: list[Line] = []  # that hold
+        self._raw: BinaryIO | None = None
+        self._sums: dict[int, Any] = {}  # of the raw frames of each segment that has some
+        self.committed: int | None = None  # frames that are safe
+
+    # --- Writing
+
+    def add(self, picture: Bytes) -> int | None:
+        """Takes the next frame; returns the segment that it has filled, if it has."""
+        segment = self.reel.segment(self.frame)
+        if self._raw is None:
+            self._raw = self.raw(segment).open("ab")
+            self._sums.setdefault(segment, hashlib.sha256())
+        content = np.ascontiguousarray(picture).data
+        self._raw.write(content)
+        self._sums[segment].update(content)
+        self.frame += 1
+        if self.reel.segment(self.frame) == segment:
+            return None
+        self.rest()
+        return segment if segment >= 0 else None
+
+    def rest(self) -> None:
+        """Brings the frames taken so far to disk, and closes their file."""
+        if self._raw is not None:
+            with self._raw as file:
+                _flush(file)
+            self._raw = None
+
+    def commit(self, state: State) -> None:
+        """Makes everything up to now safe. state: what the next frame is to be made from."""
+        if self._raw is not None:
+            _flush(self._raw)
+        name = f"state-{self.frame - self.reel.first(-1):08d}"
+        content = safetensors.torch.save({key: value.contiguous() for key, value in state.items()})
+        put(self.folder / name, content)
+        self._write(
+            {
+                "frame": self.frame,
+                "state": name,
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "raw": {
+                    str(segment): [self._there(segment), total.hexdigest()]
+                    for segment, total in self._sums.items()
+                },
+            }
+        )
+        self.committed = self.frame
+        self._prune()
+
+    def close(self, segment: int, file: str) -> None:
+        """Says that a segment is encoded, in a file (or folder) of this name."""
+        frames = min(self.frame, self.reel.first(segment + 1)) - self.reel.first(segment)
+        flush_folder(self.folder)
+        self._write(
+            {
+                "segment": segment,
+                "frames": frames,
+                "file": file,
+                "sha256": digest(self.folder / file),
+            }
+        )
+
+    def finish(self) -> None:
+        """Says that the film is whole, and about to take its name."""
+        self._write({"whole": self.frame})
+
+    def begin(self, passport: Mapping[str, str], job: str, order: Line) -> None:
+        """Of a new render. passport: what has to be the same when it goes on."""
+        put(self.folder / "job.toml", job.encode())
+        self._write({"passport": dict(passport), "job": job, "order": order})
+
+    def _write(self, line: Line) -> None:
+        self._lines.append(line)
+        with (self.folder / "journal").open("ab") as file:
+            file.write(_checked(line))
+            _flush(file)
+
+    def _there(self, segment: int) -> int:
+        """Raw frames of a segment, so far."""
+        return min(self.frame, self.reel.first(segment + 1)) - self.reel.first(segment)
+
+    def _prune(self) -> None:
+        """Removes what is no longer needed even if the last commit should turn out to be damaged."""
+        states = [n for n, line in enumerate(self._lines) if "state" in line]
+        if len(states) < 2:
+            return
+        kept = {self._lines[n]["state"] for n in states[-2:]}
+        for path in self.folder.glob("state-*"):
+            if path.name not in kept:
+                path.unlink()
+        older = states[-2]
+        for line in self._lines[:older]:
+            segment = line.get("segment")
+            if segment in self._sums:
+                self.raw(segment).unlink(missing_ok=True)
+                del self._sums[segment]
+        del self._lines[: max(0, older - 1000)]  # the file keeps them all
+
+    # --- Reading
+
+    def raw(self, segment: int) -> Path:
+        """The file of a segment's raw frames."""
+        return self.folder / f"frames-{'early' if segment < 0 else f'{segment:06d}'}.rgb"
+
+    @property
+    def segments(self) -> dict[int, str]:
+        """The files of those that are encoded, in order."""
+        found = {line["segment"]: line["file"] for line in self._read() if "segment" in line}
+        return dict(sorted(found.items()))
+
+    @property
+    def waiting(self) -> list[int]:
+        """Segments that are full, but not encoded."""
+        full = range(self.reel.segment(self.frame))
+        return [n for n in full if n in self._sums and n not in self.segments]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the film was about to take its name."""
+        return any("whole" in line for line in self._lines)
+
+    def early(self) -> Iterator[Bytes]:
+        """The frames before the first one, in order."""
+        if not self.reel.early:
+            return
+        path, size = self.raw(-1), self.reel.frame_bytes
+        with path.open("rb") as file:
+            while len(content := file.read(size)) == size:
+                yield np.frombuffer(content, np.uint8).reshape(*self.reel.size, 3)
+
+    def recover(self) -> State | None:
+        """Finds the last commit that holds; the state there, or None where all begins anew.
+
+        What came after it is removed, and `frame` is set.
+        """
+        lines = self._read()
+        encoded = {line["segment"]: line for line in lines if "segment" in line}
+        sound = {n for n, line in encoded.items() if _holds(self.folder, line)}
+        commits = [line for line in lines if "state" in line]
+        for commit in reversed(commits):
+            if self._is_sound(commit, sound):
+                break
+        else:
+            self._forget(lines, None, set())
+            if commits:
+                self.notes.append("what was there is damaged: all begins anew")
+            return None
+        if commit is not commits[-1]:
+            self.notes.append(
+                f"the last commit is damaged: it goes on from an older one, frame {commit['frame']}"
+            )
+        self._forget(lines, commit, sound)
+        content = (self.folder / commit["state"]).read_bytes()
+        return safetensors.torch.load(content)
+
+    def _is_sound(self, commit: Line, encoded: set[int]) -> bool:
+        """Whether everything is there that a commit says: its state, and each frame in some form."""
+        if not _holds(self.folder, {"file": commit["state"], "sha256": commit["sha256"]}):
+            return False
+        raw = {int(segment): found for segment, found in commit["raw"].items()}
+        last = self.reel.segment(commit["frame"])
+        needed = {n for n in range(last) if n not in encoded}
+        needed |= {last} if commit["frame"] > self.reel.first(last) else set()
+        needed |= {-1} if self.reel.early and commit["frame"] > -self.reel.early else set()
+        return needed <= raw.keys() and all(self._raw_holds(n, *raw[n]) for n in needed)
+
+    def _raw_holds(self, segment: int, frames: int, sha256: str) -> bool:
+        try:
+            found = _sum(self.raw(segment), frames * self.reel.frame_bytes).hexdigest()
+            return bool(found == sha256)
+        except OSError:
+            return False
+
+    def _forget(self, lines: list[Line], commit: Line | None, encoded: set[int]) -> None:
+        """Takes away all that came after a commit, and what the journal does not know."""
+        self.frame = -self.reel.early if commit is None else commit["frame"]
+        self.committed = None if commit is None else self.frame
+        last = self.reel.segment(self.frame)
+        kept = {n for n in encoded if n < last}
+        self._sums = {}
+        for text, (frames, _) in (commit["raw"] if commit else {}).items():
+            segment, path = int(text), self.raw(int(text))
+            if segment <= last and path.exists():
+                self._sums[segment] = _sum(path, frames * self.reel.frame_bytes)
+                os.truncate(path, frames * self.reel.frame_bytes)
+        self._lines = [
+            line
+            for line in lines
+            if "passport" in line or line is commit or line.get("segment") in kept
+        ]
+        names = {"job.toml", "journal", "lock"} | {commit["state"] if commit else ""}
+        names |= {line["file"] for line in self._lines if "segment" in line}
+        names |= {self.raw(segment).name for segment in self._sums}
+        put(self.folder / "journal", b"".join(map(_checked, self._lines)))
+        for path in self.folder.iterdir():
+            if path.name not in names:
+                remove(path)
+
+    def _read(self) -> list[Line]:
+        return read_lines(self.folder)
+
+
+# --- Opening ---------------------------------------------------------------------------------------
+
+
+def read_lines(folder: Path) -> list[Line]:
+    """The lines of a journal whose checksum is right; empty where there is none."""
+    try:
+        content = (folder / "journal").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    found = []
+    for text in content.splitlines(keepends=True):
+        body, _, _ = text.rpartition(b" ")
+        try:
+            line = json.loads(body)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict) and _checked(line) == text:
+            found.append(line)
+    return found
+
+
+def passport_of(folder: Path) -> dict[str, str]:
+    """What has to be the same when a render goes on; empty where nothing can."""
+    return next((line["passport"] for line in read_lines(folder) if "passport" in line), {})
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes a journal's folder, and holds it; raises OutputError where another render has it.
+
+    At the end a folder with nothing but the lock in it is removed.
+    """
+    folder.mkdir(exist_ok=True)
+    if not (folder / "lock").exists() and any(folder.iterdir()):
+        raise OutputError(f"{folder} is there, and no journal of ours: rename it")
+    lock = filelock.FileLock(folder / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        film = folder.name.removesuffix(".zoomdream")
+        raise OutputError(
+            f"{film} is being rendered by another process: wait for it, or take another name"
+        ) from None
+    try:
+        yield
+    finally:
+        only = [path.name for path in folder.iterdir()] == ["lock"]
+        if only and os.name != "nt":
+            shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+        if only:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def clear(folder: Path) -> None:
+    """Removes everything from a journal's folder but its lock."""
+    for path in folder.iterdir():
+        if path.name != "lock":
+            remove(path)
+
+
+def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """What is not the same in two passports, a line each."""
+    return [
+        f"{key} was {old.get(key, 'not set')} and is {new.get(key, 'not set')}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
+    ]
+
+
+# --- Files -----------------------------------------------------------------------------------------
+
+
+def put(path: Path, content: bytes) -> None:
+    """Writes a file that is either there as a whole or not at all, whatever happens."""
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as file:
+        file.write(content)
+        _flush(file)
+    part.replace(path)
+    flush_folder(path.parent)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def flush_file(path: Path) -> None:
+    """Brings a file that something else has written to disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Brings the names in a folder to disk, where the system can."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove(path: Path) -> None:
+    """A file or a folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, or of all files of a folder in order."""
+    if not path.is_dir():
+        return str(_sum(path).hexdigest())
+    total = hashlib.sha256()
+    for file in sorted(path.iterdir()):
+        total.update(_sum(file).digest())
+    return total.hexdigest()
+
+
+def _sum(path: Path, size: int | None = None) -> Any:
+    """The running SHA-256 of a file's first `size` bytes; raises OSError where it is shorter."""
+    total, left = hashlib.sha256(), size
+    with path.open("rb") as file:
+        while left is None or left > 0:
+            content = file.read(1 << 20 if left is None else min(left, 1 << 20))
+            if not content:
+                break
+            total.update(content)
+            left = None if left is None else left - len(content)
+    if left:
+        raise OSError(f"{path} is cut short")
+    return total
+
+
+def _checked(line: Line) -> bytes:
+    text = json.dumps(line).encode()
+    return text + b" %08x\n" % zlib.crc32(text)
+
+
+def _holds(folder: Path, line: Line) -> bool:
+    try:
+        return bool(digest(folder / line["file"]) == line["sha256"])
+    except OSError:
+        return False
