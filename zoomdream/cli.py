@@ -163,6 +163,7 @@ MACHINE: Panels = {
         Option("bpm"),
         Option("device"),
         Option("precision"),
+        Option("max_pixels"),
         Option("force"),
     ),
 }

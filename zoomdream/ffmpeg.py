@@ -37,9 +37,13 @@ def command(*words: str, level: str = "error") -> list[str]:
     return [ffmpeg(), "-hide_banner", "-loglevel", level, *words]
 
 
-def given(path: Path) -> list[str]:
-    """A file as an input, whatever its name looks like; playlists in it lead to no other place."""
-    return ["-protocol_whitelist", "file", "-i", f"file:{path.absolute()}"]
+def given(path: Path, limit: int = 0) -> list[str]:
+    """A file as an input, whatever its name looks like; playlists in it lead to no other place.
+
+    limit: pixels of a frame that is decoded, at most.
+    """
+    most = ["-max_pixels", str(limit)] if limit else []
+    return [*most, "-protocol_whitelist", "file", "-i", f"file:{path.absolute()}"]
 
 
 def start(
@@ -111,13 +115,13 @@ _BASE = re.compile(r"^#tb (\d+): (\d+)/(\d+)", re.MULTILINE)
 _LENGTH = re.compile(r"Duration: (\d+):(\d+):([\d.]+)")
 
 
-def look_into(path: Path) -> Contents:
+def look_into(path: Path, limit: int = 0) -> Contents:
     """Lists the packets of a file's first video and sound stream, without decoding any.
 
     Never raises for what is in the file: what cannot be read has no packets.
     """
     said = subprocess.run(
-        command("-nostdin", *given(path), "-map", "0:v:0?", "-map", "0:a:0?", "-c", "copy",
+        command("-nostdin", *given(path, limit), "-map", "0:v:0?", "-map", "0:a:0?", "-c", "copy",
                 "-f", "framecrc", "-", level="level+info"),
         capture_output=True, check=False,
     )  # fmt: skip

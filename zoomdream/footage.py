@@ -23,6 +23,7 @@ from zoomdream.errors import InputError, UsageError
 from zoomdream.ffmpeg import Contents, command, complaint, given, look_into, process
 from zoomdream.frame import Frame, as_frame
 from zoomdream.read import Clip
+from zoomdream.spec import MAX_PIXELS
 
 _ALPHA = re.compile(r"\b(rgba|bgra|argb|abgr|rgba64\w*|ya8|ya16\w*|yuva\w+|gbrap\w*|pal8)\b")
 _TAGGED = re.compile(r"bt709|bt470bg|smpte170m|bt2020|gbr")
@@ -42,6 +43,7 @@ class Footage:
     size: tuple[int, int]  # (height, width), upright, of square pixels
     fps: Fraction
     contents: Contents
+    limit: int = MAX_PIXELS  # pixels of a frame, at most
 
     @property
     def end(self) -> Fraction:
@@ -65,27 +67,44 @@ class Footage:
         return found if start else times[0]
 
 
-def open_footage(path: Path) -> Footage:
-    """Looks into a video file, or an animated GIF, WebP or APNG. Raises InputError."""
+def open_footage(path: Path, limit: int = MAX_PIXELS) -> Footage:
+    """Looks into a video file, or an animated GIF, WebP or APNG. Raises InputError.
+
+    limit: pixels that a frame may have, which is looked at before any is decoded.
+    """
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a clip in it")
-    contents = look_into(path)
+    contents = look_into(path, limit)
+    claimed = _claimed(contents)
+    if claimed[0] * claimed[1] > limit:
+        raise InputError(
+            f"{path} has frames of {claimed[0]}x{claimed[1]} pixels, and {limit:,} are the most: "
+            "--max-pixels lifts the limit"
+        )
     if not contents.video.times:
         raise InputError(f"{path} holds no clip that can be read; MP4, WebM, MOV or GIF would do")
-    size = _first_picture(path)
+    size = _first_picture(path, limit)
     if size is None:
         raise InputError(f"{path} is damaged: no frame of it can be decoded")
     if len(contents.video.times) == 1:
         raise InputError(f"{path} is a single picture: zoomdream zoom is for those")
-    return Footage(path, size, rate(contents), contents)
+    return Footage(path, size, rate(contents), contents, limit)
 
 
-def _first_picture(path: Path) -> tuple[int, int] | None:
+def _claimed(contents: Contents) -> tuple[int, int]:
+    """(width, height) that the file says its frames have; zeros where it does not."""
+    found = re.search(r", (\d{1,9})x(\d{1,9})\b", contents.header) or re.search(
+        r"Picture size (\d{1,9})x(\d{1,9}) ", "".join(contents.faults)
+    )
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _first_picture(path: Path, limit: int) -> tuple[int, int] | None:
     """(height, width) of the first frame as it comes out of ffmpeg, turned and square."""
     found = subprocess.run(
-        command("-nostdin", *given(path), "-map", "0:v:0", "-frames:v", "1",
+        command("-nostdin", *given(path, limit), "-map", "0:v:0", "-frames:v", "1",
                 "-vf", "scale=iw*sar:ih,setsar=1", "-c:v", "ppm", "-f", "image2pipe", "-"),
         capture_output=True, check=False,
     ).stdout[:40].split(maxsplit=3)  # fmt: skip
@@ -141,7 +160,7 @@ def _decoded(
     before = float(footage.first(start) - 1 / footage.fps / 2)
     words = command(
         "-nostdin", *(("-ss", f"{before:.6f}") if start and before > 0 else ()),
-        *given(footage.path), "-map", "0:v:0", "-vf", _filters(footage, size, fps),
+        *given(footage.path, footage.limit), "-map", "0:v:0", "-vf", _filters(footage, size, fps),
         "-f", "rawvideo", "-pix_fmt", "rgba" if alpha else "rgb24", "pipe:1", level="level+verbose",
     )  # fmt: skip
     count, last = 0, None

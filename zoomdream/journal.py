@@ -343,10 +343,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Removes everything from a journal's folder but its lock."""
+    """Removes everything from a journal's folder but its lock; last of all what it says."""
     for path in folder.iterdir():
-        if path.name != "lock":
+        if path.name not in ("lock", "journal"):
             remove(path)
+    remove(folder / "journal")
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

@@ -42,7 +42,7 @@ def open_clip(job: RenderJob, picture: Any = None) -> Clip:
     if picture is not None:
         source = as_frame(picture)
     elif job.source is not None:
-        source = read_still(ours(job.source, job))
+        source = read_still(ours(job.source, job), job.max_pixels, job.output.size)
     wanted = film_size(job, (LONGEST, LONGEST) if source is None else source.shape[-2:])
     size, fps, notes = _fitted(job, wanted, job.output.fps or FPS)
     frame = noise(size, job.seed) if source is None else cover(source, size)
@@ -77,7 +77,7 @@ def _open_footage(job: RenderJob, blend: FlowBlend) -> Clip:
     if job.source is None:
         raise UsageError("a clip has to be given")
     path = ours(job.source, job)
-    footage = open_footage(path)
+    footage = open_footage(path, job.max_pixels)
     wanted = film_size(job, footage.size, longest=LONGEST_CLIP)
     size, fps, notes = _fitted(job, wanted, job.output.fps or footage.fps)
     clip = replace(play(footage, size, fps, blend.start, blend.end), notes=notes)
@@ -123,7 +123,7 @@ def passport(job: RenderJob, network: net.Network, picture: Any = None) -> dict[
     found = {
         name: json.dumps(presets.plain(value))
         for name, value in presets.flat(as_label(job, network))
-        if value is not None and name not in (*FILES, "device", "precision")
+        if value is not None and name not in (*FILES, "device", "precision", "max_pixels")
     }
     found["format"] = job.target.suffix.lower() if job.target else ""
     for name, path in presets.flat(job):
@@ -163,7 +163,8 @@ def check_size(clip: Clip, network: net.Network) -> None:
     least, (height, width) = network.kind.least, clip.size
     if min(clip.size) < least:
         raise UsageError(
-            f"{width}x{height} is too small for {network.kind.name}: at least {least}x{least} would do"
+            f"{width}x{height} is too small for {network.kind.name}: at least {least}x{least} would do, "
+            "with --size"
         )
 
 

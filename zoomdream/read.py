@@ -1,17 +1,25 @@
 """Intake: pictures and noise become Clips of Frames."""
 
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from io import BytesIO
 from itertools import repeat
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 
+from zoomdream.drawing import draw, is_drawing
 from zoomdream.errors import InputError
 from zoomdream.frame import Frame, Sound, as_frame, pink
+from zoomdream.spec import MAX_PIXELS
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
 
 
 @dataclass(frozen=True)
@@ -32,43 +40,86 @@ def still(frame: Frame, fps: Fraction, length: int) -> Clip:
     return Clip(fps, (frame.shape[2], frame.shape[3]), length, repeat(frame, length))
 
 
-def read_still(path: Path) -> Frame:
+def read_still(path: Path, limit: int = MAX_PIXELS, fill: tuple[int, int] | None = None) -> Frame:
     """A picture file as a Frame: turned as its EXIF says, alpha over white, 16 bits kept.
 
-    Reads what OpenCV reads (JPEG, PNG, WebP, TIFF, BMP, the first picture of a GIF). The name may be
-    in any script.
+    Reads JPEG, PNG, WebP, TIFF, BMP, AVIF and the first picture of a GIF, also in CMYK or with a palette;
+    SVG with the extra `svg`, drawn so that it fills `fill`, (width, height). The name may be in any
+    script. limit: pixels that it may have, which is looked at before any is decoded.
 
     Raises InputError where there is no such file or no picture in it.
     """
     try:
-        content = np.fromfile(path, np.uint8)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder; name a picture in it") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    picture = _decode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    if picture is None:
-        raise InputError(
-            f"{path} holds no picture that can be read; PNG, JPEG, WebP or TIFF would do"
-        )
-    if picture.ndim == 3 and picture.shape[2] == 4:
-        picture = cv2.cvtColor(picture, cv2.COLOR_BGRA2RGBA)
-    else:  # only this mode turns the picture as EXIF says
-        picture = _decode(content, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB)
-        assert picture is not None
     try:
-        return as_frame(picture)
+        if is_drawing(content):
+            content = draw(content, fill, limit)
+        return as_frame(_pixels(content, limit))
+    except ValueError as error:
+        raise InputError(f"{path} {error}") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def _decode(content: np.ndarray, flags: int) -> np.ndarray | None:
+def _pixels(content: bytes, limit: int) -> np.ndarray:
+    """The pixels of a picture file, (H, W, 3 or 4); raises ValueError with half a sentence."""
+    nothing = "holds no picture that can be read; PNG, JPEG, WebP or TIFF would do"
+    Image.init()
+    known = [name for name in FORMATS if name in Image.OPEN]  # Pillow may be built with fewer
     try:
-        return cv2.imdecode(content, flags)
-    except cv2.error:
-        return None
+        with _unlimited(), warnings.catch_warnings(action="ignore"):
+            picture = Image.open(BytesIO(content), formats=known)
+    except Exception:  # any, where a file is damaged
+        raise ValueError(nothing) from None
+    wide, high = picture.size
+    if wide * high > limit:
+        raise ValueError(
+            f"has {wide}x{high} pixels, and {limit:,} are the most: --max-pixels lifts the limit"
+        )
+    if picture.mode in ("I", "F"):
+        raise ValueError("has 32 bits a channel: save it with 8 or 16")
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            found = _deep(content) if ";16" in str(picture.tile) else _shallow(picture)
+    except Exception as error:
+        reason = str(error).partition("\n")[0][:100] or type(error).__name__
+        raise ValueError(f"is damaged or cut short ({reason}): save it again") from None
+    if found is None:
+        raise ValueError(nothing)
+    return found
+
+
+@contextmanager
+def _unlimited() -> Iterator[None]:
+    """Without Pillow's own limit, as there is ours."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _shallow(picture: Image.Image) -> np.ndarray:
+    """A picture of 8 bits, in whatever colours it is kept."""
+    picture.load()
+    upright = ImageOps.exif_transpose(picture)
+    return np.asarray(upright.convert("RGBA" if upright.has_transparency_data else "RGB"))
+
+
+def _deep(content: bytes) -> np.ndarray | None:
+    """A picture of 16 bits, which Pillow would make 8."""
+    data = np.frombuffer(content, np.uint8)
+    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if picture is not None and picture.ndim == 3 and picture.shape[2] == 4:
+        return cv2.cvtColor(picture, cv2.COLOR_BGRA2RGBA)
+    # only this mode turns the picture as EXIF says
+    return cv2.imdecode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB)
 
 
 def noise(size: tuple[int, int], seed: int) -> Frame:
@@ -77,6 +128,6 @@ def noise(size: tuple[int, int], seed: int) -> Frame:
     return (0.5 + 0.15 * (0.35 * planes + 0.65 * planes[:, :1])).clamp(0, 1)
 
 
-def read_mask(path: Path) -> Frame:
+def read_mask(path: Path, limit: int = MAX_PIXELS) -> Frame:
     """A mask picture's brightness, (1, 1, H, W): 1 dreams, 0 stays."""
-    return read_still(path).mean(1, keepdim=True)
+    return read_still(path, limit).mean(1, keepdim=True)

@@ -262,7 +262,11 @@ def weights_of(now: RenderJob, network: net.Network) -> list[float]:
 def motion_of(job: RenderJob, clip: Clip, first: Frame) -> Motion:
     """What moves the dream: a camera, or what moves in the clip itself. first: its first frame."""
     device = first.device
-    mask = None if job.mask is None else cover(read_mask(job.mask), clip.size).to(device)
+    mask = (
+        None
+        if job.mask is None
+        else cover(read_mask(job.mask, job.max_pixels), clip.size).to(device)
+    )
     if job.flow is None:
         return Zoom(job.anchor, clip.fps, palette_of(job, clip.size, first), mask)
     from zoomdream.cuts import Cuts
@@ -282,7 +286,7 @@ def palette_of(job: RenderJob, size: tuple[int, int], source: Frame) -> Frame:
     """The picture whose colours and contrasts are kept: the palette's where there is one."""
     if job.anchor.palette is None:
         return source
-    return cover(read_still(job.anchor.palette), size).to(source.device)
+    return cover(read_still(job.anchor.palette, job.max_pixels), size).to(source.device)
 
 
 def closes(clip: Clip, timeline: Timeline, name: str) -> Callable[[Path], None]:
@@ -334,7 +338,9 @@ def dream_picture(picture: Any, **settings: Any) -> Any:
     frame: Frame = as_frame(picture).to(network.at.device)
     mask = None
     if job.mask is not None:
-        mask = resize(read_mask(job.mask), (frame.shape[2], frame.shape[3])).to(frame.device)
+        mask = resize(read_mask(job.mask, job.max_pixels), (frame.shape[2], frame.shape[3])).to(
+            frame.device
+        )
     network.balance(frame)
     with torch.no_grad():
         dreamt = dream(frame, network, job.dream, chance_of(job.seed, 0), mask).frame

@@ -29,6 +29,8 @@ from pydantic_core.core_schema import ValidationInfo
 from zoomdream.errors import UsageError
 from zoomdream.schedule import Schedule, ScheduleError, read_schedule
 
+MAX_PIXELS = 200_000_000  # of a picture or a clip's frame, unless more is asked for
+
 
 def shipped(name: str) -> Path:
     """A file or folder that comes with zoomdream: from the installed package, or from a checkout."""
@@ -395,6 +397,9 @@ class RenderJob(Settings):
         "auto", description="of the network; auto takes the fastest that looks the same"
     )
     force: bool = Field(False, description="replace a file of that name")
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=1, description="the most that a picture, or a clip's frame, may have"
+    )
 
     @model_validator(mode="after")
     def _clips_last_as_long_as_they_do(self) -> Self:

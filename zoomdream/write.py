@@ -283,11 +283,13 @@ def settled(target: Path, resume: bool) -> bool:
     folder = folder_of(target)
     lines = read_lines(folder)
     part = folder / f"film{target.suffix.lower()}"
-    if not any("whole" in line for line in lines) or part.exists() or not target.exists():
+    whole = any("whole" in line for line in lines) and not part.exists()
+    empty = folder.is_dir() and {path.name for path in folder.iterdir()} <= {"lock"}
+    if not (whole or empty) or not target.exists():
         return False
     with _clear_words(target), locked(folder):
         clear(folder)
-    return resume
+    return resume and whole
 
 
 def interrupted(target: Path) -> str:
