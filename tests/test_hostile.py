@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -239,7 +240,8 @@ def near(frame: Frame, image: Image.Image, most: float) -> bool:
 def test_colours_of_every_kind_come_out_as_they_are(tmp_path: Path, mode: str) -> None:
     image = SAMPLE.convert(mode)
     name = "a.jpg" if mode in ("CMYK", "YCbCr") else "a.png"
-    image.save(tmp_path / name, **({"quality": 100, "subsampling": 0} if name == "a.jpg" else {}))
+    options: dict[str, Any] = {"quality": 100, "subsampling": 0} if name == "a.jpg" else {}
+    image.save(tmp_path / name, **options)
     assert near(read_still(tmp_path / name), image, 1.5)
 
 

@@ -10,16 +10,25 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import zoomdream as zd
-from tests.conftest import decode
-from zoomdream import journal, write
+from tests.conftest import Command, decode
+from tests.conftest import start as start_command
+from zoomdream import journal, net, write
+from zoomdream.errors import Interrupted, OutputError, UsageError
 from zoomdream.journal import folder_of
+from zoomdream.read import read_still
 from zoomdream.render import render_film
+from zoomdream.report import Note
 from zoomdream.spec import shipped
+from zoomdream.write import join_now
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs signals")
 
@@ -177,6 +186,322 @@ def test_a_killed_render_goes_on_as_if_nothing_had_happened(
 @pytest.mark.parametrize("name", ["a.gif", "a.webm", "frames"])
 def test_every_format_goes_on(name: str, tmp_path: Path, start: Callable[..., int]) -> None:
     assert kills("zoom", 2, tmp_path, start, name)["kills"] >= 2
+
+
+# --- Going on in the same process --------------------------------------------------------------------
+
+
+def stop_after(frames: int) -> Callable[[], bool]:
+    """For `stopping`: yes after so many frames."""
+    counted = iter([False] * (frames - 1))
+    return lambda: next(counted, True)
+
+
+def begin(film: Path, frames: int = 11, **changes: object) -> zd.RenderJob:
+    """A zoom that is stopped after some frames; its job."""
+    wanted = job("zoom", film).change(**changes)
+    with pytest.raises(Interrupted, match=f"after {frames} of 30 frames"):
+        render_film(wanted, stopping=stop_after(frames))
+    return wanted
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The fingerprint of the zoom as it is without interruption."""
+    film = tmp_path_factory.mktemp("expected") / "a.mp4"
+    render_film(job("zoom", film))
+    return fingerprint(film)
+
+
+def test_the_commands_go_on(tmp_path: Path, zoomdream: Command, expected: str) -> None:
+    begin(tmp_path / "a.mp4", 11)
+    told = zoomdream("resume", "a.mp4")
+    assert told.code == 0, told.err
+    assert "Going on after 11 frames that are there." in told.err
+    assert fingerprint(tmp_path / "a.mp4") == expected
+    words = ("zoom", "sample", "-o", "b.mp4", "--size", "64x48", "--fps", 4, "--frames", 30,
+             "--octaves", 1, "--steps", 1, "--device", "cpu", "--resume")  # fmt: skip
+    begin(tmp_path / "b.mp4", 5)
+    told = zoomdream(*words)
+    assert told.code == 0, told.err
+    assert "Going on after 5 frames" in told.err
+    assert fingerprint(tmp_path / "b.mp4") == expected
+    assert zoomdream(*words[:3], "c.mp4", *words[4:]).code == 0  # nothing to go on with: it begins
+    assert fingerprint(tmp_path / "c.mp4") == expected
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
+
+
+def test_there_has_to_be_something_to_go_on_with(tmp_path: Path, zoomdream: Command) -> None:
+    for words in (("resume", "a.mp4"), ("resume", "a.mp4", "--join-now")):
+        told = zoomdream(*words)
+        assert (told.code, "no render of a.mp4 was interrupted" in told.err) == (2, True)
+    (tmp_path / "b.mp4").write_bytes(b"whole")
+    told = zoomdream("resume", "b.mp4")
+    assert (told.code, "b.mp4 is whole" in told.err) == (2, True)
+
+
+@pytest.mark.parametrize("row", ["exception", "listener", "ffmpeg"])
+def test_whatever_goes_wrong_it_goes_on(
+    row: str, tmp_path: Path, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = tmp_path / "a.mp4"
+
+    def fail(event: object) -> None:
+        if isinstance(event, zd.Progress) and event.frame == 20:
+            raise KeyError("mine")
+
+    with monkeypatch.context() as here:
+        here.setattr(write, "COMMIT_EVERY", 0.0)
+        if row == "ffmpeg":  # dies while it encodes the second segment
+            real, calls = write.start, itertools.count()
+
+            def start(*words: Any) -> Any:
+                running = real(*words)
+                if next(calls) == 1:
+                    running.kill()
+                return running
+
+            here.setattr(write, "start", start)
+            with pytest.raises(OutputError, match="cannot be written"):
+                render_film(job("zoom", film))
+        elif row == "listener":
+            with pytest.raises(KeyError, match="mine"):
+                render_film(job("zoom", film), fail)
+        else:
+            real_gradient, calls = net.Network.gradient, itertools.count()
+
+            def gradient(self: net.Network, *words: Any) -> Any:
+                if next(calls) == 25:
+                    raise ArithmeticError("theirs")
+                return real_gradient(self, *words)
+
+            here.setattr(net.Network, "gradient", gradient)
+            with pytest.raises(ArithmeticError):
+                render_film(job("zoom", film))
+    assert not film.exists()
+    begun: list[int] = []
+    render_film(
+        job("zoom", film),
+        lambda e: begun.append(e.done) if isinstance(e, zd.Start) else None,
+        resume=True,
+    )
+    assert begun[0] >= 8
+    assert fingerprint(film) == expected
+
+
+def test_a_second_signal_ends_at_once_and_nothing_is_lost(tmp_path: Path, expected: str) -> None:
+    words = ("zoom", "sample", "-o", "a.mp4", "--size", "64x48", "--fps", 4, "--frames", 30,
+             "--octaves", 1, "--steps", 1, "--device", "cpu", "--json")  # fmt: skip
+    process = start_command(tmp_path, *words)
+    assert process.stdout
+    for line in process.stdout:
+        if '"progress"' in line:
+            break
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT)
+    process = start_command(tmp_path, *words, "--resume")
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    assert fingerprint(tmp_path / "a.mp4") == expected
+
+
+# --- Refusals ------------------------------------------------------------------------------------------
+
+
+def test_what_was_begun_otherwise_is_refused_with_what_differs(
+    tmp_path: Path, zoomdream: Command, expected: str
+) -> None:
+    film = tmp_path / "a.mp4"
+    photo = tmp_path / "photo.jpg"
+    shutil.copy(shipped("sample.jpg"), photo)
+    begun = begin(film, source=photo)
+    kept = sorted(p.name for p in folder_of(film).iterdir())
+    other = net.load("pocket", at=net.place("cpu", "fp32"))
+    with torch.no_grad():
+        next(other._module.parameters()).mul_(1.01)
+    differing: list[tuple[zd.RenderJob, dict[str, Any], str]] = [
+        (begun.change(seed=3), {}, "seed was 0 and is 3"),
+        (
+            begun.change(dream=QUICK.change(step_size=0.02)),
+            {},
+            "dream.step_size was 0.012 and is 0.02",
+        ),
+        (begun.change(source=shipped("sample.mp4")), {}, "no picture"),
+        (begun.change(precision="fp32"), {"network": other}, "weights was "),
+    ]
+    for changed, more, told in differing:
+        with pytest.raises(zd.ZoomdreamError, match=told):
+            render_film(changed, resume=True, **more)
+    both = begun.change(seed=3, model="pocket", camera=zd.Camera(zoom=1.6))
+    with pytest.raises(
+        UsageError,
+        match=r"seed was 0 and is 3; camera.zoom was 1.5 and is 1.6|camera.zoom .*; seed was",
+    ):
+        render_film(both, resume=True)
+    photo.write_bytes(photo.read_bytes() + b"x")
+    with pytest.raises(UsageError, match=r"source was .* and is "):
+        render_film(begun, resume=True)
+    photo.unlink()
+    answer = zoomdream("resume", "a.mp4")
+    assert (answer.code, "photo.jpg: there is no such file" in answer.err) == (3, True)
+    assert sorted(p.name for p in folder_of(film).iterdir()) == kept  # nothing is lost by a refusal
+    shutil.copy(shipped("sample.jpg"), photo)
+    assert zoomdream("resume", "a.mp4").code == 0
+    assert fingerprint(film) == expected
+
+
+def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = begin(tmp_path / "a.mp4")
+    real = metadata.version
+    versions = {"zoomdream": "9.9", "torch": "8.8"}
+    monkeypatch.setattr(metadata, "version", lambda name: versions.get(name) or real(name))
+    with pytest.raises(UsageError, match=r"zoomdream was .* and is 9.9; torch was .* and is 8.8"):
+        render_film(begun, resume=True)
+
+
+def test_an_interrupted_render_is_not_begun_anew_unless_asked(
+    tmp_path: Path, expected: str
+) -> None:
+    begun = begin(tmp_path / "a.mp4")
+    with pytest.raises(OutputError, match="--resume goes on with it, --force begins anew"):
+        render_film(begun)
+    render_film(begun.change(force=True))
+    assert fingerprint(tmp_path / "a.mp4") == expected
+
+
+def test_two_renders_to_one_target(tmp_path: Path) -> None:
+    words = ("zoom", "-o", "a.mp4", "--size", "64x64", "--frames", 5000, "--json")
+    process = start_command(tmp_path, *words)
+    assert process.stdout
+    for line in process.stdout:
+        if '"progress"' in line:
+            break
+    wanted = job("zoom", tmp_path / "a.mp4")
+    for again in (wanted, wanted.change(force=True)):
+        for resume in (False, True):
+            with pytest.raises(OutputError, match="is being rendered by another process"):
+                render_film(again, resume=resume)
+    with pytest.raises(UsageError, match="no render of"):
+        join_now(tmp_path / "b.mp4")
+    process.kill()  # the lock dies with it
+    process.communicate()
+    render_film(wanted.change(force=True))
+    assert len(decode(tmp_path / "a.mp4").frames) == 30
+
+
+def test_what_there_is_can_be_watched_while_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: str
+) -> None:
+    monkeypatch.setattr(write, "COMMIT_EVERY", 0.0)
+    film = tmp_path / "a.mp4"
+    seen: list[tuple[int, int]] = []
+
+    def look(event: object) -> None:
+        if isinstance(event, zd.Progress) and event.frame in (3, 19, 28):
+            shown, frames = join_now(film)
+            assert shown == tmp_path / "a.so-far.mp4"
+            seen.append((frames, len(decode(shown).frames)))
+
+    render_film(job("zoom", film), look)
+    assert seen == [(4, 4), (20, 20), (29, 29)]
+    so_far = decode(tmp_path / "a.so-far.mp4").frames.astype(int)
+    whole = decode(film).frames[:29].astype(int)
+    assert np.array_equal(so_far[:24], whole[:24])  # closed segments are the film's own
+    assert np.abs(so_far - whole).mean() < 2
+    assert fingerprint(film) == expected
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "a.mp4.toml", "a.so-far.mp4"]
+
+
+def test_a_target_that_became_a_folder(tmp_path: Path, zoomdream: Command) -> None:
+    begin(tmp_path / "a.mp4")
+    (tmp_path / "a.mp4").mkdir()
+    told = zoomdream("resume", "a.mp4")
+    assert (told.code, "a.mp4 is a folder: name a file" in told.err) == (4, True)
+    assert (folder_of(tmp_path / "a.mp4") / "journal").exists()
+
+
+def test_a_folder_of_that_name_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "a.mp4")
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(OutputError, match="no journal of ours: rename it"):
+            render_film(job("zoom", tmp_path / "a.mp4"), resume=resume)
+    assert [p.name for p in folder.iterdir()] == ["mine.txt"]
+
+
+def test_damage_is_told(tmp_path: Path, expected: str) -> None:
+    film = tmp_path / "a.mp4"
+    begun = begin(film)
+    for state in folder_of(film).glob("state-*"):
+        state.write_bytes(b"rubbish")
+    told: list[str] = []
+    render_film(
+        begun, lambda e: told.extend(e.notes) if isinstance(e, zd.Start) else None, resume=True
+    )
+    assert any("is damaged" in note for note in told)
+    assert fingerprint(film) == expected
+
+
+# --- Memory --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+)
+def test_without_enough_memory_it_goes_on_in_tiles(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if a gradient of more than 480x480 px were too much; and it stays so when it goes on."""
+    big = zd.Output(size=(512, 480), fps=4, frames=4)
+    wanted = job("zoom", tmp_path / "whole").change(output=big, dream=zd.DreamSpec(octaves=1))
+    render_film(wanted)
+    real, asked = net.Network.gradient, list[int]()
+
+    def gradient(self: net.Network, frame: torch.Tensor, *words: Any) -> Any:
+        asked.append(frame.shape[2] * frame.shape[3])
+        if asked[-1] > 480 * 480:
+            raise error
+        return real(self, frame, *words)
+
+    monkeypatch.setattr(net.Network, "gradient", gradient)
+    notes: list[str] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, Note):
+            notes.append(event.text)
+
+    tiled = wanted.change(target=tmp_path / "tiled")
+    with pytest.raises(Interrupted):
+        render_film(tiled, listen, stopping=stop_after(2))
+    assert notes == ["memory ran out: it goes on in tiles of 256 px"]
+    del asked[:]
+    render_film(tiled, listen, resume=True)
+    assert len(notes) == 1
+    assert max(asked) <= 480 * 480  # it is not tried again
+    for name in ("000000.png", "000003.png"):
+        one, other = (
+            read_still(tmp_path / folder / name).mul(255) for folder in ("whole", "tiled")
+        )
+        assert 0 < float((one - other).abs().mean()) < 2
+
+
+def test_without_any_memory_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gradient(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(net.Network, "gradient", gradient)
+    with pytest.raises(
+        UsageError, match="not enough memory to dream with pocket, even in tiles of"
+    ):
+        render_film(job("zoom", tmp_path / "a.mp4"))
 
 
 @pytest.mark.slow

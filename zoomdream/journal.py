@@ -250,14 +250,15 @@ class Journal:
         needed = {n for n in range(last) if n not in encoded}
         needed |= {last} if commit["frame"] > self.reel.first(last) else set()
         needed |= {-1} if self.reel.early and commit["frame"] > -self.reel.early else set()
-        return needed <= raw.keys() and all(self._raw_holds(n, *raw[n]) for n in needed)
+        return needed <= raw.keys() and all(self._raw_sum(n, *raw[n]) for n in needed)
 
-    def _raw_holds(self, segment: int, frames: int, sha256: str) -> bool:
+    def _raw_sum(self, segment: int, frames: int, sha256: str) -> Any:
+        """The running sum of a segment's raw frames; None where they are not what they should be."""
         try:
-            found = _sum(self.raw(segment), frames * self.reel.frame_bytes).hexdigest()
-            return bool(found == sha256)
+            found = _sum(self.raw(segment), frames * self.reel.frame_bytes)
         except OSError:
-            return False
+            return None
+        return found if found.hexdigest() == sha256 else None
 
     def _forget(self, lines: list[Line], commit: Line | None, encoded: set[int]) -> None:
         """Takes away all that came after a commit, and what the journal does not know."""
@@ -266,11 +267,11 @@ class Journal:
         last = self.reel.segment(self.frame)
         kept = {n for n in encoded if n < last}
         self._sums = {}
-        for text, (frames, _) in (commit["raw"] if commit else {}).items():
-            segment, path = int(text), self.raw(int(text))
-            if segment <= last and path.exists():
-                self._sums[segment] = _sum(path, frames * self.reel.frame_bytes)
-                os.truncate(path, frames * self.reel.frame_bytes)
+        for text, (frames, sha256) in (commit["raw"] if commit else {}).items():
+            segment = int(text)
+            if segment <= last and (found := self._raw_sum(segment, frames, sha256)):
+                self._sums[segment] = found
+                os.truncate(self.raw(segment), frames * self.reel.frame_bytes)
         self._lines = [
             line
             for line in lines
@@ -304,9 +305,15 @@ def read_lines(folder: Path) -> list[Line]:
             line = json.loads(body)
         except (ValueError, RecursionError):
             continue
-        if isinstance(line, dict) and _checked(line) == text:
+        if isinstance(line, dict) and _checked(line) == text and _stays_here(line):
             found.append(line)
     return found
+
+
+def _stays_here(line: Line) -> bool:
+    """Whether the files that a line names are in the journal's folder."""
+    names = [line[key] for key in ("file", "state") if key in line]
+    return all(Path(name).name == name for name in names)
 
 
 def passport_of(folder: Path) -> dict[str, str]:
