@@ -21,7 +21,7 @@ import torch
 import zoomdream as zd
 from tests.conftest import Command, decode
 from tests.conftest import start as start_command
-from zoomdream import journal, net, write
+from zoomdream import ffmpeg, journal, net, write
 from zoomdream.errors import Interrupted, OutputError, UsageError
 from zoomdream.journal import folder_of
 from zoomdream.read import read_still
@@ -253,7 +253,7 @@ def test_whatever_goes_wrong_it_goes_on(
     with monkeypatch.context() as here:
         here.setattr(write, "COMMIT_EVERY", 0.0)
         if row == "ffmpeg":  # dies while it encodes the second segment
-            real, calls = write.start, itertools.count()
+            real, calls = ffmpeg.start, itertools.count()
 
             def start(*words: Any) -> Any:
                 running = real(*words)
