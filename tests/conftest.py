@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from zoomdream import cli, net
+from zoomdream import cli, engine, net
 from zoomdream.ffmpeg import ffmpeg
 from zoomdream.frame import Frame, cover
 from zoomdream.read import read_still
@@ -31,7 +31,7 @@ def photo() -> Frame:
 
 @pytest.fixture(scope="session")
 def pocket() -> net.Network:
-    return net.load("pocket", at=net.place("cpu", "fp32"))
+    return net.load("pocket", at=engine.place("cpu", "fp32"))
 
 
 @dataclass(frozen=True)

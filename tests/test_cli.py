@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import Command, decode, start
-from zoomdream import net
-from zoomdream.cli import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE, Panels
+from zoomdream import engine, net
 from zoomdream.frame import as_frame
+from zoomdream.options import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE, Panels
 from zoomdream.spec import shipped
 
 SMALL = ("--size", "96x64", "--octaves", 2, "--device", "cpu")
@@ -30,7 +30,7 @@ def test_a_film_from_the_sample_means_what_was_asked(tmp_path: Path) -> None:
     assert "24 fps" in film.about
     moving = np.abs(np.diff(film.frames.astype(int), axis=0)).mean((1, 2, 3))
     assert (moving > 2).all()
-    network = net.load("pocket", at=net.place("cpu", "fp32"))
+    network = net.load("pocket", at=engine.place("cpu", "fp32"))
     first, last = (network.gradient(as_frame(film.frames[i]))[1][0] for i in (0, -1))
     source = cv2.imread(str(shipped("sample.jpg")))
     assert source is not None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tests import films
 from tests.conftest import Command, decode
 from tests.films import run, write
-from zoomdream import net
+from zoomdream import engine, net
 from zoomdream.dream import dream
 from zoomdream.ffmpeg import ffmpeg, look_into
 from zoomdream.flow import dis, look_up, trust
@@ -27,7 +27,7 @@ from zoomdream.spec import DreamSpec, FlowBlend, Output, RenderJob
 
 SIZE = (96, 128)
 CLIP_JOB = load_preset("clip")
-CPU = net.place("cpu", "fp32")
+CPU = engine.place("cpu", "fp32")
 QUICK = ("--octaves", 1, "--steps", 1, "--device", "cpu", "--layer", "strokes")
 
 

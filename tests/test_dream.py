@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.conftest import difference
-from zoomdream import net
+from zoomdream import engine, net
 from zoomdream.dream import dream, octave_sizes, smooth, tile_side
 from zoomdream.frame import Frame, cover, to_opponent
 from zoomdream.net import Network
@@ -103,7 +103,7 @@ def test_smoothing_keeps_the_sum_and_lowers_the_highs() -> None:
 
 
 def test_several_layers_and_channels(photo: Frame) -> None:
-    at = net.place("cpu", "fp32")
+    at = engine.place("cpu", "fp32")
     both = net.load("pocket", ["strokes", "eyes=2"], at=at)
     one = net.load("pocket", ["eyes:5"], at=at)
     _, energies = both.gradient(photo)
@@ -115,7 +115,7 @@ def test_several_layers_and_channels(photo: Frame) -> None:
 
 def test_weights_mean_the_same_on_every_layer(photo: Frame) -> None:
     """Equal weights: both layers have a say in the gradient."""
-    at = net.place("cpu", "fp32")
+    at = engine.place("cpu", "fp32")
     gradients = []
     for layers in (["strokes"], ["creatures"], ["strokes", "creatures"]):
         network = net.load("pocket", layers, at=at)
@@ -130,7 +130,7 @@ def test_weights_mean_the_same_on_every_layer(photo: Frame) -> None:
 def test_bf16_follows_fp32(photo: Frame, layers: list[str], least: float) -> None:
     """Deep stages round more often: 0.98 at `eyes`, 0.97 at the default's `creatures`."""
     one, other = (
-        net.load("pocket", layers, at=net.place("cpu", kind)).gradient(photo)[0].flatten()
+        net.load("pocket", layers, at=engine.place("cpu", kind)).gradient(photo)[0].flatten()
         for kind in ("fp32", "bf16")
     )
     assert torch.cosine_similarity(one, other, dim=0) > least

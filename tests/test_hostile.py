@@ -34,6 +34,7 @@ from zoomdream.journal import Journal, Reel, folder_of
 from zoomdream.read import read_still
 from zoomdream.render import render_film
 from zoomdream.spec import shipped
+from zoomdream.weights import read_weights
 from zoomdream.write import interrupted
 
 SMALL = ("--size", "64x48", "--octaves", 1, "--steps", 1, "--device", "cpu")
@@ -83,7 +84,7 @@ OUTSIDE = '<!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/hostname">]>'
 USES = "".join(f'<g id="a{n + 1}">' + f'<use href="#a{n}"/>' * 10 + "</g>" for n in range(9))
 
 
-STATE = net.read_weights(net.POCKET_WEIGHTS)
+STATE = read_weights(net.POCKET_WEIGHTS)
 NAME, FIRST = next((key, value) for key, value in STATE.items() if key.endswith("weight"))
 
 
@@ -508,7 +509,7 @@ LOADERS: list[tuple[str, int, Callable[[Path], list[Path]], Callable[[Path], obj
     ("drawings", 350, drawings, read_still),
     ("presets", 2500, moods, check_mood),
     ("Deforum", 1000, deforums, deforum.import_settings),
-    ("weights", 1200, networks, net.read_weights),
+    ("weights", 1200, networks, read_weights),
     ("journals", 800, journals, recover_one),
 ]
 

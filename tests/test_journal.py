@@ -21,7 +21,7 @@ import torch
 import zoomdream as zd
 from tests.conftest import Command, decode, difference
 from tests.conftest import start as start_command
-from zoomdream import ffmpeg, journal, net, write
+from zoomdream import engine, ffmpeg, journal, net, write
 from zoomdream.errors import Interrupted, OutputError, UsageError
 from zoomdream.journal import folder_of
 from zoomdream.read import read_still
@@ -318,7 +318,7 @@ def test_what_was_begun_otherwise_is_refused_with_what_differs(
     shutil.copy(shipped("sample.jpg"), photo)
     begun = begin(film, source=photo)
     kept = sorted(p.name for p in folder_of(film).iterdir())
-    other = net.load("pocket", at=net.place("cpu", "fp32"))
+    other = net.load("pocket", at=engine.place("cpu", "fp32"))
     with torch.no_grad():
         next(other._module.parameters()).mul_(1.01)
     differing: list[tuple[zd.RenderJob, dict[str, Any], str]] = [

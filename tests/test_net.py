@@ -5,10 +5,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from zoomdream import net
+from zoomdream import engine, net, objective
 from zoomdream.errors import UsageError, WeightsError
 
-CPU = net.place("cpu", "fp32")
+CPU = engine.place("cpu", "fp32")
 SMALL = "squeezenet1_1"
 
 
@@ -23,7 +23,7 @@ def state(classes: int = 1000) -> dict[str, torch.Tensor]:
 def test_every_network_lists_layers_and_can_be_dreamt(name: str) -> None:
     layers = net.layers(name)
     kind = net.kind_of(name)
-    targets = [net.Target.parse(text) for text in kind.layers]
+    targets = [objective.Target.parse(text) for text in kind.layers]
     assert {t.layer for t in targets} <= {layer.name for layer in layers}
     assert all(layer.channels > 0 and layer.stride in (1, 2, 4, 8, 16, 32) for layer in layers)
     strides = [layer.stride for layer in layers]
@@ -42,7 +42,7 @@ def test_every_network_lists_layers_and_can_be_dreamt(name: str) -> None:
 
 def test_the_forward_pass_stops_at_the_deepest_layer_used() -> None:
     kind = net.kind_of("googlenet")
-    network = net.Network(kind, net._bare(kind), [net.Target("inception3a")], CPU)
+    network = net.Network(kind, net._bare(kind), [objective.Target("inception3a")], CPU)
     names = {name.split(".")[0] for name, _ in network._module.named_modules()}
     assert "inception3a" in names
     assert not any(name.startswith("inception4") for name in names)
@@ -62,7 +62,7 @@ def test_folding_changes_no_value() -> None:
             part.weight.data = torch.rand(part.num_features) + 0.5
     picture = torch.rand(1, 3, 64, 64)
     plain = net._extractor(module, ["inception3b"])(picture)["inception3b"]
-    cut = net._fold(net._extractor(module, ["inception3b"]))
+    cut = engine.fold(net._extractor(module, ["inception3b"]))
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in cut.modules())
     folded = cut(picture)["inception3b"]
     assert torch.allclose(plain, folded, atol=1e-3 * float(plain.detach().abs().max()))
@@ -138,7 +138,7 @@ def test_unknown_names_are_answered_with_the_nearest(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", list(net.KINDS))
 def test_a_class_can_be_dreamt_by_name(name: str) -> None:
-    kind, lion = net.kind_of(name), net.Target.parse("class:lion")
+    kind, lion = net.kind_of(name), objective.Target.parse("class:lion")
     torch.manual_seed(0)
     module = net._bare(kind)
     for part in module.modules():
@@ -157,11 +157,13 @@ def test_a_class_can_be_dreamt_by_name(name: str) -> None:
 
 
 def test_classes_have_names() -> None:
-    assert net.class_number("lion") == 291
-    assert net.class_number("Tabby") == net.class_number("tabby") == 281
-    assert net.class_number("great_white-shark") == net.class_number("great white shark")
-    assert str(net.Target.parse("class:lion=0.5")) == "class:lion=0.5"
-    assert net.Target.parse("class:291").channel == 291
+    assert objective.class_number("lion") == 291
+    assert objective.class_number("Tabby") == objective.class_number("tabby") == 281
+    assert objective.class_number("great_white-shark") == objective.class_number(
+        "great white shark"
+    )
+    assert str(objective.Target.parse("class:lion=0.5")) == "class:lion=0.5"
+    assert objective.Target.parse("class:291").channel == 291
     for wrong, right in (
         ("class:dog", "did you mean Maltese dog"),
         ("class:peacok", "did you mean peacock"),
@@ -208,5 +210,5 @@ def test_a_damaged_download_is_noticed_on_every_load(
 def test_no_such_device() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="--device auto"):
-            net.place("cuda")
-    assert net.place("cpu", "bf16").dtype == torch.bfloat16
+            engine.place("cuda")
+    assert engine.place("cpu", "bf16").dtype == torch.bfloat16

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import squeezenet1_0
 
-from zoomdream import net
+from zoomdream import engine, net
 from zoomdream.dream import dream
 from zoomdream.frame import Frame
 from zoomdream.pocket.evaluate import compare
@@ -27,18 +27,19 @@ from zoomdream.pocket.teacher import (
 )
 from zoomdream.pocket.train import Pool, Training
 from zoomdream.spec import DreamSpec
+from zoomdream.weights import read_weights, sha256
 
 CARD = Path(net.__file__).parent / "pocket" / "README.md"
 
 
 def test_the_weights_are_small_and_those_of_the_card() -> None:
     assert net.POCKET_WEIGHTS.stat().st_size < 8e6
-    assert net._sha256(net.POCKET_WEIGHTS) in CARD.read_text()
+    assert sha256(net.POCKET_WEIGHTS) in CARD.read_text()
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_three_steps_raise_each_stage(stage: str, photo: Frame) -> None:
-    network = net.load("pocket", [stage], at=net.place("cpu", "fp32"))
+    network = net.load("pocket", [stage], at=engine.place("cpu", "fp32"))
     spec = DreamSpec(octaves=1, steps=3)
     dreamt = dream(photo, network, spec, torch.Generator().manual_seed(0)).frame
     assert network.gradient(dreamt)[1][0] > 1.2 * network.gradient(photo)[1][0]
@@ -69,7 +70,7 @@ def test_loading_takes_under_half_a_second() -> None:
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
-        net._fill(net.kind_of("pocket"), net.read_weights(net.POCKET_WEIGHTS), net.POCKET_WEIGHTS)
+        net._fill(net.kind_of("pocket"), read_weights(net.POCKET_WEIGHTS), net.POCKET_WEIGHTS)
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < 0.5
 

@@ -16,7 +16,7 @@ import torch
 import zoomdream as zd
 from tests import films
 from tests.conftest import ROOT, Command, decode
-from zoomdream import deforum, net, presets
+from zoomdream import deforum, engine, net, objective, presets
 from zoomdream.errors import UsageError, ZoomdreamError
 from zoomdream.schedule import Clock
 from zoomdream.spec import SECTIONS, RenderJob, shipped
@@ -53,8 +53,8 @@ def test_every_preset_renders_24_frames(name: str, tmp_path: Path) -> None:
         for part in module.modules():
             if isinstance(part, torch.nn.Conv2d):
                 torch.nn.init.kaiming_normal_(part.weight)
-        targets = [net.Target.parse(text) for text in job.dream.targets]
-        network = net.Network(kind, module, targets, net.place("cpu"))
+        targets = [objective.Target.parse(text) for text in job.dream.targets]
+        network = net.Network(kind, module, targets, engine.place("cpu"))
         job = job.change(dream=job.dream.change(octaves=2, steps=1))
     source = shipped("sample.mp4" if job.flow else "sample.jpg")
     output = job.output.change(size=(256, 256), fps=24, seconds=1.0)

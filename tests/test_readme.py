@@ -82,7 +82,7 @@ def test_pictures_of_the_readme_are_there() -> None:
 
 def test_the_table_of_settings_is_true() -> None:
     """Every option named in the README has the default that the settings have."""
-    from zoomdream.cli import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE
+    from zoomdream.options import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE
 
     panels = (CLIP, FILM, CAMERA, DREAM, ANCHOR, MACHINE)
     known = {o.flag_name: o.field.default for p in panels for os in p.values() for o in os}

@@ -4,7 +4,7 @@ from typing import Any, cast
 import pytest
 
 from zoomdream.errors import UsageError
-from zoomdream.net import Target
+from zoomdream.objective import Target
 from zoomdream.spec import Anchor, Camera, DreamSpec, Output, RenderJob, nearest
 
 

@@ -4,8 +4,6 @@ Options are made from the settings in `spec`, which hold their help and defaults
 torch before a command needs it.
 """
 
-import functools
-import inspect
 import json
 import os
 import platform
@@ -14,23 +12,23 @@ import signal
 import sys
 import tomllib
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from typing import Annotated, Any
 
 import typer
-from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.markup import escape
 
 from zoomdream import __version__, presets
 from zoomdream.errors import Interrupted, UsageError, ZoomdreamError
-from zoomdream.report import Event, Film, Note, Progress, Start
-from zoomdream.spec import SECTIONS, RenderJob, Settings
+from zoomdream.options import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE, make_job, settings_options
+from zoomdream.report import Event, Film, Start
+from zoomdream.spec import RenderJob
+from zoomdream.telling import Teller, events, put, told
 
 app = typer.Typer(
     add_completion=False,
@@ -38,260 +36,6 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Teller = Callable[[Event | Film], None]
-told = Console(stderr=True, highlight=False, soft_wrap=True)
-
-# --- Options, made from the settings -----------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Option:
-    """A flag and the setting of RenderJob that it sets, as a path."""
-
-    path: str
-    flag: str = ""
-    metavar: str | None = None
-
-    @property
-    def name(self) -> str:
-        return self.path.replace(".", "_")
-
-    @property
-    def flag_name(self) -> str:
-        return "--" + (self.flag or self.path.rsplit(".", 1)[-1].replace("_", "-"))
-
-    def value(self, job: RenderJob) -> Any:
-        """What a job has for it."""
-        return functools.reduce(getattr, self.path.split("."), cast(Any, job))
-
-    @property
-    def _settings(self) -> tuple[type[Settings], str]:
-        section, _, name = self.path.rpartition(".")
-        return SECTIONS.get(section, RenderJob), name
-
-    @property
-    def field(self) -> FieldInfo:
-        settings, name = self._settings
-        return settings.model_fields[name]
-
-    @property
-    def may_change(self) -> bool:
-        """Whether it takes a schedule, too."""
-        settings, name = self._settings
-        return name in settings.CHANGING
-
-
-Panels = dict[str, tuple[Option, ...]]
-
-FILM: Panels = {
-    "Film": (
-        Option("output.seconds"),
-        Option("output.frames"),
-        Option("output.fps"),
-        Option("output.size", metavar="WxH"),
-        Option("output.loop"),
-        Option("output.quality"),
-    ),
-}
-CLIP: Panels = {
-    "Film": (
-        Option("flow.start", metavar="T"),
-        Option("flow.end", metavar="T"),
-        Option("output.fps"),
-        Option("output.size", metavar="WxH"),
-        Option("output.audio"),
-        Option("output.quality"),
-    ),
-    "Ride": (
-        Option("flow.flow"),
-        Option("flow.flow_weights"),
-        Option("flow.strength"),
-        Option("flow.persist"),
-        Option("flow.scenes"),
-    ),
-}
-CAMERA: Panels = {
-    "Camera": (
-        Option("camera.zoom"),
-        Option("camera.rotate"),
-        Option("camera.pan", metavar="X,Y"),
-        Option("camera.turn"),
-        Option("camera.tilt"),
-        Option("camera.center", metavar="X,Y"),
-        Option("camera.fov"),
-        Option("camera.swirl"),
-        Option("camera.swirl_radius"),
-        Option("camera.ripple"),
-        Option("camera.ripple_length"),
-        Option("camera.ripple_speed"),
-        Option("camera.kaleidoscope"),
-        Option("camera.tunnel"),
-    ),
-}
-DREAM: Panels = {
-    "Dream": (
-        Option("model"),
-        Option("weights"),
-        Option("dream.layers", "layer", metavar="NAME[:CHANNEL][=WEIGHT]"),
-        Option("dream.octaves"),
-        Option("dream.octave_scale"),
-        Option("dream.steps"),
-        Option("dream.step_size"),
-        Option("dream.jitter"),
-        Option("dream.smooth"),
-        Option("dream.variety"),
-        Option("dream.cycle"),
-        Option("mask"),
-        Option("dream.keep_color"),
-        Option("dream.tile"),
-    ),
-}
-ANCHOR: Panels = {
-    "Staying alive": (
-        Option("anchor.to", "anchor", metavar="source|running|none|PICTURE"),
-        Option("anchor.rate", "anchor-rate"),
-        Option("anchor.bands", "anchor-bands"),
-        Option("anchor.limit", "anchor-limit"),
-        Option("anchor.memory", "anchor-memory"),
-        Option("anchor.vivid"),
-        Option("anchor.grain"),
-    ),
-}
-MACHINE: Panels = {
-    "Machine": (
-        Option("seed"),
-        Option("bpm"),
-        Option("device"),
-        Option("precision"),
-        Option("max_pixels"),
-        Option("force"),
-    ),
-}
-
-
-def _parameter(option: Option, panel: str, base: RenderJob | None) -> inspect.Parameter:
-    """A typer option; None stands for "not given". base: the job whose values are the defaults."""
-    field, kind, metavar = option.field, _plain(option.field.annotation), option.metavar
-    if get_origin(kind) is Literal:
-        metavar, kind = metavar or "|".join(get_args(kind)), str
-    elif get_origin(kind) is tuple:
-        kind = str
-    elif option.path == "dream.layers":
-        kind = list[str]
-    elif kind is Fraction:
-        kind, metavar = str, "N"
-    elif metavar or option.may_change:  # more than a plain number: the settings read it
-        kind, metavar = str, metavar or "N"
-    negated = f"/--no-{option.flag_name[2:]}" if field.default is True else ""
-    info = typer.Option(
-        option.flag_name + negated,
-        metavar=metavar,
-        help=_help(field, kind, option.value(base) if base else None),
-        rich_help_panel=panel,
-        show_default=False,
-    )
-    return inspect.Parameter(
-        option.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[kind | None, info],
-    )
-
-
-def _plain(annotation: Any) -> Any:
-    """T of `T | None`."""
-    parts = [part for part in get_args(annotation) if part is not type(None)]
-    return parts[0] if type(None) in get_args(annotation) else annotation
-
-
-def _help(field: FieldInfo, kind: Any, default: Any) -> str:
-    text = escape(field.description or "")
-    if default is None or default == {} or kind is bool:
-        return text
-    shown = ",".join(f"{x:g}" for x in default) if isinstance(default, tuple) else str(default)
-    return f"{text} [dim]\\[{shown}][/dim]"
-
-
-def settings_options(
-    base: RenderJob | None, *panels: Panels
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Adds every option of the panels to a command, which gets those given as `settings`."""
-    listed = list(
-        {
-            o.path: (o, panel) for p in panels for panel, options in p.items() for o in options
-        }.values()
-    )
-    made = [_parameter(option, panel, base) for option, panel in listed]
-    names = {option.name: option.path for option, _ in listed}
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(command)
-        def wrapper(*args: Any, **kwargs: Any) -> None:
-            given = {path: kwargs.pop(name) for name, path in names.items()}
-            command(
-                *args, settings={k: v for k, v in given.items() if v not in (None, [])}, **kwargs
-            )
-
-        own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
-        signature = inspect.Signature([*own, *made])
-        wrapper.__signature__ = signature  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-        return wrapper
-
-    return decorate
-
-
-def make_job(settings: dict[str, Any], base: RenderJob | None = None, **more: Any) -> RenderJob:
-    """`base` with values by path, as the command line gives them; raises UsageError."""
-    values = {**settings, **more}
-    if {"output.seconds", "output.frames"} <= values.keys():
-        raise UsageError("--seconds and --frames both say how long: give one")
-    for path in ("camera.pan", "camera.center"):
-        if path in values:
-            values[path] = _pair(path, values[path])
-    if "output.size" in values:
-        values["output.size"] = _numbers("output.size", values["output.size"], "x", int)
-    if values.get("anchor.to") not in (None, "source", "running", "none"):
-        values["anchor.palette"] = Path(values["anchor.to"])
-        values["anchor.to"] = "palette"
-    try:
-        return presets.change(base or RenderJob(), values)
-    except UsageError as error:
-        raise UsageError(_as_flag(str(error))) from None
-
-
-def _as_flag(message: str) -> str:
-    """A message that begins with a setting's path, beginning with its flag."""
-    path, colon, rest = message.partition(":")
-    panels = (FILM, CLIP, CAMERA, DREAM, ANCHOR, MACHINE)
-    flags = {o.path: o.flag_name for panel in panels for os in panel.values() for o in os}
-    return flags[path] + colon + rest if path in flags else message
-
-
-def _pair(path: str, text: str) -> tuple[str, ...]:
-    """X,Y, each a number or an expression; commas within brackets are the expression's own."""
-    depth, parts = 0, [""]
-    for letter in text:
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    if len(parts) != 2 or not all(part.strip() for part in parts):
-        flag = path.rsplit(".", 1)[-1]
-        raise UsageError(f'--{flag} "{text}" is not two numbers such as 0.5,0.5')
-    return tuple(parts)
-
-
-def _numbers(path: str, text: str, mark: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
-    flag = path.rsplit(".", 1)[-1]
-    try:
-        first, second = text.lower().split(mark)
-        return kind(first), kind(second)
-    except ValueError:
-        right = "512x512" if mark == "x" else "0.5,0.5"
-        raise UsageError(f'--{flag} "{text}" is not two numbers such as {right}') from None
-
 
 # --- Commands ------------------------------------------------------------------------------------------
 
@@ -570,7 +314,7 @@ def resume(
     if join:
         shown, frames = join_now(output)
         if as_json:
-            _put({"event": "joined", "path": shown, "frames": frames})
+            put({"event": "joined", "path": shown, "frames": frames})
         told.print(f"{escape(str(shown))}: the first {frames} frames")
         return
     with events(as_json) as event:
@@ -640,7 +384,7 @@ def metrics(
     mean = asdict(found.mean)
     strengths = dict(zip(found.layers, mean.pop("strengths"), strict=True))
     if as_json:
-        _put({"frames": len(found.frames) + 1, **mean, "strength": strengths})
+        put({"frames": len(found.frames) + 1, **mean, "strength": strengths})
         return
     out = Console(highlight=False)
     out.print(f"warp error  {mean['warp_error']:.6f}")
@@ -657,7 +401,7 @@ def models(
     """Lists the networks, or the layers of one."""
     from rich.table import Table
 
-    from zoomdream import net
+    from zoomdream import net, objective
 
     out = Console()
     if name is None:
@@ -674,7 +418,7 @@ def models(
         )
         return
     kind = net.kind_of(name)
-    firsts = [net.Target.parse(text).layer for text in kind.layers]
+    firsts = [objective.Target.parse(text).layer for text in kind.layers]
     table = Table("layer", "channels", "stride", box=None)
     for layer in net.layers(name):
         mark = "  (a first choice)" if layer.name in firsts else ""
@@ -687,9 +431,9 @@ def classes(
     word: Annotated[str, typer.Argument(help="Only those whose name has this word in it.")] = "",
 ) -> None:
     """Lists ImageNet's classes, which `--layer class:NAME` dreams towards."""
-    from zoomdream import net
+    from zoomdream import objective
 
-    for number, name in enumerate(net.class_names()):
+    for number, name in enumerate(objective.class_names()):
         if word.lower() in name.lower():
             print(f"{number:4} {name}")  # noqa: T201
 
@@ -721,9 +465,10 @@ def _checks() -> Iterator[tuple[str, bool, str, str]]:
         yield "torch", False, str(error), "pip install --force-reinstall torch torchvision"
         return
     yield "torch", True, f"{torch.__version__}, torchvision {torchvision.__version__}", ""
-    from zoomdream import ffmpeg, net, write
+    from zoomdream import engine, ffmpeg, net, write
+    from zoomdream.weights import cache_folder
 
-    place = net.place()
+    place = engine.place()
     kind = str(place.dtype).removeprefix("torch.")
     name = torch.cuda.get_device_name() if place.device.type == "cuda" else platform.machine()
     threads = f", {torch.get_num_threads()} threads" if place.device.type == "cpu" else ""
@@ -742,134 +487,12 @@ def _checks() -> Iterator[tuple[str, bool, str, str]]:
         yield "encoders", not needed, ", ".join(works) or "none", f"{cure}: {', '.join(needed)}"
     except ZoomdreamError as error:
         yield "ffmpeg", False, "not found", str(error)
-    cache = net.cache_folder()
+    cache = cache_folder()
     yield "weights", True, f"{cache} (TORCH_HOME moves it)", ""
     there = next(p for p in (cache, *cache.parents) if p.exists())
     for what, folder in (("room for weights", there), ("room here", Path.cwd())):
         free = shutil.disk_usage(folder).free / 1e9
         yield what, free > 1, f"{free:.1f} GB free in {folder}", "make room: a GB at least"
-
-
-# --- Telling ---------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def events(as_json: bool) -> Iterator[Teller]:
-    """A listener for a render: JSON on stdout, a bar at a terminal, or plain lines."""
-    if as_json:
-        yield _json
-    elif told.is_terminal:
-        with _bar() as tell:
-            yield tell
-    else:
-        yield _plain_lines()
-
-
-def _put(values: dict[str, Any]) -> None:
-    print(json.dumps(values, default=str), flush=True)  # noqa: T201
-
-
-def _json(event: Event | Film) -> None:
-    values = {key: _jsonable(value) for key, value in asdict(event).items()}
-    match event:
-        case Start():
-            _put({"event": "start", **values})
-        case Progress():
-            rates = {"fps": round(event.fps, 3), "left": round(event.left, 1)}
-            _put({"event": "progress", **values, **rates})
-        case Note():
-            _put({"event": "note", **values})
-        case Film():
-            _put({"event": "done", **values, "length": event.length})
-
-
-def _jsonable(value: Any) -> Any:
-    return float(value) if isinstance(value, Fraction) else value
-
-
-def _opening(start: Start) -> None:
-    layers = " + ".join(start.layers)
-    width, height = start.size
-    told.print(
-        f"{start.network}, layer {escape(layers)}, on {start.device} in {start.precision} ({start.why}); "
-        f"{width}x{height}, {start.total} frames at {float(start.fps):g} fps"
-    )
-    for note in start.notes:
-        _aside(Note(note))
-    if start.done:
-        told.print(f"Going on after {start.done} frames that are there.")
-
-
-def _aside(note: Note) -> None:
-    told.print(f"Note: {escape(note.text)}")
-
-
-def _closing(film: Film) -> None:
-    size = film.path.stat().st_size if film.path.is_file() else 0
-    weight = f", {size / 1e6:.1f} MB" if size else ""
-    width, height = film.size
-    told.print(
-        f"{escape(str(film.path))}: {film.length:.2f} s, {width}x{height}{weight}, "
-        f"rendered in {film.seconds:.1f} s"
-    )
-    for note in film.notes:
-        told.print(f"[yellow]Warning:[/yellow] {escape(note)}")
-
-
-def _plain_lines() -> Teller:
-    last = 0.0
-
-    def tell(event: Event | Film) -> None:
-        nonlocal last
-        match event:
-            case Start():
-                _opening(event)
-            case Film():
-                _closing(event)
-            case Note():
-                _aside(event)
-            case Progress() if (
-                event.frame in (event.begun, event.total - 1) or event.seconds - last > 10
-            ):
-                last = event.seconds
-                told.print(_status(event))
-
-    return tell
-
-
-def _status(progress: Progress) -> str:
-    return (
-        f"frame {progress.frame + 1}/{progress.total}  {progress.fps:.2f} fps  "
-        f"{progress.left:.0f} s left  objective {progress.objective:.3g}"
-    )
-
-
-@contextmanager
-def _bar() -> Iterator[Teller]:
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    bar = Bar(BarColumn(), TextColumn("{task.description}"), console=told, transient=True)
-    task = bar.add_task("beginning ...", total=None)
-
-    def tell(event: Event | Film) -> None:
-        match event:
-            case Start():
-                _opening(event)
-                bar.start()
-            case Film():
-                bar.stop()
-                _closing(event)
-            case Note():
-                _aside(event)
-            case Progress():
-                done, text = event.frame + 1, _status(event)
-                bar.update(task, total=event.total, completed=done, description=text)
-
-    try:
-        yield tell
-    finally:
-        bar.stop()
 
 
 # --- The door ----------------------------------------------------------------------------------------------
@@ -936,6 +559,6 @@ def _say(message: str, code: int, what: str = "Error") -> int:
     if os.environ.get("ZOOMDREAM_DEBUG") == "1":
         traceback.print_exc()
     if "--json" in sys.argv:
-        _put({"event": what.lower(), "message": message, "exit_code": code})
+        put({"event": what.lower(), "message": message, "exit_code": code})
     told.print(f"[red]{what}:[/red] {escape(message)}")
     return code

@@ -66,7 +66,7 @@ def raft(weights: Path | None = None, device: torch.device | None = None) -> Est
     """
     from torchvision.models.optical_flow import Raft_Small_Weights, raft_small
 
-    from zoomdream.net import fetch, read_weights
+    from zoomdream.weights import fetch, read_weights
 
     network = raft_small(weights=None).eval().requires_grad_(False)
     path = weights or fetch("raft", Raft_Small_Weights.C_T_V2.url)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoomdream import net
+from zoomdream import engine, net, objective
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.flow import Estimator, estimator, look_up, trust
 from zoomdream.footage import open_footage, play
@@ -175,9 +175,9 @@ def compare(
     after = open_footage(dreamt)
     before = play(open_footage(source), after.size, after.fps, start)
     kind = net.kind_of(model)
-    targets = [net.Target.parse(text) for text in layers or kind.layers]
-    names = [str(net.Target(t.layer, t.channel, 1.0, t.called)) for t in targets]
-    at = net.place()
+    targets = [objective.Target.parse(text) for text in layers or kind.layers]
+    names = [str(objective.Target(t.layer, t.channel, 1.0, t.called)) for t in targets]
+    at = engine.place()
     networks = [net.load(model, [name], weights=weights, at=at) for name in names]
     pairs = (
         (a.to(at.device), b.to(at.device))

@@ -6,26 +6,23 @@ A `Network` takes Frames; a network's own normalisation, precision and memory fo
 import contextlib
 import hashlib
 import math
-import socket
-import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, cast
-from urllib.error import URLError
 from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule, Node
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from zoomdream.engine import Place, fold, place
 from zoomdream.errors import UsageError, WeightsError
 from zoomdream.frame import Frame, pink
+from zoomdream.objective import CLASS, Target, class_names, energy_of, seed_of
 from zoomdream.pocket.network import STAGES, Pocket
 from zoomdream.spec import nearest
+from zoomdream.weights import cache_folder, fetch, read_weights
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training pictures, RGB in 0..1
 DEVIATION = (0.229, 0.224, 0.225)
@@ -76,83 +73,6 @@ class Layer:
     name: str
     channels: int
     stride: int  # pixels of the picture per step of the layer
-
-
-CLASS = "class"  # the layer of a classifier's answers, whatever the network calls it
-
-
-@cache
-def class_names() -> tuple[str, ...]:
-    """ImageNet's 1000 classes, in the order of every classifier's channels."""
-    from torchvision.models import SqueezeNet1_0_Weights
-
-    return tuple(SqueezeNet1_0_Weights.IMAGENET1K_V1.meta["categories"])
-
-
-def class_number(name: str) -> int:
-    """The channel of an ImageNet class; case, hyphens and underscores do not matter.
-
-    Raises UsageError with the nearest names, or with the numbers where two classes share a name.
-    """
-    names = class_names()
-    found = [n for n, known in enumerate(names) if known == name] or [
-        n for n, known in enumerate(names) if _plain(known) == _plain(name)
-    ]
-    if not found:
-        raise UsageError(f'ImageNet has no class "{name}": {_nearest_class(name)}')
-    if len(found) > 1:
-        raise UsageError(
-            f'"{name}" is class ' + " and class ".join(map(str, found)) + f": say class:{found[0]}"
-        )
-    return found[0]
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", " ").replace("_", " ").replace("'", "")
-
-
-def _nearest_class(name: str) -> str:
-    """Classes that have the word, before those that are only spelt alike."""
-    word = _plain(name)
-    having = [known for known in class_names() if word in _plain(known)]
-    if word and having:
-        return f"did you mean {' or '.join(having[:4])}?"
-    return nearest(name, class_names())
-
-
-@dataclass(frozen=True)
-class Target:
-    """One term of an objective: a layer, or one channel of it, and its weight.
-
-    called: the class whose channel it is, where it was given by name.
-    """
-
-    layer: str
-    channel: int | None = None
-    weight: float = 1.0
-    called: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> "Target":
-        """From NAME, NAME=WEIGHT, NAME:CHANNEL, NAME:CHANNEL=WEIGHT or class:lion; raises UsageError."""
-        place, _, weight = text.partition("=")
-        layer, colon, channel = place.partition(":")
-        called = channel if layer == CLASS and channel and not channel.isdigit() else ""
-        try:
-            number = float(weight) if "=" in text else 1.0
-            index = class_number(called) if called else int(channel) if colon else None
-        except ValueError:
-            number, index = float("nan"), None
-        if not layer or not abs(number) < 1e6 or (index is not None and index < 0):
-            raise UsageError(
-                f'layer "{text}" is not NAME, NAME=WEIGHT or NAME:CHANNEL, as in eyes=0.5, eyes:12 '
-                "or class:lion"
-            )
-        return cls(layer, index, number, called)
-
-    def __str__(self) -> str:
-        channel = "" if self.channel is None else f":{self.called or self.channel}"
-        return f"{self.layer}{channel}" + ("" if self.weight == 1 else f"={self.weight:g}")
 
 
 # --- Building and naming -----------------------------------------------------------------------
@@ -290,70 +210,6 @@ def _download(name: str) -> Path:
     return fetch(name, _url(name))
 
 
-def fetch(name: str, url: str) -> Path:
-    """Torchvision's weights in its usual cache, fetched once; the hash in the name is checked.
-
-    Raises WeightsError.
-    """
-    path = cache_folder() / Path(urlparse(url).path).name
-    if not path.exists():
-        patience = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(30)
-        try:
-            sys.stderr.write(f"{name}: fetching {url} (once) to {path}\n")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.redirect_stdout(sys.stderr):
-                torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2])
-        except (URLError, OSError, RuntimeError) as error:
-            reason = getattr(error, "reason", error)
-            instead = (
-                "--flow dis" if name == "raft" else "--model pocket, which ships with zoomdream"
-            )
-            raise WeightsError(
-                f"{name}'s weights are not here and cannot be fetched ({reason}): "
-                f"put {url} at {path}, or use {instead}"
-            ) from None
-        finally:
-            socket.setdefaulttimeout(patience)
-    if not _sha256(path).startswith(path.stem.rpartition("-")[2]):
-        raise WeightsError(f"{path} is damaged (its hash is wrong): delete it to fetch it again")
-    return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from .safetensors or .pth; code in the file is never run.
-
-    Looks under `state_dict` or `model`, and takes the prefix `module.` off. Raises WeightsError.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            with warnings.catch_warnings(action="ignore"):
-                state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: there is no such file") from None
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise WeightsError(
-            f"{path} is no file of weights that can be read safely ({reason[:120]}); "
-            "a state dict saved as .safetensors or .pth would do"
-        ) from None
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds no state dict (names and tensors)")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
-
-
 def _fill(kind: Kind, state: dict[str, Tensor], path: Path) -> nn.Module:
     """A network of the weights' own number of classes, with the weights in it."""
     if kind.name == "densenet121":  # old files number norm.1 what is now norm1
@@ -386,48 +242,6 @@ def _fill(kind: Kind, state: dict[str, Tensor], path: Path) -> nn.Module:
 # --- The network in use --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where and how exactly to compute, and why."""
-
-    device: torch.device
-    dtype: torch.dtype
-    why: str
-
-
-def place(device: str = "auto", precision: str = "auto") -> Place:
-    """Resolves `auto`: the GPU if there is one, and the fastest precision that looks the same."""
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    why = "as asked"
-    if device == "auto":
-        device = next(name for name, here in there.items() if here)
-        why = "no GPU was found" if device == "cpu" else "a GPU was found"
-    elif not there[device]:
-        raise UsageError(f"there is no {device} device here: use --device auto")
-    if precision == "auto":
-        precision = _best_precision(device)
-    torch.backends.cudnn.deterministic = True  # the same seed gives the same pixels
-    types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    return Place(torch.device(device), types[precision], why)
-
-
-def _best_precision(device: str) -> str:
-    if device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if device == "cpu" and _cpu_bf16() else "fp32"
-
-
-def _cpu_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 natively; elsewhere it would be slower."""
-    check = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return bool(check() or tiles())
-
-
 class Network:
     """A network cut after the deepest of its targets; gives gradients of their energy.
 
@@ -447,7 +261,7 @@ class Network:
         for part in cut.modules():
             if isinstance(part, nn.ReLU):
                 part.inplace = False  # else it would write over a layer that is looked at
-        self._module = _fold(cut).to(at.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._module = fold(cut).to(at.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean = torch.tensor(MEAN, device=at.device).view(1, 3, 1, 1)
         self._deviation = torch.tensor(DEVIATION, device=at.device).view(1, 3, 1, 1)
         self._bytes: float | None = None
@@ -483,7 +297,7 @@ class Network:
         x, values = self._run(frame, self.at.dtype)
         for number, (target, value) in enumerate(zip(self.targets, values, strict=True)):
             one = target.channel is not None and target.layer != CLASS
-            seed = value.detach() if one else _seed(target, value.detach())
+            seed = value.detach() if one else seed_of(target, value.detach())
             top = seed.abs().amax().clamp_min(1e-12)  # keeps fp16 in its range
             (gradient,) = torch.autograd.grad(value, x, seed / top, retain_graph=True)
             alone = self.channels[number] ** 0.5 if one else 1.0  # it may be silent on this frame
@@ -514,8 +328,8 @@ class Network:
         seeds, energies = [], []
         whole = sum(map(abs, self.weights)) or 1.0
         for number, (target, value) in enumerate(zip(self.targets, values, strict=True)):
-            seed = _seed(target, value.detach())
-            energies.append(_energy(target, value.detach()))
+            seed = seed_of(target, value.detach())
+            energies.append(energy_of(target, value.detach()))
             if target.channel is None and mix is not None:
                 seed = seed * mix[number]
             seeds.append(seed * (self.weights[number] / whole / self._sizes[number]))
@@ -554,50 +368,9 @@ class Network:
         return self._bytes
 
 
-def _seed(target: Target, value: Tensor) -> Tensor:
-    """The derivative of a target's energy by its layer's values, (1, C, H, W)."""
-    if target.layer == CLASS and target.channel is None:
-        return value.relu()
-    if target.channel is None:
-        return value
-    seed = torch.zeros_like(value)
-    alone = value[:, target.channel]
-    seed[:, target.channel] = torch.ones_like(alone) if target.layer == CLASS else alone
-    return seed
-
-
-def _energy(target: Target, value: Tensor) -> float:
-    """What is reported of a target: mean squared activation; of a class, softplus of its answer."""
-    if target.channel is not None:
-        value = value[:, target.channel]
-        if target.layer == CLASS:
-            return float(nn.functional.softplus(value.mean(dtype=torch.float32)))
-    elif target.layer == CLASS:
-        value = value.relu()
-    if value.dtype == torch.float16:  # whose squares would overflow
-        value = value.float()
-    return float(value.square().mean(dtype=torch.float32))
-
-
 def _standard_picture() -> Frame:
     """1/f noise, (1, 3, 224, 224), always the same."""
     return (0.5 + 0.2 * pink((224, 224), torch.Generator().manual_seed(2015))).clamp(0, 1)
-
-
-def _fold(cut: nn.Module) -> nn.Module:
-    """Batch norms folded into the convolutions before them, where nothing else looks at those."""
-    if not isinstance(cut, GraphModule):
-        return cut
-    parts = dict(cut.named_modules())
-    for node in cut.graph.nodes:
-        norm, before = parts.get(str(node.target)), node.args[0] if node.args else None
-        if not isinstance(norm, nn.BatchNorm2d) or not isinstance(before, Node):
-            continue
-        convolution = parts.get(str(before.target))
-        if isinstance(convolution, nn.Conv2d) and len(before.users) == 1:
-            cut.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
-            cut.set_submodule(str(node.target), nn.Identity())
-    return cut
 
 
 def load(
@@ -620,8 +393,3 @@ def load(
     path = weights or (POCKET_WEIGHTS if name == "pocket" else _download(name))
     module = _fill(kind, read_weights(path), path)
     return Network(kind, module, parsed, at or place())
-
-
-def cache_folder() -> Path:
-    """Where downloaded weights are kept (`TORCH_HOME` moves it)."""
-    return Path(torch.hub.get_dir()) / "checkpoints"

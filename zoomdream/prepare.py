@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from zoomdream import net, presets
+from zoomdream import engine, net, presets
 from zoomdream.errors import InputError, UsageError
 from zoomdream.ffmpeg import version
 from zoomdream.frame import Sound, as_frame, cover
@@ -170,5 +170,5 @@ def check_size(clip: Clip, network: net.Network) -> None:
 
 def open_network(job: RenderJob) -> net.Network:
     """The job's network, loaded, with its targets."""
-    at = net.place(job.device, job.precision)
+    at = engine.place(job.device, job.precision)
     return net.load(job.model, job.dream.targets, weights=job.weights, at=at)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoomdream import net
+from zoomdream import engine, net
 from zoomdream.dream import dream
 from zoomdream.frame import Frame, as_frame, resize
 from zoomdream.pocket.network import Pocket
@@ -106,7 +106,7 @@ def _cosine(a: Tensor, b: Tensor) -> float:
 
 def dreams(pictures: list[Picture], weights: Path, teacher_weights: Path | None) -> Iterator[Cell]:
     """Of each picture: itself, and each of `COLUMNS` as the teacher and as pocket dreams it."""
-    at = net.place("cpu")
+    at = engine.place("cpu")
     sources = {"squeezenet1_0": teacher_weights, "pocket": weights}
     networks = [
         (name, stage, net.load(name, [layer], weights=source, at=at))

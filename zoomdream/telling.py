@@ -1,0 +1,135 @@
+"""The loudspeaker: what a render reports, as JSON, as a bar at a terminal, or as plain lines."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from fractions import Fraction
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from zoomdream.report import Event, Film, Note, Progress, Start
+
+Teller = Callable[[Event | Film], None]
+told = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def events(as_json: bool) -> Iterator[Teller]:
+    """A listener for a render: JSON on stdout, a bar at a terminal, or plain lines."""
+    if as_json:
+        yield _json
+    elif told.is_terminal:
+        with _bar() as tell:
+            yield tell
+    else:
+        yield _plain_lines()
+
+
+def put(values: dict[str, Any]) -> None:
+    print(json.dumps(values, default=str), flush=True)  # noqa: T201
+
+
+def _json(event: Event | Film) -> None:
+    values = {key: _jsonable(value) for key, value in asdict(event).items()}
+    match event:
+        case Start():
+            put({"event": "start", **values})
+        case Progress():
+            rates = {"fps": round(event.fps, 3), "left": round(event.left, 1)}
+            put({"event": "progress", **values, **rates})
+        case Note():
+            put({"event": "note", **values})
+        case Film():
+            put({"event": "done", **values, "length": event.length})
+
+
+def _jsonable(value: Any) -> Any:
+    return float(value) if isinstance(value, Fraction) else value
+
+
+def _opening(start: Start) -> None:
+    layers = " + ".join(start.layers)
+    width, height = start.size
+    told.print(
+        f"{start.network}, layer {escape(layers)}, on {start.device} in {start.precision} ({start.why}); "
+        f"{width}x{height}, {start.total} frames at {float(start.fps):g} fps"
+    )
+    for note in start.notes:
+        _aside(Note(note))
+    if start.done:
+        told.print(f"Going on after {start.done} frames that are there.")
+
+
+def _aside(note: Note) -> None:
+    told.print(f"Note: {escape(note.text)}")
+
+
+def _closing(film: Film) -> None:
+    size = film.path.stat().st_size if film.path.is_file() else 0
+    weight = f", {size / 1e6:.1f} MB" if size else ""
+    width, height = film.size
+    told.print(
+        f"{escape(str(film.path))}: {film.length:.2f} s, {width}x{height}{weight}, "
+        f"rendered in {film.seconds:.1f} s"
+    )
+    for note in film.notes:
+        told.print(f"[yellow]Warning:[/yellow] {escape(note)}")
+
+
+def _plain_lines() -> Teller:
+    last = 0.0
+
+    def tell(event: Event | Film) -> None:
+        nonlocal last
+        match event:
+            case Start():
+                _opening(event)
+            case Film():
+                _closing(event)
+            case Note():
+                _aside(event)
+            case Progress() if (
+                event.frame in (event.begun, event.total - 1) or event.seconds - last > 10
+            ):
+                last = event.seconds
+                told.print(_status(event))
+
+    return tell
+
+
+def _status(progress: Progress) -> str:
+    return (
+        f"frame {progress.frame + 1}/{progress.total}  {progress.fps:.2f} fps  "
+        f"{progress.left:.0f} s left  objective {progress.objective:.3g}"
+    )
+
+
+@contextmanager
+def _bar() -> Iterator[Teller]:
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    bar = Bar(BarColumn(), TextColumn("{task.description}"), console=told, transient=True)
+    task = bar.add_task("beginning ...", total=None)
+
+    def tell(event: Event | Film) -> None:
+        match event:
+            case Start():
+                _opening(event)
+                bar.start()
+            case Film():
+                bar.stop()
+                _closing(event)
+            case Note():
+                _aside(event)
+            case Progress():
+                done, text = event.frame + 1, _status(event)
+                bar.update(task, total=event.total, completed=done, description=text)
+
+    try:
+        yield tell
+    finally:
+        bar.stop()
