@@ -1,13 +1,25 @@
-"""The engine room: where a network is computed, in which precision, and what makes it quick."""
+"""The engine room: where a network is computed, in which precision, and the steps it is made of.
 
+An `Engine` is a network that was cut after its last target, as a list of `steps`; a `Pass` over it gives
+the targets' values, and then the gradient of the picture.
+"""
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
-from torch.fx import GraphModule, Node
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node, Tracer
+from torch.fx.node import map_arg
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from zoomdream import steps
 from zoomdream.errors import UsageError
+from zoomdream.pocket.network import Blur, Edges
+from zoomdream.steps import Kept, Step
 
 
 @dataclass(frozen=True)
@@ -66,3 +78,236 @@ def fold(cut: nn.Module) -> nn.Module:
             cut.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
             cut.set_submodule(str(node.target), nn.Identity())
     return cut
+
+
+# --- Steps -----------------------------------------------------------------------------------------
+
+FEW = 4  # channels of a first convolution, at most, that is computed in blocks
+
+
+class _Tracer(Tracer):
+    """Pocket's own parts stay whole."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Blur | Edges) or super().is_leaf_module(m, module_qualified_name)
+
+
+class Engine:
+    """A network as steps, on one device and in one precision. x: (N, 3, H, W), channels last."""
+
+    def __init__(self, cut: nn.Module, at: Place) -> None:
+        """cut: a network that returns a dict of its targets' values; it stays as it is."""
+        if not isinstance(cut, GraphModule):
+            cut = GraphModule(cut, _Tracer().trace(cut))
+        self._parts = dict(cut.named_modules())
+        self._like = torch.empty(0, device=at.device, dtype=at.dtype)
+        self._same: dict[Node, Node] = {}  # nodes that only hand on another's value
+        self._constants: dict[str, Any] = {}
+        nodes = list(cut.graph.nodes)
+        (output,) = (node for node in nodes if node.op == "output")
+        targets = {name: self._origin(node) for name, node in output.args[0].items()}
+        self._looked_at = set(targets.values())
+        self._early = set(self._rectified_early(nodes))
+        self._steps: list[tuple[str, Step, list[str]]] = []
+        for node in nodes:
+            if node.op == "placeholder":
+                self._input = node.name
+            elif node.op == "get_attr":
+                value = operator.attrgetter(str(node.target))(cut)
+                self._constants[node.name] = value.detach().to(self._like)
+            elif node.op != "output" and node not in self._same and self._origin(node) is node:
+                inputs = [self._origin(part).name for part in node.all_input_nodes]
+                self._steps.append((node.name, self._step(node, inputs), inputs))
+        self.targets = {name: self._origin(node).name for name, node in targets.items()}
+        self._spent = self._last_uses()
+
+    def _origin(self, node: Node) -> Node:
+        """The node whose value another hands on."""
+        while True:
+            module = self._parts.get(str(node.target)) if node.op == "call_module" else None
+            if isinstance(module, nn.Identity | nn.Dropout):
+                self._same[node] = node.all_input_nodes[0]
+            if node not in self._same:
+                return node
+            node = self._same[node]
+
+    def _users(self, node: Node) -> Iterator[Node]:
+        """Who looks at a value, however often it is handed on."""
+        for user in node.users:
+            if self._origin(user) is user:
+                yield user
+            else:
+                yield from self._users(user)
+
+    def _rectified(self, node: Node) -> bool:
+        """Whether a ReLU is all that looks at a value; that ReLU is then handed on, too."""
+        users = list(self._users(node))
+        if len(users) != 1 or node in self._looked_at or not self._is(users[0], nn.ReLU, F.relu):
+            return False
+        self._same[users[0]] = node
+        return True
+
+    def _rectified_early(self, nodes: list[Node]) -> Iterator[Node]:
+        """Convolutions that are put together before a ReLU: each may as well take it along."""
+        for node in nodes:
+            if node.target is not torch.cat or _axis(node) != 1 or node in self._looked_at:
+                continue
+            users, parts = list(self._users(node)), list(map(self._origin, node.all_input_nodes))
+            alone = all(
+                self._is(part, nn.Conv2d) and len(list(self._users(part))) == 1 for part in parts
+            )
+            free = not self._looked_at.intersection(parts)
+            if alone and free and len(users) == 1 and self._is(users[0], nn.ReLU, F.relu):
+                self._same[users[0]] = node
+                yield from parts
+
+    def _is_rectified(self, node: Node) -> bool:
+        """Whether a value comes out of ReLUs, so that none of it is below 0."""
+        node = node if self._is(node, nn.ReLU, F.relu) else self._origin(node)
+        if node.target is torch.cat or self._is(node, nn.MaxPool2d):
+            return all(map(self._is_rectified, node.all_input_nodes))
+        fused = any(
+            origin is node and self._is(relu, nn.ReLU, F.relu)
+            for relu, origin in self._same.items()
+        )
+        return fused or self._is(node, nn.ReLU, F.relu) or self._is(node, Edges)
+
+    def _is(self, node: Node, module: type[nn.Module], *functions: Any) -> bool:
+        if node.op == "call_module":
+            return isinstance(self._parts[str(node.target)], module)
+        return node.op == "call_function" and node.target in functions
+
+    def _step(self, node: Node, inputs: list[str]) -> Step:
+        module = self._parts[str(node.target)] if node.op == "call_module" else None
+        if isinstance(module, Blur):
+            return steps.Halving(module.get_buffer("kernel").to(self._like))
+        if isinstance(module, Edges):
+            weight, bias = module.filters.weight, module.filters.bias
+            return self._stem(F.pixel_shuffle(weight, 2), bias, 2, (2, 4), relu=True, edge=True)
+        if isinstance(module, nn.Conv2d) and not isinstance(module.padding, str):
+            return self._convolution(module, node in self._early or self._rectified(node))
+        if isinstance(module, nn.MaxPool2d):
+            quick = steps.Peaks.pays(self._like) and self._is_rectified(node.all_input_nodes[0])
+            return (
+                steps.Peaks(module) if quick and steps.Peaks.fits(module) else steps.MaxPool(module)
+            )
+        if self._is(node, nn.ReLU, F.relu):
+            return steps.Rectifier()
+        if node.target is torch.cat and _axis(node) == 1 and len(inputs) == len(_listed(node)):
+            return steps.Together()
+        if node.target in (operator.add, operator.iadd, torch.add) and len(inputs) == 2:
+            return steps.Sum()
+        return steps.Other(self._call(node))
+
+    def _convolution(self, module: nn.Conv2d, relu: bool) -> Step:
+        stride, before = module.stride[0], module.padding[0]
+        square = len({*module.stride}) == len({*module.padding}) == len({*module.kernel_size}) == 1
+        plain = module.groups == 1 and set(module.dilation) == {1} and square
+        if module.in_channels <= FEW and stride > 1 and plain:
+            assert isinstance(before, int)
+            return self._stem(module.weight, module.bias, stride, (before, before), relu)
+        return steps.Convolution(module, relu, self._like)
+
+    def _stem(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: int,
+        pads: tuple[int, int],
+        relu: bool,
+        edge: bool = False,
+    ) -> Step:
+        like = self._like
+        bias = None if bias is None else bias.detach().to(like)
+        return steps.Stem(weight.detach().to(like), bias, stride, *pads, relu, edge)
+
+    def _call(self, node: Node) -> Callable[..., Any]:
+        """A node's own operation, as a function of what it looks at."""
+        parts = node.all_input_nodes
+        target: Any = self._parts[str(node.target)] if node.op == "call_module" else node.target
+        if node.op == "call_module":
+            target = target.to(self._like)
+
+        def call(*values: Any) -> Any:
+            found = dict(zip(parts, values, strict=True))
+            arguments: Any = map_arg(node.args, found.__getitem__)
+            named: Any = map_arg(node.kwargs, found.__getitem__)
+            if node.op == "call_method":
+                return getattr(arguments[0], str(node.target))(*arguments[1:], **named)
+            return target(*arguments, **named)
+
+        return call
+
+    def _last_uses(self) -> list[list[str]]:
+        """For each step the values that nothing looks at after it."""
+        seen, spent = set(self.targets.values()), []
+        for name, _, inputs in reversed(self._steps):
+            spent.append([part for part in dict.fromkeys([*inputs, name]) if part not in seen])
+            seen.update(inputs, [name])
+        return spent[::-1]
+
+    def forth(self, x: Tensor) -> "Pass":
+        """Looks at x."""
+        values, kept = {**self._constants, self._input: x}, []
+        for (name, step, inputs), spent in zip(self._steps, self._spent, strict=True):
+            aside: Kept = {}
+            values[name] = step.forth(aside, *(values[part] for part in inputs))
+            kept.append(aside)
+            for part in spent:
+                del values[part]
+        return Pass(self, {name: values[key] for name, key in self.targets.items()}, kept)
+
+    def back(self, kept: list[Kept], seeds: Mapping[str, Tensor]) -> Tensor:
+        """The gradient of x; `Pass.back` says of what."""
+        gradients: dict[str, Tensor] = {}
+        for name, seed in seeds.items():
+            _add(gradients, self.targets[name], seed)
+        for name, step, inputs in reversed(self._steps):
+            aside, gradient = kept.pop(), gradients.pop(name, None)
+            if gradient is not None:
+                for part, found in zip(inputs, step.back(aside, gradient), strict=True):
+                    if found is not None and part not in self._constants:
+                        _add(gradients, part, found)
+        return gradients[self._input]
+
+
+def _listed(node: Node) -> list[Any]:
+    """What a node looks at, when that is a list."""
+    listed: Any = node.args[0]
+    return list(listed)
+
+
+def _axis(node: Node) -> Any:
+    return node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+
+
+def _add(gradients: dict[str, Tensor], name: str, found: Tensor) -> None:
+    gradients[name] = gradients[name].add_(found) if name in gradients else found
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One look of an engine at a picture. values: of each target, by name."""
+
+    engine: Engine
+    values: dict[str, Tensor]
+    kept: list[Kept]
+
+    def back(self, seeds: Mapping[str, Tensor]) -> Tensor:
+        """The gradient of x, of the targets' values times their seeds; once, and then all is spent.
+
+        seeds: by target, of its value's shape; they are written over.
+        """
+        return self.engine.back(self.kept, seeds)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that is kept for the way back."""
+        found: dict[int, int] = {}
+        for aside in self.kept:
+            for value in aside.values():
+                for part in value if isinstance(value, list) else [value]:
+                    if isinstance(part, Tensor):
+                        storage = part.untyped_storage()
+                        found[storage.data_ptr()] = storage.nbytes()
+        return sum(found.values())

@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from zoomdream.engine import Place, fold, place
+from zoomdream.engine import Engine, Place, fold, place
 from zoomdream.errors import UsageError, WeightsError
 from zoomdream.frame import Frame, pink
 from zoomdream.objective import CLASS, Target, class_names, energy_of, seed_of
@@ -259,14 +259,15 @@ class Network:
         module.requires_grad_(False)
         cut = _extractor(module.eval(), list(dict.fromkeys(self._names)))
         for part in cut.modules():
-            if isinstance(part, nn.ReLU):
-                part.inplace = False  # else it would write over a layer that is looked at
+            if getattr(part, "inplace", False):
+                part.inplace = False  # type: ignore[assignment]  # else it writes over what is kept
         self._module = fold(cut).to(at.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean = torch.tensor(MEAN, device=at.device).view(1, 3, 1, 1)
         self._deviation = torch.tensor(DEVIATION, device=at.device).view(1, 3, 1, 1)
         self._bytes: float | None = None
         self.channels = self._count_channels()  # of each target's layer
         self._module = self._module.to(at.dtype)
+        self._engine = Engine(self._module, at)
         self._sizes = [1.0] * len(self.targets)
         self.tile = 0  # px of a tile's side since memory ran out; 0 as long as it did not
         self.weights = [target.weight for target in self.targets]
@@ -274,7 +275,9 @@ class Network:
 
     def _count_channels(self) -> list[int]:
         """Of each target's layer; raises UsageError where there is none, or none of that number."""
-        _, values = self._run(_standard_picture().to(self.at.device), torch.float32)
+        with torch.no_grad():
+            found = self._module(self._normalised(_standard_picture().to(self.at.device)))
+        values = [self._as_map(target, found[name]) for target, name in self._named]
         for target, value in zip(self.targets, values, strict=True):
             if target.called and value.shape[1] != len(class_names()):
                 raise UsageError(
@@ -292,29 +295,36 @@ class Network:
                 )
         return [value.shape[1] for value in values]
 
+    @property
+    def _named(self) -> Iterator[tuple[Target, str]]:
+        """Targets with their nodes' names."""
+        return zip(self.targets, self._names, strict=True)
+
+    @torch.no_grad()
     def balance(self, frame: Frame) -> None:
         """Makes weights mean the same on every layer, by the gradients that layers have on a frame."""
-        x, values = self._run(frame, self.at.dtype)
-        for number, (target, value) in enumerate(zip(self.targets, values, strict=True)):
+        x = self._normalised(frame).to(self.at.dtype)
+        for number, (target, name) in enumerate(self._named):
+            look = self._engine.forth(x)
+            value = look.values[name]
             one = target.channel is not None and target.layer != CLASS
-            seed = value.detach() if one else seed_of(target, value.detach())
+            seed = value if one else seed_of(target, self._as_map(target, value))
             top = seed.abs().amax().clamp_min(1e-12)  # keeps fp16 in its range
-            (gradient,) = torch.autograd.grad(value, x, seed / top, retain_graph=True)
+            gradient = look.back({name: (seed / top).view_as(value)})
             alone = self.channels[number] ** 0.5 if one else 1.0  # it may be silent on this frame
             size = float(gradient.float().abs().mean() * top)
             self._sizes[number] = (size + 1e-12) / alone
 
-    @torch.enable_grad()
-    def _run(self, frame: Frame, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
-        x = ((frame - self._mean) / self._deviation).to(dtype)
-        x = x.contiguous(memory_format=torch.channels_last).requires_grad_(True)
-        found = self._module(x)
-        values = [found[name] for name in self._names]
-        answers = [
-            t.layer == CLASS and v.ndim == 2 for t, v in zip(self.targets, values, strict=True)
-        ]
-        return x, [v[..., None, None] if a else v for a, v in zip(answers, values, strict=True)]
+    def _normalised(self, frame: Frame) -> Tensor:
+        x = (frame - self._mean) / self._deviation
+        return x.contiguous(memory_format=torch.channels_last)
 
+    @staticmethod
+    def _as_map(target: Target, value: Tensor) -> Tensor:
+        """A classifier's answers as a map of a single place."""
+        return value[..., None, None] if target.layer == CLASS and value.ndim == 2 else value
+
+    @torch.no_grad()
     def gradient(
         self, frame: Frame, mix: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, list[float]]:
@@ -324,17 +334,20 @@ class Network:
         factors of its channels' energies. The gradient has the frame's shape, float32, in no particular
         unit: normalise it.
         """
-        x, values = self._run(frame, self.at.dtype)
-        seeds, energies = [], []
+        look = self._engine.forth(self._normalised(frame).to(self.at.dtype))
+        seeds: dict[str, Tensor] = {}
+        energies = []
         whole = sum(map(abs, self.weights)) or 1.0
-        for number, (target, value) in enumerate(zip(self.targets, values, strict=True)):
-            seed = seed_of(target, value.detach())
-            energies.append(energy_of(target, value.detach()))
+        for number, (target, name) in enumerate(self._named):
+            value = self._as_map(target, look.values[name])
+            energies.append(energy_of(target, value))
+            seed = seed_of(target, value)
             if target.channel is None and mix is not None:
                 seed = seed * mix[number]
-            seeds.append(seed * (self.weights[number] / whole / self._sizes[number]))
-        (gradient,) = torch.autograd.grad(values, x, seeds)
-        return gradient.float() / self._deviation, energies
+            seed = seed * (self.weights[number] / whole / self._sizes[number])
+            seed = seed.view_as(look.values[name])
+            seeds[name] = seeds[name] + seed if name in seeds else seed
+        return look.back(seeds).float() / self._deviation, energies
 
     def objective(self, energies: Sequence[float]) -> float:
         """One number from the targets' energies: their geometric mean, by weight."""
@@ -355,16 +368,11 @@ class Network:
     def bytes_per_pixel(self) -> float:
         """Memory that one gradient takes at its peak, per pixel: counted, not guessed."""
         if self._bytes is None:
-            size, held = max(64, self.kind.least), [0]
-
-            def count(tensor: Tensor) -> Tensor:
-                held[0] += tensor.nbytes
-                return tensor
-
-            with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-                self._run(torch.zeros(1, 3, size, size, device=self.at.device), self.at.dtype)
-            parameters = sum(p.nbytes for p in self._module.parameters())
-            self._bytes = 1.5 * max(held[0] - parameters, 1) / size**2
+            size = max(64, self.kind.least)
+            x = torch.zeros(1, 3, size, size, device=self.at.device, dtype=self.at.dtype)
+            with torch.no_grad():
+                held = self._engine.forth(x.contiguous(memory_format=torch.channels_last)).nbytes
+            self._bytes = 1.5 * max(held, 1) / size**2
         return self._bytes
 
 

@@ -1,0 +1,423 @@
+"""A network's operations, forth and back: each gives a value, and the gradient of what it was made from.
+
+Autograd keeps and calls more than gradient ascent on a picture needs, which asks for no gradient of a
+weight. Here a convolution takes its ReLU along; its way back is a convolution too, with its weights
+turned round and packed once; what is done in place is done so. What has no rule of its own is left to
+autograd, operation by operation (`Other`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Pair = tuple[int, int]
+Kept = dict[str, Any]
+"""What a step puts aside on the way forth for the way back, in one pass over a network."""
+NHWC = torch.channels_last
+SIZES = 12  # of pictures that weights are laid out for at a time: those of octaves, and some tiles
+
+
+class Step(Protocol):
+    """One operation."""
+
+    def forth(self, kept: Kept, *inputs: Any) -> Any:
+        """Its value."""
+
+    def back(self, kept: Kept, gradient: Tensor) -> Sequence[Tensor | None]:
+        """The gradient of each input; it may write over `gradient`."""
+
+
+class Convolution:
+    """A convolution, batch norm folded in, and the ReLU after it where nothing else looks between."""
+
+    def __init__(self, module: nn.Conv2d, relu: bool, like: Tensor) -> None:
+        """like: a tensor of the device and precision to compute in."""
+        weight = module.weight.detach().to(like)
+        bias = None if module.bias is None else module.bias.detach().to(like)
+        stride, padding, dilation = map(_pair, (module.stride, module.padding, module.dilation))
+        self._relu, self._bias = relu, bias
+        self._forth = Packed(weight, bias, stride, padding, dilation, module.groups, relu)
+        self._back: Packed | None = None
+        reach = tuple(
+            d * (k - 1) - p for d, k, p in zip(dilation, weight.shape[2:], padding, strict=True)
+        )
+        depthwise = module.groups == len(weight) == module.in_channels
+        if stride == (1, 1) and min(reach) >= 0 and (module.groups == 1 or depthwise):
+            turned = weight.flip(2, 3)
+            turned = turned if depthwise else turned.transpose(0, 1)
+            self._back = Packed(turned, None, stride, (reach[0], reach[1]), dilation, module.groups)
+
+    def forth(self, kept: Kept, x: Tensor) -> Tensor:
+        value = self._forth(x)
+        if self._relu:
+            kept["value"] = value
+        if self._back is None:
+            kept["x"] = x
+        return value
+
+    def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
+        if self._relu:
+            gradient = masked(gradient, kept["value"])
+        if self._back is not None:
+            return [self._back(gradient)]
+        return [self._forth.transposed(gradient, kept["x"])]
+
+
+class Packed:
+    """A convolution whose weights are laid out once as the processor wants them, and not at each call."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        groups: int,
+        relu: bool = False,
+    ) -> None:
+        self._weight, self._bias, self._relu = weight.contiguous(memory_format=NHWC), bias, relu
+        self._how = stride, padding, dilation, groups
+        self._packed: dict[torch.Size, Tensor] = {}  # by the size of what is looked at
+        self._packs = weight.device.type == "cpu" and _packs(weight.dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=NHWC)
+        stride, padding, dilation, groups = self._how
+        if not self._packs:
+            value = F.conv2d(x, self._weight, self._bias, stride, padding, dilation, groups)
+            return value.relu_() if self._relu else value
+        found: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self._laid_out(x.shape), self._bias, padding, stride, dilation, groups,
+            "relu" if self._relu else "none", [], "",
+        )  # fmt: skip
+        return found
+
+    def _laid_out(self, size: torch.Size) -> Tensor:
+        """The weights as they are best for a size: another one's would be laid out anew at each call."""
+        if size not in self._packed:
+            if len(self._packed) >= SIZES:
+                del self._packed[next(iter(self._packed))]
+            stride, padding, dilation, groups = self._how
+            self._packed[size] = torch.ops.mkldnn._reorder_convolution_weight(
+                self._weight, padding, stride, dilation, groups, list(size)
+            )
+        return self._packed[size]
+
+    def transposed(self, gradient: Tensor, x: Tensor) -> Tensor:
+        """The gradient of what it was given, x."""
+        stride, padding, dilation, groups = self._how
+        found: Tensor = torch.ops.aten.convolution_backward(
+            gradient.contiguous(memory_format=NHWC), x, self._weight, None, stride, padding, dilation,
+            False, (0, 0), groups, (True, False, False),
+        )[0]  # fmt: skip
+        return found
+
+
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN is there, and takes weights that are packed (as torch's own compiler does)."""
+    there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return (
+        bool(there)
+        and dtype in (torch.float32, torch.bfloat16)
+        and all(
+            hasattr(torch.ops.mkldnn, name)
+            for name in ("_reorder_convolution_weight", "_convolution_pointwise")
+        )
+    )
+
+
+def masked(gradient: Tensor, value: Tensor) -> Tensor:
+    """A gradient where a ReLU's value is above 0, and else 0; in place where that can be."""
+    if gradient.is_contiguous(memory_format=NHWC):
+        found: Tensor = torch.ops.aten.threshold_backward.grad_input(
+            gradient, value, 0, grad_input=gradient
+        )
+        return found
+    return cast(Tensor, torch.ops.aten.threshold_backward(gradient, value, 0))
+
+
+class Stem:
+    """A first convolution with a stride, on blocks of stride x stride pixels, at a stride of 1.
+
+    It gives the same values. Three channels are too few for a processor's vectors, and the way back
+    from a stride is slow: in blocks they are twelve channels, or forty-eight.
+
+    before: pixels of padding at the top and left, which are made whole blocks of. edge: whether an odd
+    last row or column is repeated to fill its block (as pocket does), or zeros follow.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: int,
+        before: int,
+        after: int,
+        relu: bool,
+        edge: bool = False,
+    ) -> None:
+        self._stride, self._before, self._after, self._edge = stride, before, after, edge
+        self._size = weight.shape[2]
+        self._lead = -(-before // stride)
+        taps = self._lead + (self._size - 1 - before) // stride + 1
+        spread = weight.new_zeros(len(weight), weight.shape[1], taps * stride, taps * stride)
+        first = self._lead * stride - before
+        spread[:, :, first : first + self._size, first : first + self._size] = weight
+        blocks = F.pixel_unshuffle(spread, stride)
+        self._relu = relu
+        self._forth = Packed(blocks, bias, (1, 1), (0, 0), (1, 1), 1, relu)
+        turned = blocks.flip(2, 3).transpose(0, 1)
+        self._back = Packed(turned, None, (1, 1), (taps - 1, taps - 1), (1, 1), 1)
+        self._taps = taps
+
+    def _pads(self, length: int) -> Pair:
+        """Pixels before and after an axis, so that it is whole blocks, as many as are looked at."""
+        out = (length + self._before + self._after - self._size) // self._stride + 1
+        blocks = out + self._taps - 1
+        lead = self._lead * self._stride
+        return lead, blocks * self._stride - lead - length
+
+    def forth(self, kept: Kept, x: Tensor) -> Tensor:
+        kept["odd"] = odd = [length % 2 if self._edge else 0 for length in x.shape[-2:]]
+        if any(odd):
+            x = F.pad(x, (0, odd[1], 0, odd[0]), mode="replicate")
+        top, bottom = self._pads(x.shape[-2])
+        left, right = self._pads(x.shape[-1])
+        kept["pads"] = left, right, top, bottom
+        value = self._forth(F.pixel_unshuffle(F.pad(x, kept["pads"]), self._stride))
+        if self._relu:
+            kept["value"] = value
+        return value
+
+    def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
+        if self._relu:
+            gradient = masked(gradient, kept["value"])
+        found = F.pixel_shuffle(self._back(gradient), self._stride)
+        found = F.pad(found, [-pad for pad in kept["pads"]])
+        odd_height, odd_width = kept["odd"]
+        if odd_width:
+            found[..., -2] += found[..., -1]
+        if odd_height:
+            found[..., -2, :] += found[..., -1, :]
+        height, width = found.shape[-2:]
+        return [found[..., : height - odd_height, : width - odd_width]]
+
+
+class Halving:
+    """Pocket's binomial blur and halving; its way back is a bilinear doubling, at a quarter."""
+
+    def __init__(self, kernel: Tensor) -> None:
+        self._forth = Packed(kernel, None, (2, 2), (1, 1), (1, 1), len(kernel))
+
+    def forth(self, kept: Kept, x: Tensor) -> Tensor:
+        kept["size"] = x.shape[-2:]
+        return self._forth(x)
+
+    def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
+        height, width = gradient.shape[-2:]
+        quarter = F.pad(gradient * 0.25, (0, 1, 0, 1)).contiguous(memory_format=NHWC)
+        size = 2 * height + 1, 2 * width + 1
+        doubled = F.interpolate(quarter, size, mode="bilinear", align_corners=True)
+        high, wide = kept["size"]
+        return [doubled[..., :high, :wide]]
+
+
+class Rectifier:
+    """A ReLU that stands alone."""
+
+    def forth(self, kept: Kept, x: Tensor) -> Tensor:
+        kept["value"] = value = x.relu()
+        return value
+
+    def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
+        return [masked(gradient, kept["value"])]
+
+
+class Together:
+    """Channels side by side."""
+
+    def forth(self, kept: Kept, *parts: Tensor) -> Tensor:
+        kept["channels"] = [part.shape[1] for part in parts]
+        return torch.cat(parts, 1)
+
+    def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
+        return list(torch.split(gradient, kept["channels"], 1))
+
+
+class Sum:
+    """Two values, added."""
+
+    def forth(self, kept: Kept, a: Tensor, b: Tensor) -> Tensor:
+        kept["sizes"] = a.shape, b.shape
+        return a + b
+
+    def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
+        one, other = kept["sizes"]
+        return [gradient.sum_to_size(one), gradient.clone().sum_to_size(other)]
+
+
+class MaxPool:
+    """The largest of each window."""
+
+    def __init__(self, module: nn.MaxPool2d) -> None:
+        size, padding = _pair(module.kernel_size), _pair(module.padding)
+        stride = _pair(module.stride if module.stride is not None else module.kernel_size)
+        self._how = size, stride, padding, _pair(module.dilation), module.ceil_mode
+
+    def forth(self, kept: Kept, x: Tensor) -> Tensor:
+        found: Tensor
+        found, kept["at"] = torch.ops.aten.max_pool2d_with_indices(x, *self._how)
+        kept["x"] = x
+        return found
+
+    def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
+        gradient = gradient.contiguous(memory_format=NHWC)
+        back = torch.ops.aten.max_pool2d_with_indices_backward
+        return [back(gradient, kept["x"], *self._how, kept["at"])]
+
+
+class Peaks:
+    """The largest of each window of what is never below 0, quicker on a processor than `MaxPool`.
+
+    First along rows, then along columns; and as whole numbers: floats that are not below 0 have the
+    order of their bits, and so comparing and handing on the gradient is arithmetic that takes no
+    indices and no branches. Of equals the gradient goes to one.
+    """
+
+    def __init__(self, module: nn.MaxPool2d) -> None:
+        self._size, self._padding = _pair(module.kernel_size), _pair(module.padding)
+        self._stride = _pair(module.stride)
+        self._ceil = module.ceil_mode
+
+    @staticmethod
+    def pays(like: Tensor) -> bool:
+        """Whether it is quicker for tensors of a kind: with two bytes it is by half, with four it is not."""
+        return like.device.type == "cpu" and like.element_size() == 2
+
+    @staticmethod
+    def fits(module: nn.MaxPool2d) -> bool:
+        """Whether a pooling is one of these."""
+        size, stride, padding = map(_pair, (module.kernel_size, module.stride, module.padding))
+        covers = stride != (1, 1) or all(k == 2 * p + 1 for k, p in zip(size, padding, strict=True))
+        return covers and stride[0] == stride[1] and _pair(module.dilation) == (1, 1)
+
+    def forth(self, kept: Kept, x: Tensor) -> Tensor:
+        bits = x.contiguous(memory_format=NHWC).view(BITS[x.element_size()])
+        rows = self._largest(bits, 3)
+        both = self._largest(rows, 2)
+        kept["bits"], kept["rows"], kept["both"] = bits, rows, both
+        return both.view(x.dtype)
+
+    def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
+        gradient = gradient.contiguous(memory_format=NHWC)
+        gradient = self._handed_on(gradient, kept["both"], kept["rows"], 2)
+        return [self._handed_on(gradient, kept["rows"], kept["bits"], 3)]
+
+    def _length(self, length: int, axis: int) -> int:
+        """How many windows there are along an axis."""
+        size, stride, padding = (p[axis - 2] for p in (self._size, self._stride, self._padding))
+        over = length + 2 * padding - size
+        found = (-(-over // stride) if self._ceil else over // stride) + 1
+        inside = (found - 1) * stride < length + padding  # else the last has only padding
+        return found if inside else found - 1
+
+    def _taps(self, length: int, axis: int) -> Iterator[tuple[slice, slice]]:
+        """For each place in a window: the windows that have it, and where it is; one that all have first."""
+        size, stride, padding = (p[axis - 2] for p in (self._size, self._stride, self._padding))
+        windows = self._length(length, axis)
+        for tap in sorted(range(size), key=lambda tap: tap != padding):
+            low = max(0, -(-(padding - tap) // stride))
+            high = min(windows, (length - 1 + padding - tap) // stride + 1)
+            first = low * stride + tap - padding
+            yield slice(low, high), slice(first, first + (high - low - 1) * stride + 1, stride)
+
+    def _largest(self, bits: Tensor, axis: int) -> Tensor:
+        (_, where), *taps = self._taps(bits.shape[axis], axis)
+        found = _cut(bits, where, axis).clone(memory_format=NHWC)
+        for windows, where in taps:
+            part = _cut(found, windows, axis)
+            torch.maximum(part, _cut(bits, where, axis), out=part)
+        return found
+
+    def _handed_on(self, gradient: Tensor, largest: Tensor, bits: Tensor, axis: int) -> Tensor:
+        """The gradient of what the largest were taken from."""
+        sign, rest, below = 8 * bits.element_size() - 1, gradient.view(bits.dtype), largest - 1
+        taps = list(self._taps(bits.shape[axis], axis))
+        found = torch.zeros_like(bits) if self._stride[axis - 2] > 1 else torch.empty_like(bits)
+        for number, (windows, where) in enumerate(taps):
+            left, place = _cut(rest, windows, axis), _cut(found, where, axis)
+            if number == len(taps) - 1:  # what none of the others has taken
+                _summed(place, left, gradient.dtype)
+                break
+            same = _cut(below, windows, axis) - _cut(bits, where, axis)
+            same >>= sign  # all ones where it was the largest, or else 0
+            if number == 0:
+                left ^= torch.bitwise_and(same, left, out=place)
+            else:
+                same &= left
+                left ^= same
+                _summed(place, same, gradient.dtype)
+        return found.view(gradient.dtype)
+
+
+BITS = {2: torch.int16, 4: torch.int32}  # whole numbers by bytes
+
+
+def _summed(place: Tensor, part: Tensor, dtype: torch.dtype) -> None:
+    """Adds floats that are seen as whole numbers."""
+    place.view(dtype).add_(part.view(dtype))
+
+
+def _cut(planes: Tensor, where: slice, axis: int) -> Tensor:
+    return planes[:, :, where] if axis == 2 else planes[:, :, :, where]
+
+
+class Other:
+    """Anything else, by autograd."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def forth(self, kept: Kept, *inputs: Any) -> Any:
+        with torch.enable_grad():
+            kept["leaves"] = leaves = [_leaf(part) for part in inputs]
+            kept["value"] = value = self._call(*leaves)
+        return value.detach() if isinstance(value, Tensor) else value
+
+    def back(self, kept: Kept, gradient: Tensor) -> list[Tensor | None]:
+        leaves, made = kept["leaves"], kept["value"]
+        wanted = [part for part in leaves if isinstance(part, Tensor) and part.requires_grad]
+        if not (isinstance(made, Tensor) and made.requires_grad):
+            return [None] * len(leaves)
+        found = iter(
+            _apart(gradient, torch.autograd.grad(made, wanted, gradient, allow_unused=True))
+        )
+        return [
+            next(found) if isinstance(part, Tensor) and part.requires_grad else None
+            for part in leaves
+        ]
+
+
+def _apart(gradient: Tensor, found: Sequence[Tensor | None]) -> Iterator[Tensor | None]:
+    """Gradients none of which shares memory with another, so that each may be written over."""
+    taken = {gradient.untyped_storage().data_ptr()}
+    for part in found:
+        if part is not None:
+            place = part.untyped_storage().data_ptr()
+            part = part.clone() if place in taken else part
+            taken.add(part.untyped_storage().data_ptr())
+        yield part
+
+
+def _leaf(part: Any) -> Any:
+    if isinstance(part, Tensor) and part.is_floating_point():
+        return part.detach().requires_grad_(True)
+    return part
+
+
+def _pair(value: Any) -> Pair:
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
