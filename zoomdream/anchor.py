@@ -45,15 +45,21 @@ def measure(frame: Frame, bands: int) -> Statistics:
 
 
 def _measure(planes: Tensor, parts: list[Tensor]) -> Statistics:
-    deviations = torch.stack([part.std((2, 3))[0] for part in parts])
+    deviations = torch.stack([_deviation(part) for part in parts])
     return Statistics(deviations, parts[-1].mean((2, 3))[0], _chroma(planes))
+
+
+def _deviation(planes: Tensor) -> Tensor:
+    """(3,), of each plane; by sums of squares, which torch takes many times quicker than `std`."""
+    squares = planes.square().mean((2, 3)) - planes.mean((2, 3)).square()
+    return squares.clamp_min(0).sqrt()[0]
 
 
 def _chroma(planes: Tensor) -> Tensor:
     """Mean chroma in Lab of what will be seen, from every fourth pixel."""
     seen = from_opponent(planes[..., ::4, ::4]).clamp(0, 1)
-    chroma: Tensor = to_lab(seen)[:, 1:].norm(dim=1).mean()
-    return chroma
+    _, a, b = to_lab(seen).unbind(1)
+    return torch.hypot(a, b).mean()
 
 
 def _split(planes: Tensor, bands: int) -> Iterator[Tensor]:

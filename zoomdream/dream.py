@@ -11,6 +11,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -27,6 +28,7 @@ SMOOTHING = (0.5, 1.0, 2.0)  # Gaussians, in units of `smooth`, that are average
 MARGIN = 96  # px around a tile that its gradient also looks at
 SMALLEST = 64  # px of a tile's side, when memory has run out
 TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
+TILE_MOST = 1_500_000_000  # bytes that it may take on a CPU
 
 
 Mix = Sequence[Tensor]  # for each target (1, C, 1, 1): factors of its channels' energies
@@ -55,17 +57,23 @@ def dream(
     jitter and tile shifts are drawn. The objective is the mean squared activation of the targets
     (geometric mean over several, by their weights).
     """
-    detail, objective = torch.zeros_like(frame), 0.0
-    for size in octave_sizes(frame.shape[-2:], spec, network.kind.least):
-        base = resize(frame, size).clamp(0, 1)
-        picture = (base + resize(detail, size)).clamp(0, 1)
-        here = None if amount is None else resize(amount, size).clamp_min(0)
-        for _ in range(spec.steps):
-            picture, objective = step(picture, network, spec, chance, here, mix)
-        detail = picture - base
     if spec.steps == 0:
-        return Dreamt(frame, objective)
-    dreamt = (frame + detail).clamp(0, 1)
+        return Dreamt(frame, 0.0)
+    picture, objective = frame, 0.0
+    detail: Frame | None = None
+    for size in octave_sizes(frame.shape[-2:], spec, network.kind.least):
+        base = frame if size == tuple(frame.shape[-2:]) else resize(frame, size).clamp_(0, 1)
+        picture = base if detail is None else (base + resize(detail, size)).clamp_(0, 1)
+        here = None if amount is None else resize(amount, size).clamp_min(0)
+        for number in range(spec.steps):
+            last = number == spec.steps - 1
+            picture, objective = step(picture, network, spec, chance, here, mix, measured=last)
+        detail = picture - base
+    if not math.isfinite(objective) or not torch.isfinite(picture.sum()):
+        raise UsageError(
+            f"the gradient of {network.kind.name} overflows in {network.at.dtype}: use --precision fp32"
+        )
+    dreamt = picture
     return Dreamt(dreamt if amount is None else dreamt.where(amount > 0, frame), objective)
 
 
@@ -86,24 +94,20 @@ def step(
     chance: torch.Generator,
     amount: Tensor | None = None,
     mix: Mix | None = None,
+    measured: bool = True,
 ) -> tuple[Frame, float]:
-    """One step of ascent, clipped to 0..1; and the objective before it."""
+    """One step of ascent, clipped to 0..1; and the objective before it, where it is measured."""
     reach = min(spec.jitter, min(picture.shape[-2:]) // 2)
     shift = _draw(chance, -reach, reach), _draw(chance, -reach, reach)
     rolled = picture.roll(shift, (2, 3))
-    gradient, objective = _gradient(rolled, network, spec, chance, mix)
+    gradient, objective = _gradient(rolled, network, spec, chance, mix, measured)
     gradient = smooth(gradient, spec.smooth).roll((-shift[0], -shift[1]), (2, 3))
     if spec.keep_color:  # the same change in R, G and B leaves both chroma planes alone
         gradient = to_opponent(gradient)[:, :1].expand_as(gradient)
-    size = gradient.abs().mean()
-    if not torch.isfinite(size):
-        raise UsageError(
-            f"the gradient of {network.kind.name} overflows in {network.at.dtype}: use --precision fp32"
-        )
-    gradient = gradient * (spec.step_size / (size + 1e-12))
+    size = spec.step_size / (gradient.abs().mean() + 1e-12)
     if amount is not None:
         gradient = gradient * amount
-    return (picture + gradient).clamp_(0, 1), objective
+    return torch.addcmul(picture, gradient, size).clamp_(0, 1), objective
 
 
 def channel_mix(network: Network, spec: DreamSpec, seed: int, t: float) -> Mix | None:
@@ -146,6 +150,7 @@ def _gradient(
     spec: DreamSpec,
     chance: torch.Generator,
     mix: Mix | None,
+    measured: bool,
 ) -> tuple[Tensor, float]:
     """The gradient of the whole picture, by tiles where it is larger than one.
 
@@ -156,7 +161,7 @@ def _gradient(
     while True:
         side = min(side, network.tile or side)
         try:
-            return _tiled(picture, network, side, shift, mix)
+            return _tiled(picture, network, side, shift, mix, measured)
         except (MemoryError, RuntimeError) as error:
             if not _is_full(error):
                 raise
@@ -186,24 +191,29 @@ def _smaller(picture: Frame, network: Network, side: int) -> int:
 
 
 def _tiled(
-    picture: Frame, network: Network, side: int, shift: tuple[int, int], mix: Mix | None
+    picture: Frame,
+    network: Network,
+    side: int,
+    shift: tuple[int, int],
+    mix: Mix | None,
+    measured: bool,
 ) -> tuple[Tensor, float]:
     """By tiles of a side, on a grid that is shifted."""
     height, width = picture.shape[-2:]
     if height <= side and width <= side:
-        gradient, energies = network.gradient(picture, mix)
+        gradient, energies = network.gradient(picture, mix, measured)
         return gradient, network.objective(energies)
     gradient = torch.zeros_like(picture)
-    sums = [0.0] * len(network.targets)
+    sums: list[float] = []
     for (top, bottom), (left, right) in product(
         _cuts(height, side, shift[0]), _cuts(width, side, shift[1])
     ):
         (y0, y1), (x0, x1) = _window(top, bottom, height), _window(left, right, width)
-        found, energies = network.gradient(picture[..., y0:y1, x0:x1], mix)
+        found, energies = network.gradient(picture[..., y0:y1, x0:x1], mix, measured)
         inner = found[..., top - y0 : bottom - y0, left - x0 : right - x0]
         gradient[..., top:bottom, left:right] = inner
         share = (bottom - top) * (right - left) / (height * width)
-        sums = [total + energy * share for total, energy in zip(sums, energies, strict=True)]
+        sums = [a + b * share for a, b in zip(sums or [0.0] * len(energies), energies, strict=True)]
     return gradient, network.objective(sums)
 
 
@@ -228,16 +238,20 @@ def _container_memory() -> float:
     return math.inf
 
 
+@lru_cache(maxsize=4)
 def tile_side(network: Network) -> int:
     """The side of the largest tile that this machine's memory holds, a multiple of 64 px.
 
-    Taken from the memory that is built in, not from what is free, so that a seed gives the same
-    pixels on a busy machine too.
+    Taken once for each network: from the memory that is built in, so that a seed gives the same pixels
+    on most machines, and from what is free where that is too little. `TILE_MOST` is for a CPU: a larger
+    tile is no quicker there, and a frame of 3840x2160 px is dreamt within 4 GB.
     """
     device = network.at.device
     if device.type == "cuda":
         memory: float = torch.cuda.get_device_properties(device).total_memory
     else:
-        memory = min(psutil.virtual_memory().total, _container_memory())
+        there = psutil.virtual_memory()
+        memory = min(there.total, _container_memory(), TILE_MOST / TILE_MEMORY)
+        memory = min(memory, there.available / 2 / TILE_MEMORY)
     pixels = TILE_MEMORY * memory / network.bytes_per_pixel
     return max(256, min(4096, int(pixels**0.5 - 2 * MARGIN) // 64 * 64))

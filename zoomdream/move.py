@@ -123,7 +123,7 @@ def warp(frame: Tensor, flow: Flow) -> Tensor:
     out = torch.zeros_like(spline)
     for grid, share in _lookups(flow):
         found = F.grid_sample(
-            spline, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+            spline, grid, mode="bilinear", padding_mode="border", align_corners=False
         )
         out.addcmul_(found, share)
     return out
@@ -131,26 +131,61 @@ def warp(frame: Tensor, flow: Flow) -> Tensor:
 
 _POLE = math.sqrt(3) - 2  # of the cubic B-spline's inverse filter
 _REACH = 10  # taps to each side; _POLE ** 10 is 2e-6
+_STRIP = 64  # rows that are filtered at once
 
 
 def _spline(frame: Tensor) -> Tensor:
-    """B-spline coefficients, so that the spline passes through the pixels."""
-    taps = torch.arange(-_REACH, _REACH + 1, device=frame.device).abs()
-    line = math.sqrt(3) * torch.tensor(_POLE, device=frame.device) ** taps
-    channels = frame.shape[1]
-    kernel = (line / line.sum()).to(frame.dtype).expand(channels, 1, 1, -1)
-    for axis in (3, 2):
-        mirrored = _mirror(frame, axis).contiguous(memory_format=torch.channels_last)
-        shaped = kernel if axis == 3 else kernel.transpose(2, 3)
-        frame = F.conv2d(mirrored, shaped, groups=channels)
-    return frame
+    """B-spline coefficients, so that the spline passes through the pixels.
+
+    Each axis by products of matrices: a strip of `_STRIP` rows is a band matrix times the rows that
+    it looks at, which takes half the time of a convolution over three channels.
+    """
+    return torch.stack([_across(_down(plane)) for plane in frame[0]])[None]
 
 
-def _mirror(frame: Tensor, axis: int) -> Tensor:
-    """Extends an axis by `_REACH` pixels each side, mirrored about the edge."""
-    length = frame.shape[axis]
-    at = torch.arange(-_REACH, length + _REACH, device=frame.device) % (2 * length)
-    return frame.index_select(axis, torch.minimum(at, 2 * length - 1 - at))
+def _down(plane: Tensor) -> Tensor:
+    """The inverse filter along the columns of (H, W), mirrored about the edges."""
+    height, width = plane.shape
+    strips = -(-height // _STRIP)
+    rows = _mirror(plane, 0, strips * _STRIP)
+    seen = rows.as_strided((strips, _STRIP + 2 * _REACH, width), (_STRIP * width, width, 1))
+    found = torch.bmm(_band(plane.device).expand(strips, -1, -1), seen)
+    return found.view(-1, width)[:height]
+
+
+def _across(plane: Tensor) -> Tensor:
+    """The same along rows."""
+    height, width = plane.shape
+    strips = -(-width // _STRIP)
+    columns = _mirror(plane, 1, strips * _STRIP)
+    across = columns.shape[1]
+    seen = columns.as_strided((strips, height, _STRIP + 2 * _REACH), (_STRIP, across, 1))
+    found = torch.bmm(seen, _band(plane.device).mT.expand(strips, -1, -1))
+    return found.permute(1, 0, 2).reshape(height, -1)[:, :width]
+
+
+@lru_cache(maxsize=4)
+def _band(device: torch.device) -> Tensor:
+    """(1, _STRIP, _STRIP + 2 * _REACH): each row the filter's taps, one further to the right."""
+    taps = torch.arange(-_REACH, _REACH + 1).abs()
+    line = math.sqrt(3) * torch.tensor(_POLE, dtype=torch.float64) ** taps
+    line = (line / line.sum()).float()
+    rows = [F.pad(line, (n, _STRIP - 1 - n)) for n in range(_STRIP)]
+    return torch.stack(rows)[None].to(device)
+
+
+def _mirror(plane: Tensor, axis: int, wanted: int) -> Tensor:
+    """An axis made `wanted` long, and `_REACH` more at either end; about the edges it is mirrored."""
+    length = plane.shape[axis]
+    beyond = (
+        wanted - length + _REACH
+    )  # what is further from the edge than `_REACH` is never looked at
+    at = torch.arange(-_REACH, 0, device=plane.device).abs() - 1
+    ends = [part.clamp_max(length - 1) for part in (at, length - 1 - at.flip(0))]
+    before, after = (plane.index_select(axis, end) for end in ends)
+    rest = list(after.shape)
+    rest[axis] = beyond - _REACH
+    return torch.cat([before, plane, after, plane.new_zeros(rest)], axis)
 
 
 @lru_cache(maxsize=1)
@@ -161,12 +196,18 @@ def _lookups(flow: Flow) -> list[tuple[Tensor, Tensor]]:
     y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
     return [
         (
-            torch.stack([(2 * at_x + 1) / width - 1, (2 * at_y + 1) / height - 1], -1),
+            torch.stack([_mirrored_to(at_x, width), _mirrored_to(at_y, height)], -1),
             (share_x * share_y)[:, None],
         )
         for at_y, share_y in _pairs(y)
         for at_x, share_x in _pairs(x)
     ]
+
+
+def _mirrored_to(at: Tensor, length: int) -> Tensor:
+    """Pixels as a grid counts, -1..1 from edge to edge; those beyond are mirrored about the edges."""
+    at = torch.remainder(at + 0.5, 2 * length)
+    return torch.minimum(at, 2 * length - at) * (2 / length) - 1
 
 
 def _pairs(at: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

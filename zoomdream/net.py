@@ -262,8 +262,8 @@ class Network:
             if getattr(part, "inplace", False):
                 part.inplace = False  # type: ignore[assignment]  # else it writes over what is kept
         self._module = fold(cut).to(at.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._mean = torch.tensor(MEAN, device=at.device).view(1, 3, 1, 1)
-        self._deviation = torch.tensor(DEVIATION, device=at.device).view(1, 3, 1, 1)
+        self._scale = 1 / torch.tensor(DEVIATION, device=at.device).view(1, 3, 1, 1)
+        self._shift = -torch.tensor(MEAN, device=at.device).view(1, 3, 1, 1) * self._scale
         self._bytes: float | None = None
         self.channels = self._count_channels()  # of each target's layer
         self._module = self._module.to(at.dtype)
@@ -303,7 +303,7 @@ class Network:
     @torch.no_grad()
     def balance(self, frame: Frame) -> None:
         """Makes weights mean the same on every layer, by the gradients that layers have on a frame."""
-        x = self._normalised(frame).to(self.at.dtype)
+        x = self._normalised(frame, self.at.dtype)
         for number, (target, name) in enumerate(self._named):
             look = self._engine.forth(x)
             value = look.values[name]
@@ -315,9 +315,9 @@ class Network:
             size = float(gradient.float().abs().mean() * top)
             self._sizes[number] = (size + 1e-12) / alone
 
-    def _normalised(self, frame: Frame) -> Tensor:
-        x = (frame - self._mean) / self._deviation
-        return x.contiguous(memory_format=torch.channels_last)
+    def _normalised(self, frame: Frame, dtype: torch.dtype = torch.float32) -> Tensor:
+        x = torch.addcmul(self._shift, frame, self._scale)
+        return x.to(dtype, memory_format=torch.channels_last)
 
     @staticmethod
     def _as_map(target: Target, value: Tensor) -> Tensor:
@@ -326,31 +326,34 @@ class Network:
 
     @torch.no_grad()
     def gradient(
-        self, frame: Frame, mix: Sequence[Tensor] | None = None
+        self, frame: Frame, mix: Sequence[Tensor] | None = None, measured: bool = True
     ) -> tuple[Tensor, list[float]]:
-        """The objective's gradient at a frame, and each target's mean squared activation.
+        """The objective's gradient at a frame, and each target's mean squared activation if `measured`.
 
         frame: (1, 3, H, W) in 0..1, H and W at least `kind.least`. mix: for each target (1, C, 1, 1),
         factors of its channels' energies. The gradient has the frame's shape, float32, in no particular
         unit: normalise it.
         """
-        look = self._engine.forth(self._normalised(frame).to(self.at.dtype))
+        look = self._engine.forth(self._normalised(frame, self.at.dtype))
         seeds: dict[str, Tensor] = {}
         energies = []
         whole = sum(map(abs, self.weights)) or 1.0
         for number, (target, name) in enumerate(self._named):
             value = self._as_map(target, look.values[name])
-            energies.append(energy_of(target, value))
+            if measured:
+                energies.append(energy_of(target, value))
             seed = seed_of(target, value)
             if target.channel is None and mix is not None:
                 seed = seed * mix[number]
             seed = seed * (self.weights[number] / whole / self._sizes[number])
             seed = seed.view_as(look.values[name])
             seeds[name] = seeds[name] + seed if name in seeds else seed
-        return look.back(seeds).float() / self._deviation, energies
+        return look.back(seeds) * self._scale, energies
 
     def objective(self, energies: Sequence[float]) -> float:
-        """One number from the targets' energies: their geometric mean, by weight."""
+        """One number from the targets' energies: their geometric mean, by weight; 0 without energies."""
+        if not energies:
+            return 0.0
         weights = self.weights
         logs = (w * math.log(max(e, 1e-12)) for w, e in zip(weights, energies, strict=True))
         return math.exp(sum(logs) / (sum(map(abs, weights)) or 1.0))
@@ -369,9 +372,9 @@ class Network:
         """Memory that one gradient takes at its peak, per pixel: counted, not guessed."""
         if self._bytes is None:
             size = max(64, self.kind.least)
-            x = torch.zeros(1, 3, size, size, device=self.at.device, dtype=self.at.dtype)
             with torch.no_grad():
-                held = self._engine.forth(x.contiguous(memory_format=torch.channels_last)).nbytes
+                frame = torch.zeros(1, 3, size, size, device=self.at.device)
+                held = self._engine.forth(self._normalised(frame, self.at.dtype)).nbytes
             self._bytes = 1.5 * max(held, 1) / size**2
         return self._bytes
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from zoomdream import net, presets
-from zoomdream.dream import Dreamt, channel_mix, dream
+from zoomdream.dream import Dreamt, channel_mix, dream, tile_side
 from zoomdream.errors import Interrupted, OutputError, UsageError
 from zoomdream.frame import Bytes, Flow, Frame, as_frame, cover, resize, to_bytes
 from zoomdream.journal import State
@@ -147,7 +147,7 @@ class Dreaming:
         self._closing = Closing(job, clip)
         self._motion: Motion | None = None
         self._begin, self._from = -self._closing.early, State()
-        self._tile = network.tile
+        network.tile = self._tile = network.tile or tile_side(network)
 
     @property
     def early(self) -> int:
