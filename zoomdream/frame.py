@@ -12,9 +12,11 @@ Conventions, stated once:
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -144,18 +146,25 @@ def to_lab(frame: Frame) -> Tensor:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
-def gaussian(sigma: float, device: torch.device | None = None) -> Tensor:
+@lru_cache(maxsize=16)
+def gaussian(sigma: float) -> Tensor:
     """A normalised line of 2 * ceil(3 sigma) + 1 weights."""
     reach = max(1, int(np.ceil(3 * sigma)))
-    at = torch.arange(-reach, reach + 1, dtype=torch.float32, device=device)
+    at = torch.arange(-reach, reach + 1, dtype=torch.float32)
     line = torch.exp(-(at**2) / (2 * sigma**2))
     return line / line.sum()
 
 
 def blur(planes: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (1, C, H, W), zero beyond the border; sigma in pixels."""
+    """Gaussian blur of (1, C, H, W), zero beyond the border; sigma in pixels. On a CPU by OpenCV."""
+    line = gaussian(sigma)
+    if planes.device.type == "cpu" and planes.dtype == torch.float32:
+        rows = planes[0].permute(1, 2, 0).contiguous().numpy()
+        taps = line.numpy()
+        found = cv2.sepFilter2D(rows, -1, taps, taps, borderType=cv2.BORDER_CONSTANT)
+        return torch.from_numpy(found.reshape(rows.shape)).permute(2, 0, 1)[None]
     channels = planes.shape[1]
-    line = gaussian(sigma, planes.device).to(planes.dtype)
+    line = line.to(planes)
     kernel, reach = line.expand(channels, 1, 1, -1), len(line) // 2
     planes = planes.contiguous(memory_format=torch.channels_last)
     planes = F.conv2d(planes, kernel, padding=(0, reach), groups=channels)
