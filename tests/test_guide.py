@@ -241,7 +241,9 @@ def test_films_take_a_guide(command: str, zoomdream: Command, tmp_path: Path, fo
     choices: list[tuple[str, list[object]]] = [("plain", []), ("guided", guided)]
     for name, more in choices:
         target = tmp_path / f"{name}.mp4"
-        done = zoomdream(*commands[command], "-o", target, "--size", "64x48", "--octaves", "1", *more)
+        done = zoomdream(
+            *commands[command], "-o", target, "--size", "64x48", "--octaves", "1", *more
+        )
         assert done.code == 0, done.err
         made[name] = decode(target).frames.astype(float)
     assert abs(made["plain"] - made["guided"]).mean() > 0.5

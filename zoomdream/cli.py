@@ -396,7 +396,7 @@ def layers(
         typer.Option(
             min=0.5, max=60, help="How far each goes from the original: RMS difference in L*a*b*."
         ),
-    ] = 11.0,
+    ] = 12.0,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),

@@ -4,7 +4,7 @@ Mordvintsev et al. (2015), google/deepdream, cell 27: at each position of a laye
 not to what is there, but to whichever of the guide's feature vectors matches best (largest dot
 product), so that the guide's motifs grow where the picture is a little like them. That is the style
 `best`. From one frame of a clip to the next the best match jumps, and the dream flickers; `soft`
-takes instead the mean of all the guide's vectors, weighted by the softmax of their cosines, which
+takes instead the mean of all the guide's vectors, weighted by the softmax of their matches, which
 moves only as far as the picture does.
 
 Several pictures take turns: a folder's by name, a clip's as it runs along. Which one it is, and how far
@@ -33,7 +33,7 @@ from zoomdream.spec import Guide
 LONGEST = 224  # px of a guide's longer side, as Mordvintsev has it
 MOST = 1024  # positions of a guide that are matched with, in each layer
 CHUNK = 1 << 22  # matches that are held at once, in one layer
-SHARPNESS = 24.0  # of the softmax over cosines
+SHARPNESS = 16.0  # of the softmax over matches, which are about 0 to 2
 TURN, CLIP_TURN = 4.0, 0.25  # seconds that a picture of a folder has, and one of a clip
 MOST_PICTURES = 1000  # that are taken of a clip: longer ones are looked at less often
 _HELD = 3  # pictures whose features are kept
@@ -44,10 +44,10 @@ Seed = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Features:
-    """What a guide shows to one layer: feature vectors (M, C), and the same of length 1."""
+    """What a guide shows to one layer: feature vectors (M, C), and the same by their mean length."""
 
     vectors: Tensor
-    units: Tensor
+    scaled: Tensor
 
     @classmethod
     def of(cls, value: Tensor) -> "Features":
@@ -59,7 +59,8 @@ class Features:
         if len(vectors) > MOST:
             order = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(2015))
             vectors = vectors[order[:MOST].sort().values.to(vectors.device)]
-        return cls(vectors.contiguous(), F.normalize(vectors, dim=1).contiguous())
+        length = vectors.float().norm(dim=1).mean().clamp_min(1e-6)
+        return cls(vectors.contiguous(), (vectors / length).contiguous())
 
     def seed(self, value: Tensor, style: str) -> Tensor:
         """The guided seed of a layer's values (1, C, H, W): at each position what matches there."""
@@ -72,8 +73,9 @@ class Features:
     def likeness(self, value: Tensor) -> float:
         """How well a layer's values (1, C, H, W) are matched: the mean best cosine, up to 1."""
         here = F.normalize(value[0].flatten(1).T, dim=1)
-        rows = max(1, CHUNK // len(self.units))
-        best = [(part @ self.units.T).amax(1) for part in torch.split(here, rows)]
+        there = F.normalize(self.vectors, dim=1)
+        rows = max(1, CHUNK // len(there))
+        best = [(part @ there.T).amax(1) for part in torch.split(here, rows)]
         return float(torch.cat(best).float().mean())
 
 
@@ -83,9 +85,13 @@ def _best(values: Tensor, guide: Features) -> Tensor:
 
 
 def _soft(values: Tensor, guide: Features) -> Tensor:
-    """(N, C) from (N, C): the mean of the guide's vectors, by the softmax of cosines."""
-    cosines = F.normalize(values, dim=1) @ guide.units.T
-    shares = torch.softmax(SHARPNESS * cosines.float(), 1).to(values.dtype)
+    """(N, C) from (N, C): the mean of the guide's vectors, by the softmax of their matches.
+
+    A match is the dot product by the lengths of the place's vector and of the guide's mean one, so that
+    strong features win here as they do in `_best`, whatever the layer.
+    """
+    matches = F.normalize(values, dim=1) @ guide.scaled.T
+    shares = torch.softmax(SHARPNESS * matches.float(), 1).to(values.dtype)
     return shares @ guide.vectors
 
 

@@ -5,7 +5,8 @@ seen: what counts is what a person sees. So the change is measured as CIE76 diff
 is about as even as the eye is) after a blur of one pixel, since the finest ripple goes unseen from
 where a sheet is looked at (Zhang and Wandell 1996, S-CIELAB, blur by more exact curves). Its root mean
 square is made the same for every layer: by the size of the steps as far as that goes, since a large step
-finds other shapes than a small one, and the last few percent by fading the change.
+finds other shapes than a small one, and the rest by fading the change. Washes of colour over whole areas
+are taken out before (see `unwashed`): what a layer has learnt is in the forms.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,10 +26,11 @@ from zoomdream.sheet import Box, Cell, contact_sheet
 from zoomdream.spec import DreamSpec, RenderJob
 
 SIZE = 320  # px of each picture's longer side
-STRENGTH = 11.0  # RMS difference in L*a*b*, of a dream that is plain to see and not burnt
+STRENGTH = 12.0  # RMS difference in L*a*b*, of a dream that is plain to see and not burnt
 FIRST_STEP = 0.002  # tried first
 NEAR = 1.35  # a factor of the strength, within which fading does the rest
 TRIES = 3  # dreams on the whole picture, at most
+_WASH = 16  # of a picture's longer side, the sigma of what counts as a wash
 _VIEW = 1.0  # px, the blur of looking at a sheet
 
 
@@ -94,6 +96,7 @@ def at_strength(
     for before in (small, *[picture] * TRIES):
         chance = torch.Generator().manual_seed(seed)
         after = dream(before, network, spec.change(step_size=size), chance).frame
+        after = unwashed(before, after)
         change = visible_change(before, after)
         if change == 0:
             return picture
@@ -108,6 +111,16 @@ def _half(picture: Frame, least: int) -> tuple[int, int]:
     height, width = picture.shape[-2:]
     share = max(0.5, min(1.0, least / min(height, width)))
     return round(height * share), round(width * share)
+
+
+def unwashed(before: Frame, after: Frame) -> Frame:
+    """The dream without its wash: what of the change is broader than a sixteenth of the picture.
+
+    Early layers also shift whole areas' colours, which would be most of what is seen of them.
+    """
+    change, width = after - before, max(before.shape[-2:]) / _WASH
+    there = blur(torch.ones_like(before[:, :1]), width)
+    return (after - blur(change, width) / there).clamp(0, 1)
 
 
 def faded(before: Frame, after: Frame, strength: float) -> Frame:
