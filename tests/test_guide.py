@@ -47,7 +47,7 @@ def guiding(
 
 
 @pytest.mark.parametrize("style", ["best", "soft"])
-def test_guiding_raises_the_match(style: str, photo: Frame, folder: Path) -> None:
+def test_guiding_raises_the_match(style: guide.Style, photo: Frame, folder: Path) -> None:
     network = net.load("pocket", ["eyes"], at=CPU)
     found = guiding(network, folder)
     (features,) = found.features(0)
@@ -81,13 +81,14 @@ def test_soft_moves_as_far_as_the_picture_does() -> None:
     features = guide.Features.of(torch.rand(1, 16, 20, 20, generator=chance))
     value = torch.rand(1, 16, 24, 24, generator=chance)
     near = value + 0.01 * torch.randn(value.shape, generator=chance)
+    styles: tuple[guide.Style, ...] = ("best", "soft")
     jumps = {
         style: float((features.seed(value, style) - features.seed(near, style)).norm())
-        for style in ("best", "soft")
+        for style in styles
     }
     assert jumps["soft"] < jumps["best"] / 2
     alone = guide.Features.of(torch.rand(1, 16, 1, 1, generator=chance))
-    for style in ("best", "soft"):
+    for style in styles:
         assert torch.allclose(
             alone.seed(value, style), alone.vectors.T[None, :, :, None].expand_as(value)
         )
@@ -97,7 +98,8 @@ def test_matching_is_bounded_and_in_parts_the_same(monkeypatch: pytest.MonkeyPat
     value = torch.rand(1, 8, 60, 60)
     features = guide.Features.of(torch.rand(1, 8, 100, 100))
     assert len(features.vectors) == guide.MOST
-    for style in ("best", "soft"):
+    styles: tuple[guide.Style, ...] = ("best", "soft")
+    for style in styles:
         whole = features.seed(value, style)
         monkeypatch.setattr(guide, "CHUNK", 100 * guide.MOST)
         assert torch.allclose(features.seed(value, style), whole, atol=1e-5)

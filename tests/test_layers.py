@@ -21,16 +21,13 @@ QUICK = LOOKING.change(
 
 def test_every_layer_changes_the_picture_as_much(photo: Frame) -> None:
     seen = list(layers.look(QUICK, photo))
-    assert [s.layer.name for s in seen] == [layer.name for layer in net.layers("pocket")]
+    assert [s.layer for s in seen] == net.layers("pocket")
     for one in seen:
         assert one.change == pytest.approx(layers.STRENGTH, rel=0.02)
         assert one.change == pytest.approx(layers.visible_change(photo, one.picture), rel=1e-3)
-    early, late = seen[0].picture - photo, seen[-2].picture - photo
-    assert _fineness(early) > 1.5 * _fineness(late)  # strokes, and shapes
-
-
-def _fineness(change: Frame) -> float:
-    return float((change.diff(dim=3).square().mean() / change.square().mean()).sqrt())
+    drawn = {one.layer.name: one.picture - photo for one in seen}
+    alike = torch.corrcoef(torch.stack([change.flatten() for change in drawn.values()]))
+    assert float(alike.fill_diagonal_(0).max()) < 0.9  # each sees something else
 
 
 def test_equal_sizes_are_not_equal_changes(photo: Frame) -> None:
@@ -106,7 +103,7 @@ def test_other_networks_have_sheets_too(
     torch.manual_seed(0)
     module = net._bare(net.kind_of("googlenet"))
     for part in module.modules():
-        if isinstance(part, torch.nn.Conv2d):
+        if isinstance(part, torch.nn.Conv2d | torch.nn.Linear):
             torch.nn.init.kaiming_normal_(part.weight)
     save_file(module.state_dict(), tmp_path / "w.safetensors")
     reads: list[Path] = []

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import torch
 from PIL import Image
@@ -28,16 +29,17 @@ from zoomdream.footage import open_footage, play
 from zoomdream.frame import Bytes, Frame, as_frame, resize, to_bytes
 from zoomdream.net import Network
 from zoomdream.read import read_still
-from zoomdream.spec import Guide
+from zoomdream.spec import Guide, RenderJob
 
 LONGEST = 224  # px of a guide's longer side, as Mordvintsev has it
 MOST = 1024  # positions of a guide that are matched with, in each layer
 CHUNK = 1 << 22  # matches that are held at once, in one layer
-SHARPNESS = 16.0  # of the softmax over matches, which are about 0 to 2
+SHARPNESS = 8.0  # of the softmax over matches, which are about 0 to 2
 TURN, CLIP_TURN = 4.0, 0.25  # seconds that a picture of a folder has, and one of a clip
 MOST_PICTURES = 1000  # that are taken of a clip: longer ones are looked at less often
 _HELD = 3  # pictures whose features are kept
 
+Style = Literal["best", "soft"]
 Seed = Callable[[Tensor, Tensor], Tensor]
 """From a layer's values and their own seed, both (1, C, H, W), the guided seed of that shape."""
 
@@ -62,7 +64,7 @@ class Features:
         length = vectors.float().norm(dim=1).mean().clamp_min(1e-6)
         return cls(vectors.contiguous(), (vectors / length).contiguous())
 
-    def seed(self, value: Tensor, style: str) -> Tensor:
+    def seed(self, value: Tensor, style: Style) -> Tensor:
         """The guided seed of a layer's values (1, C, H, W): at each position what matches there."""
         here = value[0].flatten(1).T
         match = _best if style == "best" else _soft
@@ -185,18 +187,21 @@ def _shrunk(picture: Frame, least: int) -> Frame:
 class Guiding:
     """Guides a network's targets: whole layers, each by its own features of the guide's pictures.
 
-    Single channels and classes, which there is nothing to match in, go on looking for their own. limit,
-    length: see `open_guide`. Raises InputError, and UsageError where no target is a whole layer.
+    Single channels and classes, which there is nothing to match in, go on looking for their own. style:
+    where the settings name none. limit, length: see `open_guide`. Raises InputError, and UsageError where no target is a whole
+    layer.
     """
 
-    def __init__(self, spec: Guide, network: Network, limit: int, length: float) -> None:
+    def __init__(
+        self, spec: Guide, network: Network, limit: int, length: float, style: Style = "best"
+    ) -> None:
         self._guided = [target.channel is None for target in network.targets]
         if not any(self._guided):
             raise UsageError(
                 "a guide is matched with whole layers, and single channels are all that is wanted: add "
                 f"one such as --layer {network.kind.layers[0].partition('=')[0]}"
             )
-        self._network = network
+        self._network, self._style = network, style
         self._turns = open_guide(spec, network.kind.least, limit, length)
         self._features: OrderedDict[int, list[Features]] = OrderedDict()
 
@@ -204,7 +209,7 @@ class Guiding:
         """What guides each target at t seconds, as `Network.guides` takes it. spec: as it is then."""
         here, there, share = self._turns.at(t)
         now, after = self.features(here), self.features(there) if share else None
-        style = spec.style
+        style = spec.style or self._style
 
         def guide(number: int) -> Seed:
             def seed(value: Tensor, own: Tensor) -> Tensor:
@@ -228,9 +233,13 @@ class Guiding:
 
 
 def guide_of(
-    spec: Guide, network: Network, limit: int, length: float = 0.0
+    job: RenderJob, network: Network, length: float = 0.0
 ) -> Callable[[Guide, float], Sequence[Seed | None] | None]:
-    """What guides a network, by the settings at a time and the time; always None without a guide."""
-    if spec.picture is None:
+    """What guides a network, by the settings at a time and the time; always None without a guide.
+
+    length: seconds that the film lasts. Raises as `Guiding` does.
+    """
+    if job.guide.picture is None:
         return lambda *_: None
-    return Guiding(spec, network, limit, length).seeds
+    style: Style = "soft" if job.flow else "best"
+    return Guiding(job.guide, network, job.max_pixels, length, style).seeds

@@ -146,8 +146,7 @@ class Dreaming:
         self._job, self._clip, self._network = job, clip, network
         self._timeline = Timeline(job, clock_of(job, clip))
         self._closing = Closing(job, clip)
-        seconds = float(clip.length / clip.fps)
-        self._guides = guide_of(job.guide, network, job.max_pixels, seconds)
+        self._guides = guide_of(job, network, float(clip.length / clip.fps))
         self._motion: Motion | None = None
         self._begin, self._from = -self._closing.early, State()
         self._tile = network.tile
@@ -346,7 +345,7 @@ def dream_picture(picture: Any, **settings: Any) -> Any:
             frame.device
         )
     network.balance(frame)
-    network.guides = guide_of(job.guide, network, job.max_pixels)(job.guide, 0.0)
+    network.guides = guide_of(job, network)(job.guide, 0.0)
     with torch.no_grad():
         dreamt = dream(frame, network, job.dream, chance_of(job.seed, 0), mask).frame
         dreamt = dreamt if mask is None else frame.lerp(dreamt, mask)

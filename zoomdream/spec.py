@@ -306,9 +306,10 @@ class Guide(Settings):
         None,
         description="dream what is in this picture; a folder's pictures take turns, a clip runs along",
     )
-    style: Literal["best", "soft"] = Field(
-        "best",
-        description="at each place the best match of the guide's features, or a steadier soft one",
+    style: Literal["best", "soft"] | None = Field(
+        None,
+        description="at each place the best match among the guide's features, or a steadier soft one; "
+        "else soft for clips, best for stills",
     )
     seconds: float | None = Field(
         None,
