@@ -5,7 +5,9 @@ not to what is there, but to whichever of the guide's feature vectors matches be
 product), so that the guide's motifs grow where the picture is a little like them. That is the style
 `best`. From one frame of a clip to the next the best match jumps, and the dream flickers; `soft`
 takes instead the mean of all the guide's vectors, weighted by the softmax of their matches, which
-moves only as far as the picture does.
+moves only as far as the picture does. On the sample clip, at equal strength, what dreaming adds to the
+warp error is a fifth of that of `best` at pocket's `patterns` (as much as without a guide); at `eyes` and
+`creatures` both are steadier than a dream without a guide, and hardly differ.
 
 Several pictures take turns: a folder's by name, a clip's as it runs along. Which one it is, and how far
 it has gone over into the next, comes from the time alone, so that a render can be resumed anywhere.
@@ -34,7 +36,7 @@ from zoomdream.spec import Guide, RenderJob
 LONGEST = 224  # px of a guide's longer side, as Mordvintsev has it
 MOST = 1024  # positions of a guide that are matched with, in each layer
 CHUNK = 1 << 22  # matches that are held at once, in one layer
-SHARPNESS = 8.0  # of the softmax over matches, which are about 0 to 2
+SHARPNESS = 4.0  # of the softmax over matches
 TURN, CLIP_TURN = 4.0, 0.25  # seconds that a picture of a folder has, and one of a clip
 MOST_PICTURES = 1000  # that are taken of a clip: longer ones are looked at less often
 _HELD = 3  # pictures whose features are kept
@@ -81,20 +83,23 @@ class Features:
         return float(torch.cat(best).float().mean())
 
 
+def _matches(values: Tensor, guide: Features) -> Tensor:
+    """(N, M) from (N, C): dot products, by the lengths of the place's vector and of the guide's mean one.
+
+    So they are about 0 to 2 whatever the layer, and strong features win, as they do where lengths are left.
+    """
+    return F.normalize(values.float(), dim=1).to(values.dtype) @ guide.scaled.T
+
+
 def _best(values: Tensor, guide: Features) -> Tensor:
     """(N, C) from (N, C): the guide's vector of the largest dot product."""
-    return guide.vectors[(values @ guide.vectors.T).argmax(1)]
+    return guide.vectors[_matches(values, guide).argmax(1)]
 
 
 def _soft(values: Tensor, guide: Features) -> Tensor:
-    """(N, C) from (N, C): the mean of the guide's vectors, by the softmax of their matches.
-
-    A match is the dot product by the lengths of the place's vector and of the guide's mean one, so that
-    strong features win here as they do in `_best`, whatever the layer.
-    """
-    matches = F.normalize(values, dim=1) @ guide.scaled.T
-    shares = torch.softmax(SHARPNESS * matches.float(), 1).to(values.dtype)
-    return shares @ guide.vectors
+    """(N, C) from (N, C): the mean of the guide's vectors, by the softmax of their matches."""
+    shares = torch.softmax(SHARPNESS * _matches(values, guide).float(), 1)
+    return shares.to(values.dtype) @ guide.vectors
 
 
 # --- Pictures that take turns -----------------------------------------------------------------------
@@ -188,8 +193,8 @@ class Guiding:
     """Guides a network's targets: whole layers, each by its own features of the guide's pictures.
 
     Single channels and classes, which there is nothing to match in, go on looking for their own. style:
-    where the settings name none. limit, length: see `open_guide`. Raises InputError, and UsageError where no target is a whole
-    layer.
+    where the settings name none. limit, length: see `open_guide`. Raises InputError, and UsageError
+    where no target is a whole layer.
     """
 
     def __init__(
