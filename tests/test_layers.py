@@ -115,11 +115,12 @@ def test_other_networks_have_sheets_too(
     monkeypatch.setattr(net, "read_weights", read)
     done = zoomdream(
         "layers", "sample", "-o", "sheet.png", "--model", "googlenet", "--weights", "w.safetensors",
-        "--layers", "conv1,inception4c:7", "--size", "64", "--steps", "1", "--octaves", "1", "--json",
-        "--zoom-in", "0.4,0.3,0.2",
+        "--layers", "conv1,inception4c:7,class:lion", "--zoom-in", "0.4,0.3,0.2", "--json",
+        "--size", "64", "--steps", "1", "--octaves", "1",
     )  # fmt: skip
     assert done.code == 0, done.err
-    assert [event.get("name") for event in done.events] == ["conv1", "inception4c:7", None]
+    assert [event.get("name") for event in done.events] == ["conv1", "inception4c:7", "class:lion", None]
+    assert "the whole picture, channel 291 of 1000" in done.err
     assert all(abs(e["change"] / layers.STRENGTH - 1) < 0.03 for e in done.events[:-1])
     with Image.open(tmp_path / "sheet.png") as made:
         assert list(made.size) == done.events[-1]["size"]
