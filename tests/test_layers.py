@@ -102,9 +102,11 @@ def test_other_networks_have_sheets_too(
 ) -> None:
     torch.manual_seed(0)
     module = net._bare(net.kind_of("googlenet"))
-    for part in module.modules():
-        if isinstance(part, torch.nn.Conv2d | torch.nn.Linear):
-            torch.nn.init.kaiming_normal_(part.weight)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            spread = max(1, parameter[0].numel()) ** -0.5  # what goes in stays about as large
+            fill = torch.randn_like(parameter) * spread * 1.4 if parameter.ndim > 1 else None
+            parameter.copy_(torch.full_like(parameter, "weight" in name) if fill is None else fill)
     save_file(module.state_dict(), tmp_path / "w.safetensors")
     reads: list[Path] = []
 
@@ -119,7 +121,12 @@ def test_other_networks_have_sheets_too(
         "--size", "64", "--steps", "1", "--octaves", "1",
     )  # fmt: skip
     assert done.code == 0, done.err
-    assert [event.get("name") for event in done.events] == ["conv1", "inception4c:7", "class:lion", None]
+    assert [event.get("name") for event in done.events] == [
+        "conv1",
+        "inception4c:7",
+        "class:lion",
+        None,
+    ]
     assert "the whole picture, channel 291 of 1000" in done.err
     assert all(abs(e["change"] / layers.STRENGTH - 1) < 0.03 for e in done.events[:-1])
     with Image.open(tmp_path / "sheet.png") as made:
