@@ -31,7 +31,8 @@ def test_two_commands_do_all_the_setting_up() -> None:
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> None:
-    for name in ("photo.jpg", "mask.png", "palette.jpg"):
+    (tmp_path / "pictures").mkdir()
+    for name in ("photo.jpg", "mask.png", "palette.jpg", "flowers.jpg", "pictures/a.jpg"):
         shutil.copy(shipped("sample.jpg"), tmp_path / name)
     program, *words = shlex.split(line)
     assert program == "zoomdream"
@@ -42,6 +43,8 @@ def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> No
         films.write(long, tmp_path / "video.mp4", 1)
         if words[0] == "metrics":
             films.write(long[:4], tmp_path / "dream.mp4", 1)
+    if words[0] == "layers":
+        words += ["--size", "64", "--octaves", "1", "--steps", "1"]
     if words[0] == "clip":
         words += ["--size", "64x48", "--octaves", "1", "--force"]
     if words[0] == "render":

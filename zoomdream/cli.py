@@ -25,9 +25,19 @@ from rich.markup import escape
 
 from zoomdream import __version__, presets
 from zoomdream.errors import Interrupted, UsageError, ZoomdreamError
-from zoomdream.options import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE, make_job, settings_options
+from zoomdream.options import (
+    ANCHOR,
+    CAMERA,
+    CLIP,
+    DREAM,
+    FILM,
+    LOOK,
+    MACHINE,
+    make_job,
+    settings_options,
+)
 from zoomdream.report import Event, Film, Start
-from zoomdream.spec import RenderJob
+from zoomdream.spec import LOOKING, RenderJob
 from zoomdream.telling import Teller, events, put, told
 
 app = typer.Typer(
@@ -349,6 +359,104 @@ def run(job: RenderJob, event: Teller, go_on: bool = False) -> None:
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
+
+
+@app.command()
+@settings_options(LOOKING, LOOK)
+def layers(
+    image: Annotated[
+        Path, typer.Argument(help="A picture or drawing; the word sample means ours.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="SHEET", help=".png, .jpg or .webp."),
+    ] = None,
+    picked: Annotated[
+        str,
+        typer.Option(
+            "--layers", metavar="A,B,...", help="Only these: NAME or NAME:CHANNEL; else all."
+        ),
+    ] = "",
+    zoom_in: Annotated[
+        str,
+        typer.Option(
+            metavar="X,Y,R",
+            help="Enlarge this of every picture under it: X,Y is its middle, 0,0 top left and 1,1 "
+            "bottom right; R is half its width, where 1 is the picture's.",
+        ),
+    ] = "",
+    size: Annotated[
+        int, typer.Option(min=32, max=4096, help="Pixels of each picture's longer side.")
+    ] = 320,
+    columns: Annotated[
+        int, typer.Option(min=0, max=100, help="Pictures side by side; 0 chooses.")
+    ] = 0,
+    strength: Annotated[
+        float,
+        typer.Option(
+            min=0.5, max=60, help="How far each goes from the original: RMS difference in L*a*b*."
+        ),
+    ] = 12.0,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
+    ] = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Shows what each layer of a network makes of a picture: a labelled sheet, all equally strong.
+
+    [bold]zoomdream layers photo.jpg -o layers.png --zoom-in 0.5,0.4,0.15[/bold]
+    """
+    if output is None:
+        raise UsageError("where to? add -o layers.png (or .jpg, .webp)")
+    job = make_job(settings, LOOKING, source=image)
+    with told.status("Waking up ...") if told.is_terminal else _nothing():
+        from zoomdream.layers import Seen, layer_sheet
+        from zoomdream.prepare import ours
+        from zoomdream.read import read_still
+        from zoomdream.sheet import check_sheet, write_sheet
+    check_sheet(output, job.force)
+    done = 0
+
+    def tell(seen: Seen, total: int) -> None:
+        nonlocal done
+        done += 1
+        name, about = seen.caption
+        if as_json:
+            put(
+                {
+                    "event": "layer",
+                    "name": name,
+                    "change": seen.change,
+                    "done": done,
+                    "total": total,
+                }
+            )
+        told.print(f"{done} of {total}: {escape(name)} ({about})")
+
+    canvas = layer_sheet(
+        presets.at_start(job),
+        read_still(ours(image, job), job.max_pixels, (size, size)),
+        [name.strip() for name in picked.split(",") if name.strip()],
+        size=size,
+        columns=columns,
+        strength=strength,
+        zoom_in=_place(zoom_in) if zoom_in else (),
+        progress=tell,
+    )
+    write_sheet(output, canvas, job.force)
+    if as_json:
+        put({"event": "done", "path": output, "size": [canvas.shape[1], canvas.shape[0]]})
+    told.print(f"{escape(str(output))}: {canvas.shape[1]}x{canvas.shape[0]}")
+
+
+def _place(text: str) -> list[float]:
+    """X,Y,R as numbers; raises UsageError."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f'--zoom-in "{text}" is not X,Y,R such as 0.5,0.4,0.15') from None
 
 
 @app.command()

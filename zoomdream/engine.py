@@ -117,13 +117,12 @@ class Engine:
 
     def __init__(self, cut: nn.Module, at: Place) -> None:
         """cut: a network that returns a dict of its targets' values; it stays as it is."""
-        if not isinstance(cut, GraphModule):
-            cut = GraphModule(cut, _Tracer().trace(cut))
+        graph = cut.graph if isinstance(cut, GraphModule) else _Tracer().trace(cut)
         self._parts = dict(cut.named_modules())
         self._like = torch.empty(0, device=at.device, dtype=at.dtype)
         self._same: dict[Node, Node] = {}  # nodes that only hand on another's value
         self._constants: dict[str, Any] = {}
-        nodes = list(cut.graph.nodes)
+        nodes = list(graph.nodes)
         (output,) = (node for node in nodes if node.op == "output")
         targets = {name: self._origin(node) for name, node in output.args[0].items()}
         self._looked_at = set(targets.values())

@@ -410,12 +410,13 @@ def remove(path: Path) -> None:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or of all files of a folder in order."""
+    """SHA-256 of a file, or of all files of a folder in order; folders in it are left out."""
     if not path.is_dir():
         return str(_sum(path).hexdigest())
     total = hashlib.sha256()
     for file in sorted(path.iterdir()):
-        total.update(_sum(file).digest())
+        if not file.is_dir():
+            total.update(_sum(file).digest())
     return total.hexdigest()
 
 

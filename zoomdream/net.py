@@ -6,7 +6,8 @@ A `Network` takes Frames; a network's own normalisation, precision and memory fo
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -156,14 +157,28 @@ _TAIL = (
 
 def layers(name: str) -> list[Layer]:
     """A network's layers with channels and stride, from first to last; needs no weights."""
-    shown, _ = _nodes(name)
-    size = 256
-    found = _extractor(_bare(kind_of(name)), list(shown.values()))(torch.zeros(1, 3, size, size))
+    found = zip(_nodes(name)[0], describe(name, list(_nodes(name)[0])), strict=True)
+    return [layer for _, layer in found if layer.stride]
+
+
+def describe(name: str, wanted: Sequence[str]) -> list[Layer]:
+    """Each of the layers that are wanted, by any name that the tracer knows; needs no weights.
+
+    A stride of 0 is of a layer that has one answer for the whole picture. Raises UsageError for unknown
+    names.
+    """
+    size, kind = 256, kind_of(name)
+    nodes = _node_names(kind, [Target(label) for label in wanted])
+    found = _extractor(_bare(kind), nodes)(torch.zeros(1, 3, size, size))
     return [
-        Layer(label, found[node].shape[1], 2 ** round(math.log2(size / found[node].shape[2])))
-        for label, node in shown.items()
-        if found[node].ndim == 4 and found[node].shape[2] > 1
+        Layer(label, found[node].shape[1], _stride(size, found[node]))
+        for label, node in zip(wanted, nodes, strict=True)
     ]
+
+
+def _stride(size: int, value: Tensor) -> int:
+    there = value.ndim == 4 and value.shape[2] > 1
+    return 2 ** round(math.log2(size / value.shape[2])) if there else 0
 
 
 def _node_names(kind: Kind, targets: Sequence[Target]) -> list[str]:
@@ -250,7 +265,8 @@ class Network:
     (Simonyan et al. 2014), so that a class that is nowhere yet can be dreamt too.
     Each target's energy is divided by the mean gradient that its layer has on the picture that is dreamt
     (see `balance`), so that equal weights mean equally strong changes on any layer; Mordvintsev has a
-    single layer and needs none of this. `weights`, one of each target, may be changed at any time.
+    single layer and needs none of this. `weights`, one of each target, may be changed at any time; so may
+    `guides`, which make of a target's values and seed the seed that is taken instead (see `guide`).
     """
 
     def __init__(self, kind: Kind, module: nn.Module, targets: Sequence[Target], at: Place) -> None:
@@ -271,6 +287,7 @@ class Network:
         self._sizes = [1.0] * len(self.targets)
         self.tile = 0  # px of a tile's side since memory ran out; 0 as long as it did not
         self.weights = [target.weight for target in self.targets]
+        self.guides: Sequence[Callable[[Tensor, Tensor], Tensor] | None] | None = None
         self.balance(_standard_picture().to(at.device))
 
     def _count_channels(self) -> list[int]:
@@ -345,10 +362,18 @@ class Network:
             seed = seed_of(target, value)
             if target.channel is None and mix is not None:
                 seed = seed * mix[number]
+            if self.guides and (guide := self.guides[number]):
+                seed = guide(value, seed)
             seed = seed * (self.weights[number] / whole / self._sizes[number])
             seed = seed.view_as(look.values[name])
             seeds[name] = seeds[name] + seed if name in seeds else seed
         return look.back(seeds) * self._scale, energies
+
+    @torch.no_grad()
+    def values(self, frame: Frame) -> list[Tensor]:
+        """Each target's layer on a frame, (1, C, H, W), in the network's own precision."""
+        look = self._engine.forth(self._normalised(frame, self.at.dtype))
+        return [self._as_map(target, look.values[name]) for target, name in self._named]
 
     def objective(self, energies: Sequence[float]) -> float:
         """One number from the targets' energies: their geometric mean, by weight; 0 without energies."""
@@ -400,7 +425,21 @@ def load(
     parsed = [Target.parse(text) for text in targets or kind.layers]
     if all(target.weight <= 0 for target in parsed):
         raise UsageError("no layer has a weight above 0: there is nothing to dream")
-    _node_names(kind, parsed)  # a wrong name is told before anything is downloaded
-    path = weights or (POCKET_WEIGHTS if name == "pocket" else _download(name))
-    module = _fill(kind, read_weights(path), path)
-    return Network(kind, module, parsed, at or place())
+    return Network(kind, _filled(kind, parsed, weights), parsed, at or place())
+
+
+def load_each(
+    name: str, targets: Sequence[Target], *, weights: Path | None = None, at: Place | None = None
+) -> Iterator[Network]:
+    """A network for each target alone, one after another; the weights are read once. Raises as `load`."""
+    kind = kind_of(name)
+    module = _filled(kind, targets, weights)
+    for target in targets:
+        yield Network(kind, deepcopy(module), [target], at or place())
+
+
+def _filled(kind: Kind, targets: Sequence[Target], weights: Path | None) -> nn.Module:
+    """The whole network with its weights in it."""
+    _node_names(kind, targets)  # a wrong name is told before anything is downloaded
+    path = weights or (POCKET_WEIGHTS if kind.name == "pocket" else _download(kind.name))
+    return _fill(kind, read_weights(path), path)

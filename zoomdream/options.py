@@ -118,6 +118,33 @@ DREAM: Panels = {
         Option("dream.keep_color"),
         Option("dream.tile"),
     ),
+    "Guide": (
+        Option("guide.picture", "guide", metavar="PICTURE|FOLDER|CLIP"),
+        Option("guide.style", "guide-style"),
+        Option("guide.amount", "guide-amount"),
+        Option("guide.seconds", "guide-seconds", metavar="S"),
+        Option("guide.fade", "guide-fade", metavar="S"),
+    ),
+}
+LOOK: Panels = {
+    "Dream": (
+        Option("model"),
+        Option("weights"),
+        Option("dream.octaves"),
+        Option("dream.octave_scale"),
+        Option("dream.steps"),
+        Option("dream.jitter"),
+        Option("dream.smooth"),
+        Option("dream.keep_color"),
+        Option("dream.tile"),
+    ),
+    "Machine": (
+        Option("seed"),
+        Option("device"),
+        Option("precision"),
+        Option("max_pixels"),
+        Option("force"),
+    ),
 }
 ANCHOR: Panels = {
     "Staying alive": (

@@ -28,6 +28,7 @@ FILES = (
     "source",
     "weights",
     "mask",
+    "guide.picture",
     "anchor.palette",
     "flow.flow_weights",
 )  # settings that name one

@@ -189,6 +189,11 @@ def nominal_clock(job: RenderJob) -> Clock:
     return Clock(fps, max(1, frames), job.seed, job.bpm)
 
 
+def at_start(job: RenderJob) -> RenderJob:
+    """A job as it is at its first frame, with plain numbers; raises UsageError."""
+    return Timeline(job, nominal_clock(job)).at(0)
+
+
 # --- What a preset comes to --------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from zoomdream import net, presets
 from zoomdream.dream import Dreamt, channel_mix, dream, tile_side
 from zoomdream.errors import Interrupted, OutputError, UsageError
 from zoomdream.frame import Bytes, Flow, Frame, as_frame, cover, resize, to_bytes
+from zoomdream.guide import guide_of
 from zoomdream.journal import State
 from zoomdream.metrics import loop_steps
 from zoomdream.move import Motion, Ride, Zoom, step_flow
@@ -145,6 +146,7 @@ class Dreaming:
         self._job, self._clip, self._network = job, clip, network
         self._timeline = Timeline(job, clock_of(job, clip))
         self._closing = Closing(job, clip)
+        self._guides = guide_of(job, network, float(clip.length / clip.fps))
         self._motion: Motion | None = None
         self._begin, self._from = -self._closing.early, State()
         network.tile = self._tile = network.tile or tile_side(network)
@@ -174,6 +176,7 @@ class Dreaming:
         chance, t = chance_of(job.seed, number), float(number / self._clip.fps)
         now = self._timeline.at(number)
         network.weights = weights_of(now, network)
+        network.guides = self._guides(now.guide, t)
         mix = channel_mix(network, now.dream, job.seed, t)
         made = Dreamt(source, 0.0)
         for canvas in motion.canvases(source, now, t):
@@ -342,6 +345,7 @@ def dream_picture(picture: Any, **settings: Any) -> Any:
             frame.device
         )
     network.balance(frame)
+    network.guides = guide_of(job, network)(job.guide, 0.0)
     with torch.no_grad():
         dreamt = dream(frame, network, job.dream, chance_of(job.seed, 0), mask).frame
         dreamt = dreamt if mask is None else frame.lerp(dreamt, mask)

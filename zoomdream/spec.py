@@ -297,6 +297,34 @@ def _is_number(value: Any) -> bool:
     return good and math.isfinite(value) and abs(value) < 1e6
 
 
+class Guide(Settings):
+    """Whose motifs a dream is made of, instead of the picture's own."""
+
+    CHANGING = frozenset({"amount"})
+
+    picture: Path | None = Field(
+        None,
+        description="dream what is in this picture; a folder's pictures take turns, a clip runs along",
+    )
+    style: Literal["best", "soft"] | None = Field(
+        None,
+        description="at each place the best match among the guide's features, or a steadier soft one; "
+        "else soft for clips, best for stills",
+    )
+    seconds: float | None = Field(
+        None,
+        gt=0,
+        le=3600,
+        description="that each of several pictures has: else 4, or 0.25 for those of a clip",
+    )
+    fade: float = Field(
+        1.0, ge=0, le=3600, description="seconds in which one picture goes over into the next"
+    )
+    amount: float = Field(
+        1.0, ge=0, le=1, description="share of the guide; the rest is the picture's own dream"
+    )
+
+
 class FlowBlend(Settings):
     """How a dream rides on a clip."""
 
@@ -381,6 +409,7 @@ class RenderJob(Settings):
     model: str = Field("pocket", description="network to dream with; zoomdream models lists them")
     weights: Path | None = Field(None, description="local weights, .pth or .safetensors")
     dream: DreamSpec = DreamSpec()
+    guide: Guide = Guide()
     camera: Camera = Camera()
     flow: FlowBlend | None = None
     anchor: Anchor = Anchor()
@@ -419,8 +448,12 @@ class RenderJob(Settings):
         )
 
 
+LOOKING = RenderJob(dream=DreamSpec(octaves=4, octave_scale=1.4, steps=10))
+"""How a single picture is dreamt to see into a network: as Mordvintsev's of 2015."""
+
 SECTIONS: dict[str, type[Settings]] = {
     "dream": DreamSpec,
+    "guide": Guide,
     "camera": Camera,
     "flow": FlowBlend,
     "anchor": Anchor,

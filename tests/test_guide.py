@@ -1,0 +1,260 @@
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import zoomdream as zd
+from tests import films
+from tests.conftest import Command, decode
+from zoomdream import engine, guide, net
+from zoomdream.dream import dream
+from zoomdream.errors import InputError, Interrupted, UsageError
+from zoomdream.frame import Frame, cover, to_bytes
+from zoomdream.read import read_still
+from zoomdream.render import render_film
+from zoomdream.sheet import write_sheet
+from zoomdream.spec import DreamSpec, Guide, shipped
+
+CPU = engine.place("cpu", "fp32")
+SMALL = zd.Output(size=(64, 48), frames=6, fps=Fraction(6))
+
+
+@pytest.fixture(scope="session")
+def rings() -> Frame:
+    """Concentric rings in two colours, (1, 3, 128, 128)."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 128), torch.linspace(-1, 1, 128), indexing="ij")
+    wave = (20 * torch.hypot(x, y)).sin() / 2 + 0.5
+    return torch.stack([wave, 0.6 * wave, 1 - wave])[None].contiguous()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, rings: Frame, photo: Frame) -> Path:
+    """Two pictures that take turns, and what is no picture."""
+    made = tmp_path / "guides"
+    (made / "more").mkdir(parents=True)
+    (made / "notes.txt").write_text("not a picture")
+    write_sheet(made / "a.png", to_bytes(rings))
+    write_sheet(made / "b.png", to_bytes(photo))
+    return made
+
+
+def guiding(
+    network: net.Network, path: Path, length: float = 10.0, **more: object
+) -> guide.Guiding:
+    return guide.Guiding(Guide(picture=path, **more), network, 10**8, length)
+
+
+@pytest.mark.parametrize("style", ["best", "soft"])
+def test_guiding_raises_the_match(style: guide.Style, photo: Frame, folder: Path) -> None:
+    network = net.load("pocket", ["eyes"], at=CPU)
+    found = guiding(network, folder)
+    (features,) = found.features(0)
+    spec = DreamSpec(octaves=2, steps=8, step_size=0.01)
+
+    def likeness(guided: bool) -> float:
+        settings = Guide(picture=folder, style=style)
+        network.guides = found.seeds(settings, 0.0) if guided else None
+        with torch.no_grad():
+            after = dream(photo, network, spec, torch.Generator().manual_seed(1)).frame
+        return features.likeness(network.values(after)[0])
+
+    before = features.likeness(network.values(photo)[0])
+    assert likeness(True) > before + 0.02
+    assert likeness(True) > likeness(False) + 0.02
+
+
+def test_the_best_match_is_that_of_the_notebook() -> None:
+    """Mordvintsev 2015, cell 27, written as there."""
+    chance = np.random.default_rng(0)
+    x, y = chance.random((5, 4, 6)), chance.random((5, 3, 3))
+    flat, other = x.reshape(5, -1), y.reshape(5, -1)
+    wanted = other[:, flat.T.dot(other).argmax(1)].reshape(x.shape)
+    features = guide.Features.of(torch.from_numpy(y)[None].float())
+    found = features.seed(torch.from_numpy(x)[None].float(), "best")
+    assert torch.allclose(found[0], torch.from_numpy(wanted).float())
+
+
+def test_soft_moves_as_far_as_the_picture_does() -> None:
+    chance = torch.Generator().manual_seed(0)
+    features = guide.Features.of(torch.rand(1, 16, 20, 20, generator=chance))
+    value = torch.rand(1, 16, 24, 24, generator=chance)
+    near = value + 0.01 * torch.randn(value.shape, generator=chance)
+    styles: tuple[guide.Style, ...] = ("best", "soft")
+    jumps = {
+        style: float((features.seed(value, style) - features.seed(near, style)).norm())
+        for style in styles
+    }
+    assert jumps["soft"] < jumps["best"] / 2
+    alone = guide.Features.of(torch.rand(1, 16, 1, 1, generator=chance))
+    for style in styles:
+        assert torch.allclose(
+            alone.seed(value, style), alone.vectors.T[None, :, :, None].expand_as(value)
+        )
+
+
+def test_matching_is_bounded_and_in_parts_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = torch.rand(1, 8, 60, 60)
+    features = guide.Features.of(torch.rand(1, 8, 100, 100))
+    assert len(features.vectors) == guide.MOST
+    styles: tuple[guide.Style, ...] = ("best", "soft")
+    for style in styles:
+        whole = features.seed(value, style)
+        monkeypatch.setattr(guide, "CHUNK", 100 * guide.MOST)
+        assert torch.allclose(features.seed(value, style), whole, atol=1e-5)
+        monkeypatch.undo()
+
+
+def test_pictures_take_turns_and_nothing_jumps() -> None:
+    turns = guide.Turns((np.zeros((2, 2, 3), np.uint8),) * 3, 2.0, 0.5)
+    assert turns.at(0.0) == (0, 1, 0.0)
+    assert turns.at(1.5) == (0, 1, 0.0)
+    assert turns.at(1.75) == (0, 1, 0.5)
+    assert turns.at(2.0) == (1, 2, 0.0)
+    assert turns.at(5.9)[:2] == (2, 0)
+    assert turns.at(-0.1)[:2] == (2, 0)  # a loop's early frames
+    running = guide.Turns(turns.pictures, 0.25, 1.0)
+    for t in (0.1, 0.2499):
+        assert running.at(t)[2] == pytest.approx(t / 0.25)
+    assert guide.Turns(turns.pictures[:1], 2.0, 0.5).at(1.9) == (0, 0, 0.0)
+
+
+def test_the_seed_goes_over_smoothly(folder: Path, photo: Frame) -> None:
+    network = net.load("pocket", ["eyes"], at=CPU)
+    found = guiding(network, folder, seconds=1, fade=0.5)
+    spec = Guide(picture=folder, seconds=1, fade=0.5, style="soft")
+    (value,) = network.values(photo)
+
+    def seed(t: float, amount: float = 1.0) -> torch.Tensor:
+        (made,) = found.seeds(spec.change(amount=amount), t)
+        assert made is not None
+        return made(value, value)
+
+    whole = float((seed(0.0) - seed(1.0)).norm())
+    steps = [float((seed(t / 40) - seed((t + 1) / 40)).norm()) for t in range(40)]
+    assert 0 < max(steps) < whole / 10
+    assert torch.equal(seed(0.3, amount=0.0), value)
+    assert torch.allclose(seed(0.3, amount=0.5), (seed(0.3) + value) / 2, atol=1e-5)
+
+
+def test_a_guide_may_be_a_picture_a_folder_or_a_clip(tmp_path: Path, folder: Path) -> None:
+    one = guide.open_guide(Guide(picture=folder / "a.png"), 32, 10**8, 10)
+    assert len(one.pictures) == 1
+    two = guide.open_guide(Guide(picture=folder, seconds=3), 32, 10**8, 10)
+    assert (len(two.pictures), two.seconds) == (2, 3)
+    clip = films.write(films.counting(48), tmp_path / "clip.mp4", 24)
+    for length, count in ((10.0, 8), (1.0, 4), (0.0, 1)):
+        run = guide.open_guide(Guide(picture=clip), 32, 10**8, length)
+        assert (len(run.pictures), run.seconds) == (count, 0.25)
+        numbers = [films.number(zd_frame(p)) for p in run.pictures]
+        assert numbers == [6 * n for n in range(count)]
+    slow = guide.open_guide(Guide(picture=clip, seconds=1), 32, 10**8, 10)
+    assert (len(slow.pictures), slow.seconds) == (2, 1)
+    large = read_still(shipped("sample.jpg"))
+    write_sheet(tmp_path / "wide.png", to_bytes(cover(large, (40, 600))))
+    (shown,) = guide.open_guide(Guide(picture=tmp_path / "wide.png"), 32, 10**8, 1).pictures
+    assert min(shown.shape[:2]) == 32  # what the network takes
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    for path, said in (
+        ("empty", "holds no pictures"), ("broken.png", "no picture"), ("none.jpg", "no such file"),
+        ("none.mp4", "no such file"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=said):
+            guide.open_guide(Guide(picture=tmp_path / path), 32, 10**8, 1)
+
+
+def zd_frame(picture: np.ndarray) -> Frame:
+    from zoomdream.frame import as_frame
+
+    return as_frame(picture)
+
+
+def test_whole_layers_are_guided_and_single_channels_are_not(folder: Path, photo: Frame) -> None:
+    network = net.load("pocket", ["eyes=0.5", "creatures", "faces:3", "class:lion"], at=CPU)
+    seeds = guiding(network, folder).seeds(Guide(picture=folder), 0.0)
+    assert [seed is not None for seed in seeds] == [True, True, False, False]
+    network.guides = seeds
+    gradient, energies = network.gradient(photo)
+    assert torch.isfinite(gradient).all()
+    assert len(energies) == 4
+    with pytest.raises(UsageError, match="--layer creatures"):
+        guiding(net.load("pocket", ["eyes:3"], at=CPU), folder)
+
+
+def test_variety_does_not_touch_what_is_guided(folder: Path, photo: Frame) -> None:
+    network = net.load("pocket", ["eyes"], at=CPU)
+    network.guides = guiding(network, folder).seeds(Guide(picture=folder), 0.0)
+    mix = [torch.rand(1, 384, 1, 1) * 3]
+    assert torch.equal(network.gradient(photo, mix)[0], network.gradient(photo)[0])
+
+
+def test_tiles_are_guided_as_the_whole_is(folder: Path) -> None:
+    network = net.load("pocket", ["eyes"], at=CPU)
+    picture = films.photograph((256, 320))
+    network.guides = guiding(network, folder).seeds(Guide(picture=folder), 0.0)
+    made = []
+    for tile in (1024, 128):
+        spec = DreamSpec(octaves=1, steps=1, jitter=0, tile=tile, step_size=0.02)
+        with torch.no_grad():
+            made.append(
+                dream(picture, network, spec, torch.Generator().manual_seed(0)).frame - picture
+            )
+    pair = torch.corrcoef(torch.stack([m.flatten() for m in made]))
+    assert float(pair[0, 1]) > 0.95
+
+
+def test_a_guided_film_goes_on_bit_for_bit(tmp_path: Path, folder: Path) -> None:
+    job = zd.RenderJob(
+        source=shipped("sample.jpg"), output=SMALL,
+        dream=DreamSpec(octaves=1, layers=("eyes",)),
+        guide=Guide(picture=folder, seconds=0.5, fade=0.3, amount="lerp(0.5, 1, t)"),
+    )  # fmt: skip
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    render_film(job.change(target=whole))
+    tries = iter((False, False, True))
+    with pytest.raises(Interrupted):
+        render_film(job.change(target=parts), stopping=lambda: next(tries))
+    (folder / "b.png").rename(folder / "c.png")
+    write_sheet(folder / "b.png", np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(zd.ZoomdreamError, match=r"guide\.picture was"):
+        render_film(job.change(target=parts), resume=True)
+    (folder / "b.png").unlink()
+    (folder / "c.png").rename(folder / "b.png")
+    render_film(job.change(target=parts), resume=True)
+    for name in sorted(p.name for p in whole.iterdir() if p.suffix == ".png"):
+        assert (whole / name).read_bytes() == (parts / name).read_bytes()
+    plain = tmp_path / "plain"
+    render_film(job.change(target=plain, guide=Guide()))
+    assert (whole / "000005.png").read_bytes() != (plain / "000005.png").read_bytes()
+
+
+@pytest.mark.parametrize("command", ["zoom", "clip", "render"])
+def test_films_take_a_guide(command: str, zoomdream: Command, tmp_path: Path, folder: Path) -> None:
+    source = films.write(films.counting(6), tmp_path / "in.mp4", 6)
+    commands: dict[str, list[object]] = {
+        "zoom": ["zoom", "sample", "--frames", "3"],
+        "clip": ["clip", source],
+        "render": ["render", "carnival", source],
+    }
+    guided: list[object] = ["--guide", folder, "--guide-style", "soft"]
+    made = {}
+    choices: list[tuple[str, list[object]]] = [("plain", []), ("guided", guided)]
+    for name, more in choices:
+        target = tmp_path / f"{name}.mp4"
+        done = zoomdream(
+            *commands[command], "-o", target, "--size", "64x48", "--octaves", "1", *more
+        )
+        assert done.code == 0, done.err
+        made[name] = decode(target).frames.astype(float)
+    assert abs(made["plain"] - made["guided"]).mean() > 0.5
+    assert f'picture = "{folder}"' in (tmp_path / "guided.mp4.toml").read_text()
+
+
+def test_python_takes_a_guide_too(photo: Frame, folder: Path) -> None:
+    spec = DreamSpec(octaves=1, steps=2)
+    plain, guided = (
+        zd.dream_picture(photo, dream=spec, guide=g) for g in (Guide(), Guide(picture=folder))
+    )
+    assert float((plain - guided).abs().mean()) > 0.002
