@@ -72,9 +72,9 @@ def test_a_draft_keeps_the_motion() -> None:
     ("text", "target"),
     [
         ("eyes", Target("eyes")),
-        ("eyes=0.5", Target("eyes", None, 0.5)),
-        ("eyes:12", Target("eyes", 12)),
-        ("features.9:3=-2", Target("features.9", 3, -2)),
+        ("eyes=0.5", Target("eyes", (), 0.5)),
+        ("eyes:12", Target("eyes", ((12, 1.0),))),
+        ("features.9:3=-2", Target("features.9", ((3, 1.0),), -2)),
     ],
 )
 def test_targets(text: str, target: Target) -> None:

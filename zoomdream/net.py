@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from zoomdream.engine import Place, fold, place
 from zoomdream.errors import UsageError, WeightsError
 from zoomdream.frame import Frame, pink
-from zoomdream.objective import CLASS, Target, class_names, energy_of, seed_of
+from zoomdream.objective import CLASS, Target, energy_of, seed_of
 from zoomdream.pocket.network import STAGES, Pocket
 from zoomdream.spec import nearest
 from zoomdream.weights import cache_folder, fetch, read_weights
@@ -276,20 +276,11 @@ class Network:
         """Of each target's layer; raises UsageError where there is none, or none of that number."""
         _, values = self._run(_standard_picture().to(self.at.device), torch.float32)
         for target, value in zip(self.targets, values, strict=True):
-            if target.called and value.shape[1] != len(class_names()):
-                raise UsageError(
-                    f"these weights have {value.shape[1]} classes, which are not ImageNet's: "
-                    f"give a number instead of class:{target.called}"
-                )
             if value.ndim != 4:
                 raise UsageError(
                     f"{target.layer} of {self.kind.name} has no channels to dream with"
                 )
-            if target.channel is not None and target.channel >= value.shape[1]:
-                raise UsageError(
-                    f"{target.layer} of {self.kind.name} has channels 0 to {value.shape[1] - 1}: "
-                    f"{target.channel} is too high"
-                )
+            target.check(value.shape[1], self.kind.name)
         return [value.shape[1] for value in values]
 
     def balance(self, frame: Frame) -> None:
@@ -298,6 +289,8 @@ class Network:
         for number, (target, value) in enumerate(zip(self.targets, values, strict=True)):
             one = target.channel is not None and target.layer != CLASS
             seed = value.detach() if one else seed_of(target, value.detach())
+            if one and target.is_direction:  # whose seed does not depend on the value
+                seed = torch.ones_like(value)
             top = seed.abs().amax().clamp_min(1e-12)  # keeps fp16 in its range
             (gradient,) = torch.autograd.grad(value, x, seed / top, retain_graph=True)
             alone = self.channels[number] ** 0.5 if one else 1.0  # it may be silent on this frame
@@ -314,6 +307,16 @@ class Network:
             t.layer == CLASS and v.ndim == 2 for t, v in zip(self.targets, values, strict=True)
         ]
         return x, [v[..., None, None] if a else v for a, v in zip(answers, values, strict=True)]
+
+    def values(self, frames: Tensor) -> list[Tensor]:
+        """Each target's layer on pictures (N, 3, H, W) in 0..1: (N, C, h, w), in the network's precision.
+
+        Gradients flow through it to `frames`, where those want them.
+        """
+        x = ((frames - self._mean) / self._deviation).to(self.at.dtype)
+        found = self._module(x.contiguous(memory_format=torch.channels_last))
+        values = [found[name] for name in self._names]
+        return [v[..., None, None] if v.ndim == 2 else v for v in values]
 
     def gradient(
         self, frame: Frame, mix: Sequence[Tensor] | None = None

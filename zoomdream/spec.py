@@ -297,6 +297,27 @@ def _is_number(value: Any) -> bool:
     return good and math.isfinite(value) and abs(value) < 1e6
 
 
+class NeuronSpec(Settings):
+    """How pictures of single neurons are made."""
+
+    size: int = Field(128, ge=32, le=2048, description="pixels of each picture's side")
+    steps: int = Field(
+        128, ge=1, le=10_000, description="gradient steps: more are clearer, and slower"
+    )
+    step_size: float = Field(
+        0.1,
+        gt=0,
+        le=10,
+        description="how far each step goes (Adam's rate, on Fourier coefficients)",
+    )
+    diverse: int = Field(
+        1, ge=1, le=32, description="different answers to each neuron, which are kept unlike"
+    )
+    neuron: bool = Field(
+        False, description="the neuron in the middle of the map alone, instead of the whole channel"
+    )
+
+
 class FlowBlend(Settings):
     """How a dream rides on a clip."""
 
