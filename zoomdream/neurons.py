@@ -13,7 +13,7 @@ nothing else.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -36,11 +36,13 @@ from zoomdream.spec import NeuronSpec, RenderJob
 _CORRELATION = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
 COLOURS = _CORRELATION / _CORRELATION.norm(dim=0).max()
 GAIN = 0.25  # of lucid's, from planes to what goes into the sigmoid
+DECAY = 1.0
+SMOOTH = 0.6  # px
 CONTRAST = 0.3  # deviation of a noise that is begun with, before the sigmoid
 NOISES = 48  # among which each neuron chooses its first picture
 AT_ONCE = 600_000  # pixels that are optimised in one batch
 SHIFT, ZOOM, TURN = 1 / 12, 0.1, 10.0  # of a look, at most: of the side, a factor, degrees
-SHARE = 1e-3  # of the whole layer in the objective
+SHARE = 0.03  # of the whole layer in the objective
 FIRST = 16  # channels of a layer, where nothing else is asked for
 LONGEST = 320  # px that a picture is shrunk to, to find the channels that it excites
 APART = 2.0  # how much it costs that answers to one neuron are alike
@@ -74,7 +76,7 @@ def top_channels(network: Network, frame: Frame, count: int) -> list[Target]:
         )
     size = (frame.shape[2], frame.shape[3])
     with torch.no_grad():
-        usual = torch.cat([_means(network, noise) for noise in _noises(size, 0).split(8)])
+        usual = torch.cat([_means(network, noise) for noise in _eights(_noises(size, 0))])
         here = _means(network, frame.cpu())[0]
     spread = usual.std(0)
     score = (here - usual.mean(0)) / (spread.clamp_min(0.1 * float(spread.mean())) + 1e-12)
@@ -85,6 +87,12 @@ def top_channels(network: Network, frame: Frame, count: int) -> list[Target]:
 
 def _channel(layer: str, number: int) -> Target:
     return Target(layer, ((number, 1.0),))
+
+
+def _eights(pictures: Tensor) -> Iterator[Tensor]:
+    """Eight at a time."""
+    for start in range(0, len(pictures), 8):
+        yield pictures[start : start + 8]
 
 
 def _means(network: Network, frames: Tensor) -> Tensor:
@@ -212,7 +220,8 @@ def _scale(size: tuple[int, int]) -> Tensor:
     """(H, W // 2 + 1): what a coefficient counts, 1/f, so that all scales grow alike (lucid)."""
     height, width = size
     frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width))
-    return GAIN / frequency.clamp_min(1 / max(size))
+    fine = torch.exp(-2 * (math.pi * SMOOTH * frequency) ** 2)
+    return GAIN * fine / frequency.clamp_min(1 / max(size)) ** DECAY
 
 
 def _planes_of(frames: Tensor) -> Tensor:
@@ -283,7 +292,7 @@ def _excitement(
     """(targets, N): how much each of N first pictures excites each target already."""
     rows = []
     with torch.no_grad():
-        for part in planes.split(8):
+        for part in _eights(planes):
             value = network.values(Pictures(part.to(network.at.device)).frames())[0].float()
             mean = _looked_at(value, neuron)
             rows.append(torch.stack([(mean * t.vector(value)[..., 0, 0]).sum(1) for t in targets]))

@@ -131,7 +131,8 @@ class Target:
         made = torch.zeros(1, value.shape[1], 1, 1)
         for channel, share in self.terms:
             made[:, channel] += share
-        return (made / made.norm().clamp_min(1e-12)).to(value)
+        made /= made.norm().clamp_min(1e-12)
+        return made.to(value)
 
 
 def _split(wanted: str) -> list[tuple[float, str]]:
@@ -191,7 +192,7 @@ def seed_of(target: Target, value: Tensor) -> Tensor:
 
 
 def energy_of(target: Target, value: Tensor) -> float:
-    """What is reported of a target: mean squared activation; of a class or direction, softplus of the mean."""
+    """What is told of a target: mean squared activation; of a class or direction, softplus of its mean."""
     if target.is_direction or (target.terms and target.layer == CLASS):
         along = (value.float() * target.vector(value).float()).sum(1)
         return float(nn.functional.softplus(along.mean()))
