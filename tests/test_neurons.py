@@ -14,6 +14,7 @@ from zoomdream.frame import Frame, cover
 from zoomdream.net import Network
 from zoomdream.objective import Target, class_names
 from zoomdream.read import noise
+from zoomdream.sheet import GAP
 from zoomdream.spec import DreamSpec, NeuronSpec
 
 CPU = engine.place("cpu", "fp32")
@@ -67,7 +68,7 @@ def test_a_direction_takes_away_what_it_has_less_of(eyes: Network) -> None:
     both = neurons.study(eyes, targets("eyes:12+40", "eyes:12-40", "eyes:12-1*40+7"), QUICK)[:, 0]
     found = excitement(eyes, both)
     assert found[0, 40] > 2 * found[1, 40]
-    assert found[1, 12] > found[0, 12]
+    assert found[1, 12] > 10 * found[1, 40]
     assert found[2, 7] > found[1, 7]
 
 
@@ -93,18 +94,26 @@ def test_diverse_answers_differ_more(eyes: Network, monkeypatch: pytest.MonkeyPa
     assert apart < 0.9 * likeness(neurons.study(eyes, wanted, spec)[0])
 
 
-def test_top_finds_the_channel_that_was_planted(eyes: Network) -> None:
-    planted = neurons.study(eyes, targets("eyes:200"), QUICK.change(size=96))[0]
-    assert neurons.top_channels(eyes, planted, 5)[0] == Target.parse("eyes:200")
-    always = excitement(eyes, neurons._noises((96, 96), 0)).mean(0).argmax()
-    assert int(excitement(eyes, planted)[0].argmax()) in (200, int(always))
-    assert Target("eyes", ((int(always), 1.0),)) not in neurons.top_channels(eyes, planted, 5)
+def test_top_finds_the_channel_that_was_planted(
+    eyes: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (planted,) = targets("eyes:266")
+    picture = neurons.study(eyes, [planted], QUICK.change(size=96))[0]
+    assert neurons.top_channels(eyes, picture, 3)[0] == planted
+    seen = eyes.values
+
+    def always_on(frames: torch.Tensor) -> list[torch.Tensor]:
+        (value,) = seen(frames)
+        return [value + 1e5 * (torch.arange(value.shape[1]) == 5).view(1, -1, 1, 1)]
+
+    monkeypatch.setattr(eyes, "values", always_on)
+    assert int(excitement(eyes, picture).argmax()) == 5
+    assert neurons.top_channels(eyes, picture, 3)[0] == planted
+    assert targets("eyes:5")[0] not in neurons.top_channels(eyes, picture, 30)
 
 
 def test_a_dream_climbs_what_the_sheet_shows(eyes: Network) -> None:
     """eyes:12 under a picture is eyes:12 of --layer, and a negative weight is its contrary."""
-    shown = neurons.study(eyes, targets("eyes:12"), QUICK)[0]
-    assert int((excitement(eyes, shown) / excitement(eyes, noise((48, 48), 0))).argmax()) >= 0
     spec = DreamSpec(octaves=1, steps=6)
 
     def dreamt(*layers: str) -> torch.Tensor:
@@ -128,20 +137,26 @@ def test_it_begins_with_a_picture(eyes: Network, photo: Frame) -> None:
     assert (same - start.clamp(0.02, 0.98)).abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("name", list(net.KINDS))
-def test_every_network_has_neurons_and_classes(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [(kind.name, Target.parse(kind.layers[0]).layer) for kind in net.KINDS.values()]
+    + [(name, "class") for name in ("pocket", "squeezenet1_1", "googlenet")],
+)
+def test_every_network_has_neurons(name: str, layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neurons, "NOISES", 2)
     kind = net.kind_of(name)
     torch.manual_seed(0)
     module = net._bare(kind)
     for part in module.modules():
-        if isinstance(part, torch.nn.Conv2d | torch.nn.Linear):
-            torch.nn.init.kaiming_normal_(part.weight)
-    network = net.Network(kind, module, [Target("class")], CPU)
-    spec = NeuronSpec(size=max(64, kind.least), steps=2)
-    (made,) = neurons.study(network, targets("class:lion"), spec)
+        if isinstance(part, torch.nn.Conv2d | torch.nn.Linear) and part.weight.numel() < 4e6:
+            part.weight.data.normal_(0, 0.1)
+    network = net.Network(kind, module, [Target(layer)], CPU)
+    spec = NeuronSpec(size=max(32, kind.least), steps=2, step_size=0.3)
+    wanted = Target(layer, ((7, 1.0),))
+    (made,) = neurons.study(network, [wanted], spec)
     assert torch.isfinite(made).all()
     first = neurons._noises((spec.size, spec.size), 0)
-    assert excitement(network, made)[0, 291] > excitement(network, first)[:, 291].mean()
+    assert (made - first).abs().amax((1, 2, 3)).min() > 0.01
 
 
 def test_a_sheet_is_written_with_names(zoomdream: Command, tmp_path: Path) -> None:
@@ -151,7 +166,7 @@ def test_a_sheet_is_written_with_names(zoomdream: Command, tmp_path: Path) -> No
     assert "4 of the 384 channels of eyes of pocket" in done.err
     done = zoomdream("channels", "class:lion,tabby", "-o", "b.webp", "--diverse", "3", *small)
     assert done.code == 0, done.err
-    assert Image.open(tmp_path / "b.webp").width > Image.open(tmp_path / "b.webp").height
+    assert Image.open(tmp_path / "b.webp").width == 3 * (32 + GAP) + GAP  # a row for each neuron
     top = ("--top", "2", "--on", "sample", "--from", "sample")
     assert zoomdream("channels", "faces", "-o", "c.jpg", *top, *small).code == 0
 

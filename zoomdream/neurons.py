@@ -35,9 +35,9 @@ from zoomdream.spec import NeuronSpec, RenderJob
 # tensorflow/lucid, optvis/param/color.py: from independent colours to those of ImageNet's pictures
 _CORRELATION = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
 COLOURS = _CORRELATION / _CORRELATION.norm(dim=0).max()
+BOLD, GENTLE = 0.1, 0.03  # Adam's rate from noise and from a picture; lucid takes 512 steps of 0.05
 GAIN = 0.25  # of lucid's, from planes to what goes into the sigmoid
-DECAY = 1.0
-SMOOTH = 0.6  # px
+SMOOTH = 0.6  # px of the blur that fine coefficients are weakened by
 CONTRAST = 0.3  # deviation of a noise that is begun with, before the sigmoid
 NOISES = 48  # among which each neuron chooses its first picture
 AT_ONCE = 600_000  # pixels that are optimised in one batch
@@ -66,7 +66,7 @@ def top_channels(network: Network, frame: Frame, count: int) -> list[Target]:
     frame: (1, 3, H, W) in 0..1. A channel's mean over the map is compared with its means on `NOISES`
     pictures of 1/f noise, which have a photograph's spectrum and nothing in it, as a standard score:
     (mean - mean of means) / deviation of means. So a channel that is always on gains nothing by it. No
-    deviation counts as less than a tenth of the layer's, or those that noise never wakes would win with
+    deviation counts as less than the layer's mean one, or those that noise hardly ever wakes would win with
     next to nothing. Raises UsageError where there are not so many.
     """
     layer, channels = network.targets[0].layer, network.channels[0]
@@ -79,7 +79,7 @@ def top_channels(network: Network, frame: Frame, count: int) -> list[Target]:
         usual = torch.cat([_means(network, noise) for noise in _eights(_noises(size, 0))])
         here = _means(network, frame.cpu())[0]
     spread = usual.std(0)
-    score = (here - usual.mean(0)) / (spread.clamp_min(0.1 * float(spread.mean())) + 1e-12)
+    score = (here - usual.mean(0)) / (spread.clamp_min(float(spread.mean())) + 1e-12)
     return [
         _channel(layer, int(n)) for n in score.argsort(dim=0, descending=True, stable=True)[:count]
     ]
@@ -217,11 +217,14 @@ class Pictures:
 
 
 def _scale(size: tuple[int, int]) -> Tensor:
-    """(H, W // 2 + 1): what a coefficient counts, 1/f, so that all scales grow alike (lucid)."""
+    """(H, W // 2 + 1): what a coefficient counts: 1/f, so that all scales grow alike (lucid).
+
+    The finest count less, as after a Gaussian blur: else the grids of strided layers show as dots.
+    """
     height, width = size
     frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width))
     fine = torch.exp(-2 * (math.pi * SMOOTH * frequency) ** 2)
-    return GAIN * fine / frequency.clamp_min(1 / max(size)) ** DECAY
+    return GAIN * fine / frequency.clamp_min(1 / max(size))
 
 
 def _planes_of(frames: Tensor) -> Tensor:
@@ -268,6 +271,7 @@ def study(
     for target in targets:
         target.check(network.channels[0], network.kind.name)
     side, answers = spec.size, spec.diverse
+    spec = spec.change(step_size=spec.step_size or (BOLD if start is None else GENTLE))
     first = _noise_planes((side, side), seed) if start is None else _planes_of(start.cpu())
     excitement = _excitement(network, targets, first, spec.neuron)
     room = min(AT_ONCE, tile_side(network) ** 2)
@@ -320,10 +324,10 @@ def _climb(
     directions = torch.cat([t.vector(torch.zeros(1, network.channels[0], 1, 1)) for t in targets])
     directions = directions[..., 0, 0].to(at).repeat_interleave(spec.diverse, 0)  # (N, C)
     chance = torch.Generator().manual_seed(seed)
-    adam = torch.optim.Adam([pictures.coefficients], lr=spec.step_size)
+    adam = torch.optim.Adam([pictures.coefficients], eps=1e-12)
     for step in range(spec.steps):
-        for group in adam.param_groups:  # the last steps settle
-            group["lr"] = spec.step_size * min(1.0, 2 * (1 - step / spec.steps) + 0.1)
+        for group in adam.param_groups:  # in the second half they become smaller, and settle
+            group["lr"] = (spec.step_size or BOLD) * min(1.0, 2 * (1 - step / spec.steps) + 0.1)
         value = network.values(_glance(pictures.frames(), chance))[0].float()
         seen = _looked_at(value, spec.neuron)
         score = (seen * directions).sum(1)

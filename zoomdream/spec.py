@@ -302,13 +302,17 @@ class NeuronSpec(Settings):
 
     size: int = Field(128, ge=32, le=2048, description="pixels of each picture's side")
     steps: int = Field(
-        128, ge=1, le=10_000, description="gradient steps: more are clearer, and slower"
+        56,
+        ge=1,
+        le=10_000,
+        description="gradient steps: more are clearer, then harsher, and slower",
     )
-    step_size: float = Field(
-        0.1,
+    step_size: float | None = Field(
+        None,
         gt=0,
         le=10,
-        description="how far each step goes (Adam's rate, on Fourier coefficients)",
+        description="how far each step goes (Adam's rate, on Fourier coefficients); else 0.1, or 0.03 from a "
+        "picture",
     )
     diverse: int = Field(
         1, ge=1, le=32, description="different answers to each neuron, which are kept unlike"
