@@ -44,6 +44,8 @@ def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> No
             films.write(long[:4], tmp_path / "dream.mp4", 1)
     if words[0] == "clip":
         words += ["--size", "64x48", "--octaves", "1", "--force"]
+    if words[0] == "channels":
+        words += ["--size", "32", "--steps", "2"]
     if words[0] == "render":
         clip = "carnival" in words
         words += ["--size", "64x48", *(["--end", "2"] if clip else ["--frames", "6"])]

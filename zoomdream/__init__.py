@@ -22,7 +22,7 @@ from zoomdream.errors import (
 )
 from zoomdream.presets import load_preset
 from zoomdream.report import Film, Progress, Start
-from zoomdream.spec import Anchor, Camera, DreamSpec, FlowBlend, Output, RenderJob
+from zoomdream.spec import Anchor, Camera, DreamSpec, FlowBlend, NeuronSpec, Output, RenderJob
 
 # Torch then asks Linux for huge pages: a seventh of a render's time was page faults.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -38,6 +38,7 @@ __all__ = [
     "Film",
     "FlowBlend",
     "InputError",
+    "NeuronSpec",
     "Output",
     "OutputError",
     "Progress",

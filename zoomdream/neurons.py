@@ -152,15 +152,22 @@ def make_sheet(
     elif not targets:
         targets = whole_layer(network, start, min(FIRST, count) if within is None else stop)
     found = study(network, targets, spec, job.seed, begin, progress)
-    cells = [
+    across = columns or (spec.diverse if spec.diverse > 1 else 0)
+    write_sheet(
+        job.target, contact_sheet(cells(network, targets, found), across, spec.size), job.force
+    )
+    more = f", {spec.diverse} pictures each" if spec.diverse > 1 else ""
+    return f"{len(targets)} of the {count} channels of {layer} of {network.kind.name}{more}"
+
+
+def cells(network: Network, targets: Sequence[Target], found: Tensor) -> list[Cell]:
+    """What `study` found, each picture with its name, for a contact sheet."""
+    count = network.channels[0]
+    return [
         Cell(picture[None], (label(target, count),))
         for target, answers in zip(targets, found, strict=True)
         for picture in answers
     ]
-    across = columns or (spec.diverse if spec.diverse > 1 else 0)
-    write_sheet(job.target, contact_sheet(cells, across, spec.size), job.force)
-    more = f", {spec.diverse} pictures each" if spec.diverse > 1 else ""
-    return f"{len(targets)} of the {count} channels of {layer} of {network.kind.name}{more}"
 
 
 def wanted(text: str) -> tuple[str, list[Target]]:
