@@ -38,7 +38,7 @@ def targets(*texts: str) -> list[Target]:
 
 def test_each_picture_excites_its_own_neuron_most(eyes: Network) -> None:
     chosen = (12, 40, 77, 200)
-    made = neurons.study(eyes, targets(*(f"eyes:{n}" for n in chosen)), QUICK)
+    made = neurons.study(eyes, targets(*(f"eyes:{n}" for n in chosen)), QUICK.change(steps=30))
     assert made.shape == (4, 1, 3, 48, 48)
     assert 0 <= made.min() <= made.max() <= 1
     found = excitement(eyes, made[:, 0])[:, list(chosen)]
@@ -169,6 +169,22 @@ def test_a_sheet_is_written_with_names(zoomdream: Command, tmp_path: Path) -> No
     assert Image.open(tmp_path / "b.webp").width == 3 * (32 + GAP) + GAP  # a row for each neuron
     top = ("--top", "2", "--on", "sample", "--from", "sample")
     assert zoomdream("channels", "faces", "-o", "c.jpg", *top, *small).code == 0
+
+
+def test_a_silent_neuron_is_told(eyes: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = eyes.values
+    monkeypatch.setattr(
+        eyes,
+        "values",
+        lambda frames: [seen(frames)[0] * (torch.arange(384) != 7).view(1, -1, 1, 1)],
+    )
+    wanted = targets("eyes:7", "eyes:12")
+    made = neurons.study(eyes, wanted, QUICK)
+    assert [c.caption for c in neurons.cells(eyes, wanted, made)] == [
+        ("eyes:7", "silent"),
+        ("eyes:12",),
+    ]
+    assert excitement(eyes, made[0]).mean() > excitement(eyes, neurons._noises((48, 48), 0)).mean()
 
 
 def test_labels_are_what_is_dreamt_with() -> None:

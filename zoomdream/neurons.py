@@ -7,8 +7,7 @@ survives that can grow. Lucid does one neuron at a time, we many in a batch.
 
 A neuron that is silent has no gradient after its ReLU. Lucid lets gradients through every ReLU for the
 first steps, which would mean to rewrite each network; we begin, for each neuron, with that one of many
-noises which excites it most, and add a small share of the whole layer, which counts as long as there is
-nothing else.
+noises which excites it most; and as long as it is silent, it is the whole layer that we excite.
 """
 
 import math
@@ -35,14 +34,16 @@ from zoomdream.spec import NeuronSpec, RenderJob
 # tensorflow/lucid, optvis/param/color.py: from independent colours to those of ImageNet's pictures
 _CORRELATION = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
 COLOURS = _CORRELATION / _CORRELATION.norm(dim=0).max()
-BOLD, GENTLE = 0.1, 0.03  # Adam's rate from noise and from a picture; lucid takes 512 steps of 0.05
+BOLD, GENTLE = (
+    0.08,
+    0.03,
+)  # Adam's rate from noise and from a picture; lucid takes 512 steps of 0.05
 GAIN = 0.25  # of lucid's, from planes to what goes into the sigmoid
-SMOOTH = 0.6  # px of the blur that fine coefficients are weakened by
+SMOOTH = 0.7  # px of the blur that fine coefficients are weakened by
 CONTRAST = 0.3  # deviation of a noise that is begun with, before the sigmoid
 NOISES = 48  # among which each neuron chooses its first picture
 AT_ONCE = 600_000  # pixels that are optimised in one batch
-SHIFT, ZOOM, TURN = 1 / 12, 0.1, 10.0  # of a look, at most: of the side, a factor, degrees
-SHARE = 0.03  # of the whole layer in the objective
+SHIFT, ZOOM, TURN = 1 / 12, 0.2, 15.0  # of a look, at most: of the side, a factor, degrees
 FIRST = 16  # channels of a layer, where nothing else is asked for
 LONGEST = 320  # px that a picture is shrunk to, to find the channels that it excites
 APART = 2.0  # how much it costs that answers to one neuron are alike
@@ -75,9 +76,8 @@ def top_channels(network: Network, frame: Frame, count: int) -> list[Target]:
             f"--top {count} is not in {layer} of {network.kind.name}, which has {channels} channels"
         )
     size = (frame.shape[2], frame.shape[3])
-    with torch.no_grad():
-        usual = torch.cat([_means(network, noise) for noise in _eights(_noises(size, 0))])
-        here = _means(network, frame.cpu())[0]
+    usual = torch.cat([_means(network, noise) for noise in _eights(_noises(size, 0))])
+    here = _means(network, frame)[0]
     spread = usual.std(0)
     score = (here - usual.mean(0)) / (spread.clamp_min(float(spread.mean())) + 1e-12)
     return [
@@ -95,6 +95,7 @@ def _eights(pictures: Tensor) -> Iterator[Tensor]:
         yield pictures[start : start + 8]
 
 
+@torch.no_grad()
 def _means(network: Network, frames: Tensor) -> Tensor:
     """(N, C): each channel's mean over the map."""
     return network.values(frames.to(network.at.device))[0].float().mean((2, 3)).cpu()
@@ -161,13 +162,17 @@ def make_sheet(
 
 
 def cells(network: Network, targets: Sequence[Target], found: Tensor) -> list[Cell]:
-    """What `study` found, each picture with its name, for a contact sheet."""
-    count = network.channels[0]
-    return [
-        Cell(picture[None], (label(target, count),))
-        for target, answers in zip(targets, found, strict=True)
-        for picture in answers
-    ]
+    """What `study` found, each picture with its name, for a contact sheet.
+
+    What stays silent even so is said to be: its picture shows what the layer sees, and nothing of its own.
+    """
+    made = []
+    for target, answers in zip(targets, found, strict=True):
+        for picture, mean in zip(answers, _means(network, answers), strict=True):
+            reached = sum(abs(share * float(mean[channel])) for channel, share in target.terms)
+            name = label(target, network.channels[0])
+            made.append(Cell(picture[None], (name, *(("silent",) if reached == 0 else ()))))
+    return made
 
 
 def wanted(text: str) -> tuple[str, list[Target]]:
@@ -338,7 +343,7 @@ def _climb(
         value = network.values(_glance(pictures.frames(), chance))[0].float()
         seen = _looked_at(value, spec.neuron)
         score = (seen * directions).sum(1)
-        wanted = score + SHARE * value.mean((1, 2, 3))
+        wanted = torch.where(score == 0, seen.mean(1), score)
         if spec.diverse > 1:
             wanted = wanted - APART * score.detach().abs() * _likeness(value, spec.diverse)
         (gradient,) = torch.autograd.grad(wanted.sum(), pictures.coefficients)

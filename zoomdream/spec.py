@@ -311,8 +311,8 @@ class NeuronSpec(Settings):
         None,
         gt=0,
         le=10,
-        description="how far each step goes (Adam's rate, on Fourier coefficients); else 0.1, or 0.03 from a "
-        "picture",
+        description="how far each step goes (Adam's rate, on Fourier coefficients); else 0.08, "
+        "or 0.03 from a picture",
     )
     diverse: int = Field(
         1, ge=1, le=32, description="different answers to each neuron, which are kept unlike"
