@@ -13,6 +13,7 @@ from zoomdream.errors import UsageError
 from zoomdream.frame import Frame, cover
 from zoomdream.net import Network
 from zoomdream.objective import Target, class_names
+from zoomdream.presets import load_preset
 from zoomdream.read import noise
 from zoomdream.sheet import GAP
 from zoomdream.spec import DreamSpec, NeuronSpec
@@ -130,11 +131,24 @@ def test_a_dream_climbs_what_the_sheet_shows(eyes: Network) -> None:
     assert direction[40] <= plain[40]
 
 
+def test_a_direction_may_be_named_wherever_a_layer_is(zoomdream: Command, tmp_path: Path) -> None:
+    sums = ("eyes:3+7-0.5*12=0.5", "class:lion+0.5*great white shark")
+    words = [word for text in sums for word in ("--layer", text)]
+    small = ("--frames", 2, "--size", "64x48", "--octaves", 1)
+    done = zoomdream("zoom", "sample", "-o", "a.gif", *words, *small)
+    assert done.code == 0, done.err
+    job = load_preset(tmp_path / "a.gif.toml")
+    assert job.dream.targets == [sums[0], f"{sums[1]}=1"]
+    assert zoomdream("zoom", "sample", "-o", "b.gif", "--layer", "eyes:3-500").code == 2
+
+
 def test_it_begins_with_a_picture(eyes: Network, photo: Frame) -> None:
     start = cover(photo, (48, 48))
     spec = QUICK.change(steps=1, step_size=1e-6)
     same = neurons.study(eyes, targets("eyes:12"), spec, start=start)[0]
     assert (same - start.clamp(0.02, 0.98)).abs().max() < 1e-3
+    one, other = neurons.study(eyes, targets("eyes:12"), QUICK.change(diverse=2), start=start)[0]
+    assert (one - other).abs().mean() > 0.01
 
 
 @pytest.mark.parametrize(

@@ -34,19 +34,17 @@ from zoomdream.spec import NeuronSpec, RenderJob
 # tensorflow/lucid, optvis/param/color.py: from independent colours to those of ImageNet's pictures
 _CORRELATION = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
 COLOURS = _CORRELATION / _CORRELATION.norm(dim=0).max()
-BOLD, GENTLE = (
-    0.08,
-    0.03,
-)  # Adam's rate from noise and from a picture; lucid takes 512 steps of 0.05
+BOLD = 0.08  # Adam's rate from noise; lucid takes 512 steps of 0.05
+GENTLE = 0.03  # and from a picture, so that it can still be seen
 GAIN = 0.25  # of lucid's, from planes to what goes into the sigmoid
 SMOOTH = 0.7  # px of the blur that fine coefficients are weakened by
 CONTRAST = 0.3  # deviation of a noise that is begun with, before the sigmoid
-NOISES = 48  # among which each neuron chooses its first picture
+NOISES = 48  # among which each neuron chooses its first picture; fewer of more than 512 x 512
 AT_ONCE = 600_000  # pixels that are optimised in one batch
 SHIFT, ZOOM, TURN = 1 / 12, 0.2, 15.0  # of a look, at most: of the side, a factor, degrees
 FIRST = 16  # channels of a layer, where nothing else is asked for
 LONGEST = 320  # px that a picture is shrunk to, to find the channels that it excites
-APART = 2.0  # how much it costs that answers to one neuron are alike
+APART = 1.0  # how much it costs that answers to one neuron are alike
 
 
 def whole_layer(network: Network, start: int = 0, stop: int | None = None) -> list[Target]:
@@ -128,23 +126,16 @@ def make_sheet(
     job: its network, weights, seed, machine, source (none for noise), target and force are used. what: as
     `wanted` takes it. within: A:B, of a layer; without, its first `FIRST` channels. top: instead, the
     channels that the picture `on` excites most. columns: 0 chooses. Raises UsageError, InputError,
-    OutputError and WeightsError, all but the last before the first step.
+    OutputError and WeightsError.
     """
     assert job.target is not None
     check_sheet(job.target, job.force)
     layer, targets = wanted(what)
-    start, stop = _range(within) if within is not None else (0, None)
-    if targets and (within is not None or top is not None):
-        raise UsageError(f"--range and --top choose from a whole layer: {layer} instead of {what}")
-    if within is not None and top is not None:
-        raise UsageError("--range and --top both choose channels: give one")
-    if (top is None) != (on is None):
-        raise UsageError(
-            "--top N and --on IMAGE go together: so many, and the picture to excite them"
-        )
+    _one_choice(layer, what, within, top, on)
+    start, stop = (0, None) if within is None else _range(within)
     size = (spec.size, spec.size)
     begin = None if job.source is None else cover(_picture(job.source, job), size)
-    looked_on = None if on is None else _shrunk(_picture(on, job))
+    looked_on = None if on is None else _shrunk(_picture(on, job), net.kind_of(job.model).least)
     at = place(job.device, job.precision)
     network = net.load(job.model, [layer], weights=job.weights, at=at)
     count = network.channels[0]
@@ -159,6 +150,18 @@ def make_sheet(
     )
     more = f", {spec.diverse} pictures each" if spec.diverse > 1 else ""
     return f"{len(targets)} of the {count} channels of {layer} of {network.kind.name}{more}"
+
+
+def _one_choice(
+    layer: str, what: str, within: str | None, top: int | None, on: Path | None
+) -> None:
+    """Raises UsageError where channels are chosen in two ways, or half a way."""
+    if what != layer and (within is not None or top is not None):
+        raise UsageError(f"--range and --top choose from a whole layer: {layer} instead of {what}")
+    if within is not None and top is not None:
+        raise UsageError("--range and --top both choose channels: give one")
+    if (top is None) != (on is None):
+        raise UsageError("--top N and --on IMAGE go together: how many, and what excites them")
 
 
 def cells(network: Network, targets: Sequence[Target], found: Tensor) -> list[Cell]:
@@ -197,10 +200,10 @@ def _picture(path: Path, job: RenderJob) -> Frame:
     return read_still(ours(path, job), job.max_pixels, (LONGEST, LONGEST))
 
 
-def _shrunk(frame: Frame) -> Frame:
-    """At most `LONGEST` px long, as neurons see things of a certain size."""
-    factor = LONGEST / max(frame.shape[-2:])
-    height, width = (max(32, round(side * min(1.0, factor))) for side in frame.shape[-2:])
+def _shrunk(frame: Frame, least: int) -> Frame:
+    """At most `LONGEST` px long, as neurons see things of a certain size, and at least `least`."""
+    factor = min(1.0, LONGEST / max(frame.shape[-2:]))
+    height, width = (max(least, round(side * factor)) for side in frame.shape[-2:])
     return resize(frame, (height, width)).clamp(0, 1)
 
 
@@ -250,9 +253,11 @@ def _noises(size: tuple[int, int], seed: int) -> Tensor:
     return Pictures(_noise_planes(size, seed)).frames().detach()
 
 
-def _noise_planes(size: tuple[int, int], seed: int) -> Tensor:
+def _noise_planes(size: tuple[int, int], seed: int, least: int = 1) -> Tensor:
+    """`NOISES` of them, or as many as fit memory well, but `least`; (N, 3, H, W), before the sigmoid."""
     chance = torch.Generator().manual_seed(seed)
-    white = torch.randn(NOISES, 3, size[0], size[1] // 2 + 1, 2, generator=chance)
+    count = max(least, min(NOISES, NOISES * 512**2 // (size[0] * size[1])))
+    white = torch.randn(count, 3, size[0], size[1] // 2 + 1, 2, generator=chance)
     spectrum = torch.view_as_complex(white) * _scale(size)
     spectrum[..., 0, 0] = 0
     planes: Tensor = torch.fft.irfft2(spectrum, s=size, norm="ortho")
@@ -274,7 +279,8 @@ def study(
 
     network: one whose first layer is the targets'. start: the picture to begin with, (1, 3, size, size);
     none means noise. A target's pictures depend on the seed, not on what else is asked for. progress:
-    told (steps done, steps in all). Raises UsageError where size is too small for the network.
+    told (steps done, steps in all). Raises UsageError where size is too small for the network,
+    or its gradient overflows.
     """
     if spec.size < network.kind.least:
         raise UsageError(
@@ -284,7 +290,10 @@ def study(
         target.check(network.channels[0], network.kind.name)
     side, answers = spec.size, spec.diverse
     spec = spec.change(step_size=spec.step_size or (BOLD if start is None else GENTLE))
-    first = _noise_planes((side, side), seed) if start is None else _planes_of(start.cpu())
+    first = _noise_planes((side, side), seed, answers)
+    if start is not None:  # other answers begin a little off it, or they would never differ
+        off = 0.5 * first[: answers - 1]
+        first = _planes_of(start.cpu()) + torch.cat([torch.zeros_like(first[:1]), off])
     excitement = _excitement(network, targets, first, spec.neuron)
     room = min(AT_ONCE, tile_side(network) ** 2)
     each = max(1, room // (side**2 * answers))  # targets in a batch
@@ -346,10 +355,17 @@ def _climb(
         wanted = torch.where(score == 0, seen.mean(1), score)
         if spec.diverse > 1:
             wanted = wanted - APART * score.detach().abs() * _likeness(value, spec.diverse)
-        (gradient,) = torch.autograd.grad(wanted.sum(), pictures.coefficients)
+        whole = (
+            wanted.sum() * value[0, 0].numel()
+        )  # Adam does not mind, and fp16 has no tiny numbers
+        (gradient,) = torch.autograd.grad(whole, pictures.coefficients)
         pictures.coefficients.grad = -gradient
         adam.step()
         tell(step + 1)
+    if not torch.isfinite(pictures.coefficients).all():
+        raise UsageError(
+            f"the gradient of {network.kind.name} overflows in {network.at.dtype}: use --precision fp32"
+        )
     return pictures.frames().detach().cpu()
 
 

@@ -51,22 +51,26 @@ def contact_sheet(cells: Sequence[Cell], columns: int, side: int) -> Bytes:
     width = max(part.width for parts in shown for part in parts)
     texts = [_caption(cell.caption, width, font) for cell in cells]
     tall = [sum(part.height + GAP for part in parts) - GAP for parts in shown]
-    lines = max(map(len, texts))
-    room = lines * LINE + (4 if lines else 0)
-    columns = columns or fitting_columns(len(cells), width + GAP, max(tall) + room + GAP)
+    whole = max(tall) + max(map(len, texts)) * LINE + GAP
+    columns = columns or fitting_columns(len(cells), width + GAP, whole)
     rows = [range(i, min(i + columns, len(cells))) for i in range(0, len(cells), columns)]
-    heights = [max(tall[i] for i in row) + room for row in rows]
+    below = [max(tall[i] for i in row) + 4 for row in rows]  # where captions begin
+    lines = [max(len(texts[i]) for i in row) for row in rows]
+    heights = [
+        place + count * LINE if count else place - 4
+        for place, count in zip(below, lines, strict=True)
+    ]
     size = min(columns, len(cells)) * (width + GAP) + GAP, sum(heights) + GAP * (len(rows) + 1)
     canvas = Image.new("RGB", size, PAPER)
     draw, top = ImageDraw.Draw(canvas), GAP
-    for row, height in zip(rows, heights, strict=True):
+    for row, height, place in zip(rows, heights, below, strict=True):
         for column, i in enumerate(row):
             left, under = GAP + column * (width + GAP), top
             for part in shown[i]:
                 canvas.paste(part, (left, under))
                 under += part.height + GAP
             for number, (text, ink) in enumerate(texts[i]):
-                draw.text((left, top + height - (lines - number) * LINE), text, ink, font)
+                draw.text((left, top + place + number * LINE), text, ink, font)
         top += height + GAP
     return np.asarray(canvas).copy()
 
@@ -159,9 +163,9 @@ def _caption(
 
 
 def wrapped(text: str, width: int, font: Font) -> list[str]:
-    """The text in lines of at most `width` px: broken after blanks and dots, else within a word."""
+    """The text in lines of at most `width` px: broken after blanks, dots and the like, else within a word."""
     lines = [""]
-    for word in re.findall(r"\S[^\s.:]*[.:]?\s*", text):
+    for word in re.findall(r"[^\s.:_]*[.:_]?\s*", text):
         if lines[-1] and font.getlength((lines[-1] + word).rstrip()) > width:
             lines.append("")
         for letter in word:

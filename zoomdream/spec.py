@@ -231,7 +231,8 @@ class DreamSpec(Settings):
     layers: dict[str, float] = Field(
         {},
         validate_default=True,
-        description="layer to excite: NAME, NAME=WEIGHT or NAME:CHANNEL; may be repeated",
+        description="layer to excite: NAME, NAME=WEIGHT, NAME:CHANNEL or a sum as NAME:3+7-0.5*9; "
+        "may be repeated",
     )
     octaves: int = Field(3, ge=1, le=12, description="sizes dreamt at, from small to full")
     octave_scale: float = Field(2.0, gt=1, le=4, description="ratio of one octave to the next")
