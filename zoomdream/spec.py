@@ -303,7 +303,7 @@ class NeuronSpec(Settings):
 
     size: int = Field(128, ge=32, le=2048, description="pixels of each picture's side")
     steps: int = Field(
-        56,
+        72,
         ge=1,
         le=10_000,
         description="gradient steps: more are clearer, then harsher, and slower",
