@@ -47,6 +47,8 @@ def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> No
         words += ["--size", "64", "--octaves", "1", "--steps", "1"]
     if words[0] == "clip":
         words += ["--size", "64x48", "--octaves", "1", "--force"]
+    if words[0] == "channels":
+        words += ["--size", "32", "--steps", "2"]
     if words[0] == "render":
         clip = "carnival" in words
         words += ["--size", "64x48", *(["--end", "2"] if clip else ["--frames", "6"])]

@@ -72,9 +72,18 @@ def test_a_draft_keeps_the_motion() -> None:
     ("text", "target"),
     [
         ("eyes", Target("eyes")),
-        ("eyes=0.5", Target("eyes", None, 0.5)),
-        ("eyes:12", Target("eyes", 12)),
-        ("features.9:3=-2", Target("features.9", 3, -2)),
+        ("eyes=0.5", Target("eyes", (), 0.5)),
+        ("eyes:12", Target("eyes", ((12, 1.0),))),
+        ("eyes:3+7-0.5*12=2", Target("eyes", ((3, 1.0), (7, 1.0), (12, -0.5)), 2)),
+        ("eyes:-3+7", Target("eyes", ((3, -1.0), (7, 1.0)))),
+        ("class:291-0.5*281", Target("class", ((291, 1.0), (281, -0.5)))),
+        (
+            "class:lion+three-toed sloth-1*tabby",
+            Target(
+                "class", ((291, 1.0), (364, 1.0), (281, -1.0)), 1.0, "lion+three-toed sloth-1*tabby"
+            ),
+        ),
+        ("features.9:3=-2", Target("features.9", ((3, 1.0),), -2)),
     ],
 )
 def test_targets(text: str, target: Target) -> None:
@@ -83,7 +92,21 @@ def test_targets(text: str, target: Target) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "eyes=", "eyes=x", "eyes:", "eyes:-1", "eyes:a", "=1", "eyes=nan"]
+    "text",
+    [
+        "",
+        "eyes=",
+        "eyes=x",
+        "eyes:",
+        "eyes:-1",
+        "eyes:a",
+        "=1",
+        "eyes=nan",
+        "eyes:3+",
+        "eyes:3++4",
+        "eyes:3-",
+        "eyes:3*",
+    ],
 )
 def test_wrong_targets(text: str) -> None:
     with pytest.raises(UsageError, match="NAME=WEIGHT"):

@@ -22,7 +22,16 @@ from zoomdream.errors import (
 )
 from zoomdream.presets import load_preset
 from zoomdream.report import Film, Progress, Start
-from zoomdream.spec import Anchor, Camera, DreamSpec, FlowBlend, Guide, Output, RenderJob
+from zoomdream.spec import (
+    Anchor,
+    Camera,
+    DreamSpec,
+    FlowBlend,
+    Guide,
+    NeuronSpec,
+    Output,
+    RenderJob,
+)
 
 # Torch then asks Linux for huge pages: a seventh of a render's time was page faults.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -39,6 +48,7 @@ __all__ = [
     "FlowBlend",
     "Guide",
     "InputError",
+    "NeuronSpec",
     "Output",
     "OutputError",
     "Progress",

@@ -33,11 +33,13 @@ from zoomdream.options import (
     FILM,
     LOOK,
     MACHINE,
+    NEURONS,
     make_job,
+    make_section,
     settings_options,
 )
 from zoomdream.report import Event, Film, Start
-from zoomdream.spec import LOOKING, RenderJob
+from zoomdream.spec import LOOKING, NeuronSpec, RenderJob
 from zoomdream.telling import Teller, events, put, told
 
 app = typer.Typer(
@@ -500,6 +502,66 @@ def metrics(
         out.print(f"strength    {value:.2f} times the source's, {escape(name)}")
     out.print(f"sharpness   {mean['sharpness']:.2f} times the source's")
     out.print(f"flicker     {mean['flicker']:.5f}")
+
+
+@app.command()
+@settings_options(RenderJob(), NEURONS)
+def channels(
+    layer: Annotated[
+        str,
+        typer.Argument(
+            metavar="LAYER",
+            help="eyes, or of it eyes:12,40 or a sum of channels, eyes:3+7-0.5*12; class:lion,tabby.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="SHEET", help=".png, .jpg or .webp.")
+    ] = None,
+    within: Annotated[
+        str | None,
+        typer.Option("--range", metavar="A:B", help="Channels A to before B. [dim]\\[0:16][/dim]"),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The N channels that the picture --on excites most."),
+    ] = None,
+    on: Annotated[
+        Path | None, typer.Option(metavar="IMAGE", help="The picture for --top; or sample.")
+    ] = None,
+    begin: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="noise|IMAGE", help="Where to begin; a picture, or sample for ours."
+        ),
+    ] = "noise",
+    columns: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Pictures in a row; 0 chooses.")
+    ] = 0,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Shows what single neurons look for: a sheet of pictures that excite them most.
+
+    [bold]zoomdream channels eyes -o eyes.png --range 0:64[/bold]
+
+    Any name under a picture is a layer to dream with: zoomdream zoom photo.jpg -o 12.mp4 --layer eyes:12
+    """
+    if output is None:
+        raise UsageError("where to? add -o sheet.png (or .jpg, .webp)")
+    spec = make_section(NeuronSpec, "neurons", settings)
+    job = make_job(settings, source=None if begin == "noise" else begin, target=output)
+    with told.status("Waking up ...") if told.is_terminal else _nothing():
+        from zoomdream import neurons
+    with told.status("Looking ...") if told.is_terminal else _nothing() as status:
+
+        def tell(step: int, steps: int) -> None:
+            if status:
+                status.update(f"step {step} of {steps}")
+
+        made = neurons.make_sheet(
+            job, spec, layer, within=within, top=top, on=on, columns=columns, progress=tell
+        )
+    told.print(f"{escape(str(output))}: {made}")
 
 
 @app.command()

@@ -227,6 +227,7 @@ class Guiding:
 
         return [guide(number) if guided else None for number, guided in enumerate(self._guided)]
 
+    @torch.no_grad()
     def features(self, picture: int) -> list[Features]:
         """Of one of the guide's pictures, for each target."""
         if picture not in self._features:

@@ -176,7 +176,7 @@ def compare(
     before = play(open_footage(source), after.size, after.fps, start)
     kind = net.kind_of(model)
     targets = [objective.Target.parse(text) for text in layers or kind.layers]
-    names = [str(objective.Target(t.layer, t.channel, 1.0, t.called)) for t in targets]
+    names = [target.name for target in targets]
     at = engine.place()
     networks = [net.load(model, [name], weights=weights, at=at) for name in names]
     pairs = (

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from zoomdream.engine import Engine, Place, fold, place
 from zoomdream.errors import UsageError, WeightsError
 from zoomdream.frame import Frame, pink
-from zoomdream.objective import CLASS, Target, class_names, energy_of, seed_of
+from zoomdream.objective import CLASS, Target, energy_of, seed_of
 from zoomdream.pocket.network import STAGES, Pocket
 from zoomdream.spec import nearest
 from zoomdream.weights import cache_folder, fetch, read_weights
@@ -296,20 +296,11 @@ class Network:
             found = self._module(self._normalised(_standard_picture().to(self.at.device)))
         values = [self._as_map(target, found[name]) for target, name in self._named]
         for target, value in zip(self.targets, values, strict=True):
-            if target.called and value.shape[1] != len(class_names()):
-                raise UsageError(
-                    f"these weights have {value.shape[1]} classes, which are not ImageNet's: "
-                    f"give a number instead of class:{target.called}"
-                )
             if value.ndim != 4:
                 raise UsageError(
                     f"{target.layer} of {self.kind.name} has no channels to dream with"
                 )
-            if target.channel is not None and target.channel >= value.shape[1]:
-                raise UsageError(
-                    f"{target.layer} of {self.kind.name} has channels 0 to {value.shape[1] - 1}: "
-                    f"{target.channel} is too high"
-                )
+            target.check(value.shape[1], self.kind.name)
         return [value.shape[1] for value in values]
 
     @property
@@ -326,6 +317,8 @@ class Network:
             value = look.values[name]
             one = target.channel is not None and target.layer != CLASS
             seed = value if one else seed_of(target, self._as_map(target, value))
+            if one and target.is_direction:  # whose seed does not depend on the value
+                seed = torch.ones_like(value)
             top = seed.abs().amax().clamp_min(1e-12)  # keeps fp16 in its range
             gradient = look.back({name: (seed / top).view_as(value)})
             alone = self.channels[number] ** 0.5 if one else 1.0  # it may be silent on this frame
@@ -369,11 +362,13 @@ class Network:
             seeds[name] = seeds[name] + seed if name in seeds else seed
         return look.back(seeds) * self._scale, energies
 
-    @torch.no_grad()
-    def values(self, frame: Frame) -> list[Tensor]:
-        """Each target's layer on a frame, (1, C, H, W), in the network's own precision."""
-        look = self._engine.forth(self._normalised(frame, self.at.dtype))
-        return [self._as_map(target, look.values[name]) for target, name in self._named]
+    def values(self, frames: Tensor) -> list[Tensor]:
+        """Each target's layer on pictures (N, 3, H, W) in 0..1: (N, C, h, w), in the network's precision.
+
+        Gradients flow through it to `frames`, where those want them.
+        """
+        found = self._module(self._normalised(frames, self.at.dtype))
+        return [self._as_map(target, found[name]) for target, name in self._named]
 
     def objective(self, energies: Sequence[float]) -> float:
         """One number from the targets' energies: their geometric mean, by weight; 0 without energies."""

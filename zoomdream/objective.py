@@ -1,5 +1,6 @@
 """What is wanted of a network: layers, channels and classes, and the energy that climbing raises."""
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -51,59 +52,152 @@ def _nearest_class(name: str) -> str:
     return nearest(name, class_names())
 
 
+Term = tuple[int, float]  # a channel and its share of a direction
+_TERM = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?(.+)")
+_SPLIT = re.compile(r"([+]|-(?=\d+(?:\.\d+)?\*|\d+(?![^+-])))")
+
+
 @dataclass(frozen=True)
 class Target:
-    """One term of an objective: a layer, or one channel of it, and its weight.
+    """One thing that is wanted of a network, and how much: a layer, a channel of it, or a direction.
 
-    called: the class whose channel it is, where it was given by name.
+    terms: the channels that are meant, each with its share, which may be negative; none for the whole
+    layer, ((12, 1.0),) for one channel; anything else is a direction. called: the words that the classes
+    were named by, if they were.
     """
 
     layer: str
-    channel: int | None = None
+    terms: tuple[Term, ...] = ()
     weight: float = 1.0
     called: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """From NAME, NAME=WEIGHT, NAME:CHANNEL, NAME:CHANNEL=WEIGHT or class:lion; raises UsageError."""
+        """From NAME, NAME:CHANNEL, NAME:DIRECTION or class:lion, and then =WEIGHT, if it is not 1.
+
+        A DIRECTION is a sum of channels, each with a factor or not: eyes:3+7-0.5*12, class:lion+0.5*tabby.
+        What is taken away begins with a digit: class:lion-1*tabby, since names have hyphens. Something has
+        to be wanted, too. Raises UsageError.
+        """
         place, _, weight = text.partition("=")
-        layer, colon, channel = place.partition(":")
-        called = channel if layer == CLASS and channel and not channel.isdigit() else ""
+        layer, colon, wanted = place.partition(":")
+        named = layer == CLASS and any(not word.isdigit() for _, word in _split(wanted))
         try:
             number = float(weight) if "=" in text else 1.0
-            index = class_number(called) if called else int(channel) if colon else None
+            terms = _terms(wanted, layer == CLASS) if colon else ()
         except ValueError:
-            number, index = float("nan"), None
-        if not layer or not abs(number) < 1e6 or (index is not None and index < 0):
+            number, terms = float("nan"), ()
+        if not layer or not abs(number) < 1e6:
             raise UsageError(
-                f'layer "{text}" is not NAME, NAME=WEIGHT or NAME:CHANNEL, as in eyes=0.5, eyes:12 '
-                "or class:lion"
+                f'layer "{text}" is not NAME, NAME=WEIGHT, NAME:CHANNEL or a sum of channels, as in '
+                "eyes=0.5, eyes:12, eyes:3+7-0.5*12 or class:lion"
             )
-        return cls(layer, index, number, called)
+        return cls(layer, terms, number, wanted if named else "")
+
+    @property
+    def channel(self) -> int | None:
+        """The channel, or a direction's first; None for a whole layer."""
+        return self.terms[0][0] if self.terms else None
+
+    @property
+    def is_direction(self) -> bool:
+        return len(self.terms) > 1 or any(share != 1 for _, share in self.terms)
+
+    @property
+    def name(self) -> str:
+        """As it is written, without its weight."""
+        if not self.terms:
+            return self.layer
+        return f"{self.layer}:{self.called or _written(self.terms)}"
 
     def __str__(self) -> str:
-        channel = "" if self.channel is None else f":{self.called or self.channel}"
-        return f"{self.layer}{channel}" + ("" if self.weight == 1 else f"={self.weight:g}")
+        return self.name + ("" if self.weight == 1 else f"={self.weight:g}")
+
+    def check(self, channels: int, network: str) -> None:
+        """Raises UsageError where a layer of so many channels has not those that are meant."""
+        if self.called and channels != len(class_names()):
+            raise UsageError(
+                f"these weights have {channels} classes, which are not ImageNet's: "
+                f"give a number instead of class:{self.called}"
+            )
+        for channel, _ in self.terms:
+            if channel >= channels:
+                raise UsageError(
+                    f"{self.layer} of {network} has channels 0 to {channels - 1}: {channel} is too high"
+                )
+
+    def vector(self, value: Tensor) -> Tensor:
+        """The direction in a layer's space, (1, C, 1, 1), of length 1; like `value`, (N, C, H, W)."""
+        made = torch.zeros(1, value.shape[1], 1, 1)
+        for channel, share in self.terms:
+            made[:, channel] += share
+        made /= made.norm().clamp_min(1e-12)
+        return made.to(value)
+
+
+def _split(wanted: str) -> list[tuple[float, str]]:
+    """The terms of a sum: shares, and channels as they were written."""
+    parts, sign, found = _SPLIT.split(wanted), 1.0, []
+    for number, part in enumerate(parts):
+        if number % 2:
+            sign = -1.0 if part == "-" else 1.0
+        elif part or number or len(parts) == 1:  # nothing stands before a leading sign
+            match = _TERM.fullmatch(part)
+            found.append((sign * float(match[1] or 1), match[2]) if match else (sign, ""))
+    return found
+
+
+def _terms(wanted: str, of_classes: bool) -> tuple[Term, ...]:
+    """Raises ValueError where there is no number, UsageError for unknown classes."""
+    found: dict[int, float] = {}
+    for share, word in _split(wanted):
+        named = of_classes and word and not word.isdigit()
+        channel = (
+            class_number(word)
+            if named
+            else int(word)
+            if re.fullmatch(r"\d+", word, re.ASCII)
+            else -1
+        )
+        if channel < 0:
+            raise ValueError(wanted)
+        found[channel] = found.get(channel, 0.0) + share
+    if not any(share > 0 for share in found.values()):  # a lone -1 is a mistake, not a wish
+        raise ValueError(wanted)
+    return tuple(found.items())
+
+
+def _written(terms: tuple[Term, ...]) -> str:
+    """As `Target.parse` reads it."""
+    text = ""
+    for channel, share in terms:
+        factor = "" if abs(share) == 1 else f"{abs(share):.12g}*"
+        text += ("-" if share < 0 else "+" if text else "") + factor + str(channel)
+    return text
 
 
 def seed_of(target: Target, value: Tensor) -> Tensor:
-    """The derivative of a target's energy by its layer's values, (1, C, H, W)."""
-    if target.layer == CLASS and target.channel is None:
-        return value.relu()
-    if target.channel is None:
-        return value
+    """The derivative of a target's energy by its layer's values, (1, C, H, W).
+
+    Of a layer or a channel it is the value itself: what is there grows. A class or a direction grows
+    everywhere: its energy is the value's dot product with the direction (lucid, `direction`).
+    """
+    if not target.terms:
+        return value.relu() if target.layer == CLASS else value
+    if target.is_direction or target.layer == CLASS:
+        return target.vector(value).expand_as(value)
     seed = torch.zeros_like(value)
-    alone = value[:, target.channel]
-    seed[:, target.channel] = torch.ones_like(alone) if target.layer == CLASS else alone
+    seed[:, target.channel] = value[:, target.channel]
     return seed
 
 
 def energy_of(target: Target, value: Tensor) -> float:
-    """What is reported of a target: mean squared activation; of a class, softplus of its answer."""
-    if target.channel is not None:
+    """What is told of a target: mean squared activation; of a class or direction, softplus of its mean."""
+    if target.is_direction or (target.terms and target.layer == CLASS):
+        along = (value.float() * target.vector(value).float()).sum(1)
+        return float(nn.functional.softplus(along.mean()))
+    if target.terms:
         value = value[:, target.channel]
-        if target.layer == CLASS:
-            return float(nn.functional.softplus(value.mean(dtype=torch.float32)))
     elif target.layer == CLASS:
         value = value.relu()
     if value.dtype == torch.float16:  # whose squares would overflow

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -14,7 +14,9 @@ from rich.markup import escape
 
 from zoomdream import presets
 from zoomdream.errors import UsageError
-from zoomdream.spec import SECTIONS, RenderJob, Settings
+from zoomdream.spec import SECTIONS, NeuronSpec, RenderJob, Settings
+
+OWN: dict[str, type[Settings]] = {"neurons": NeuronSpec}  # sections that are no part of a job
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,15 @@ class Option:
         return "--" + (self.flag or self.path.rsplit(".", 1)[-1].replace("_", "-"))
 
     def value(self, job: RenderJob) -> Any:
-        """What a job has for it."""
+        """What a job has for it, or its default where it is no part of one."""
+        if self.path.partition(".")[0] in OWN:
+            return self.field.default
         return functools.reduce(getattr, self.path.split("."), cast(Any, job))
 
     @property
     def _settings(self) -> tuple[type[Settings], str]:
         section, _, name = self.path.rpartition(".")
-        return SECTIONS.get(section, RenderJob), name
+        return {**SECTIONS, **OWN}.get(section, RenderJob), name
 
     @property
     def field(self) -> FieldInfo:
@@ -54,6 +58,7 @@ class Option:
         return name in settings.CHANGING
 
 
+Made = TypeVar("Made", bound=Settings)
 Panels = dict[str, tuple[Option, ...]]
 
 FILM: Panels = {
@@ -167,6 +172,24 @@ MACHINE: Panels = {
         Option("force"),
     ),
 }
+NEURONS: Panels = {
+    "Pictures": (
+        Option("neurons.size"),
+        Option("neurons.steps"),
+        Option("neurons.step_size"),
+        Option("neurons.diverse"),
+        Option("neurons.neuron"),
+    ),
+    "Machine": (
+        Option("model"),
+        Option("weights"),
+        Option("seed"),
+        Option("device"),
+        Option("precision"),
+        Option("max_pixels"),
+        Option("force"),
+    ),
+}
 
 
 def _parameter(option: Option, panel: str, base: RenderJob | None) -> inspect.Parameter:
@@ -260,10 +283,19 @@ def make_job(settings: dict[str, Any], base: RenderJob | None = None, **more: An
         raise UsageError(_as_flag(str(error))) from None
 
 
+def make_section(kind: type[Made], section: str, settings: dict[str, Any]) -> Made:
+    """Settings that are no part of a job, taken out of those given by path; raises UsageError."""
+    paths = [path for path in settings if path.startswith(f"{section}.")]
+    try:
+        return kind(**{path.removeprefix(f"{section}."): settings.pop(path) for path in paths})
+    except UsageError as error:
+        raise UsageError(_as_flag(f"{section}.{error}")) from None
+
+
 def _as_flag(message: str) -> str:
     """A message that begins with a setting's path, beginning with its flag."""
     path, colon, rest = message.partition(":")
-    panels = (FILM, CLIP, CAMERA, DREAM, ANCHOR, MACHINE)
+    panels = (FILM, CLIP, CAMERA, DREAM, ANCHOR, MACHINE, NEURONS)
     flags = {o.path: o.flag_name for panel in panels for os in panel.values() for o in os}
     return flags[path] + colon + rest if path in flags else message
 

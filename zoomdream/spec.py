@@ -231,7 +231,8 @@ class DreamSpec(Settings):
     layers: dict[str, float] = Field(
         {},
         validate_default=True,
-        description="layer to excite: NAME, NAME=WEIGHT or NAME:CHANNEL; may be repeated",
+        description="layer to excite: NAME, NAME=WEIGHT, NAME:CHANNEL or a sum as NAME:3+7-0.5*9; "
+        "may be repeated",
     )
     octaves: int = Field(3, ge=1, le=12, description="sizes dreamt at, from small to full")
     octave_scale: float = Field(2.0, gt=1, le=4, description="ratio of one octave to the next")
@@ -322,6 +323,31 @@ class Guide(Settings):
     )
     amount: float = Field(
         1.0, ge=0, le=1, description="share of the guide; the rest is the picture's own dream"
+    )
+
+
+class NeuronSpec(Settings):
+    """How pictures of single neurons are made."""
+
+    size: int = Field(128, ge=32, le=2048, description="pixels of each picture's side")
+    steps: int = Field(
+        72,
+        ge=1,
+        le=10_000,
+        description="gradient steps: more are clearer, then harsher, and slower",
+    )
+    step_size: float | None = Field(
+        None,
+        gt=0,
+        le=10,
+        description="how far each step goes (Adam's rate, on Fourier coefficients); else 0.08, "
+        "or 0.03 from a picture",
+    )
+    diverse: int = Field(
+        1, ge=1, le=32, description="different answers to each neuron, which are kept unlike"
+    )
+    neuron: bool = Field(
+        False, description="the neuron in the middle of the map alone, instead of the whole channel"
     )
 
 

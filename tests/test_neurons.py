@@ -1,0 +1,250 @@
+"""Single neurons: that they are excited, that a sheet's names mean what is dreamt, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import Command
+from zoomdream import engine, net, neurons
+from zoomdream.dream import dream
+from zoomdream.errors import UsageError
+from zoomdream.frame import Frame, cover
+from zoomdream.net import Network
+from zoomdream.objective import Target, class_names
+from zoomdream.presets import load_preset
+from zoomdream.read import noise
+from zoomdream.sheet import GAP
+from zoomdream.spec import DreamSpec, NeuronSpec
+
+CPU = engine.place("cpu", "fp32")
+QUICK = NeuronSpec(size=48, steps=12)
+
+
+@pytest.fixture(scope="module")
+def eyes() -> Network:
+    return net.load("pocket", ["eyes"], at=CPU)
+
+
+def excitement(network: Network, pictures: torch.Tensor) -> torch.Tensor:
+    """(N, C): each channel's mean over the map."""
+    with torch.no_grad():
+        return network.values(pictures)[0].mean((2, 3))
+
+
+def targets(*texts: str) -> list[Target]:
+    return [Target.parse(text) for text in texts]
+
+
+def test_each_picture_excites_its_own_neuron_most(eyes: Network) -> None:
+    chosen = (12, 40, 77, 200)
+    made = neurons.study(eyes, targets(*(f"eyes:{n}" for n in chosen)), QUICK.change(steps=30))
+    assert made.shape == (4, 1, 3, 48, 48)
+    assert 0 <= made.min() <= made.max() <= 1
+    found = excitement(eyes, made[:, 0])[:, list(chosen)]
+    assert found.argmax(0).tolist() == [0, 1, 2, 3]
+    before = excitement(eyes, neurons._noises((48, 48), 0))[:, list(chosen)].amax(0)
+    assert (found.diagonal() > 1.5 * before).all()
+
+
+def test_a_batch_is_as_one_by_one(eyes: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = targets("eyes:1", "eyes:2", "eyes:3-0.5*4")
+    together = neurons.study(eyes, wanted, QUICK)
+    monkeypatch.setattr(neurons, "AT_ONCE", 1)
+    alone = neurons.study(eyes, wanted, QUICK)
+    assert (together - alone).abs().max() < 0.02
+    last = neurons.study(eyes, wanted[2:], QUICK)
+    assert torch.equal(alone[2:], last)
+
+
+def test_a_seed_gives_the_same_pictures(eyes: Network) -> None:
+    spec, wanted = QUICK.change(steps=3), targets("eyes:1", "eyes:2")
+    one, same = (neurons.study(eyes, wanted, spec, seed=5) for _ in range(2))
+    assert torch.equal(one, same)
+    assert (one - neurons.study(eyes, wanted, spec, seed=6)).abs().mean() > 0.01
+
+
+def test_a_direction_takes_away_what_it_has_less_of(eyes: Network) -> None:
+    both = neurons.study(eyes, targets("eyes:12+40", "eyes:12-40", "eyes:12-1*40+7"), QUICK)[:, 0]
+    found = excitement(eyes, both)
+    assert found[0, 40] > 2 * found[1, 40]
+    assert found[1, 12] > 10 * found[1, 40]
+    assert found[2, 7] > found[1, 7]
+
+
+def test_a_neuron_alone_leaves_the_rest_of_the_channel(eyes: Network) -> None:
+    wanted, spec = targets("eyes:12"), QUICK.change(size=96)
+    maps = [
+        eyes.values(neurons.study(eyes, wanted, spec.change(neuron=neuron))[0])[0][0, 12].detach()
+        for neuron in (True, False)
+    ]
+    shares = [float(found[6, 6] / found.mean()) for found in maps]
+    assert shares[0] > 2 * shares[1]
+
+
+def test_diverse_answers_differ_more(eyes: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, spec = targets("eyes:12"), QUICK.change(diverse=3, steps=24)
+
+    def likeness(pictures: torch.Tensor) -> float:
+        with torch.no_grad():
+            return float(neurons._likeness(eyes.values(pictures)[0], 3).mean())
+
+    apart = likeness(neurons.study(eyes, wanted, spec)[0])
+    monkeypatch.setattr(neurons, "APART", 0.0)
+    assert apart < 0.9 * likeness(neurons.study(eyes, wanted, spec)[0])
+
+
+def test_top_finds_the_channel_that_was_planted(
+    eyes: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (planted,) = targets("eyes:266")
+    picture = neurons.study(eyes, [planted], QUICK.change(size=96))[0]
+    assert neurons.top_channels(eyes, picture, 3)[0] == planted
+    seen = eyes.values
+
+    def always_on(frames: torch.Tensor) -> list[torch.Tensor]:
+        (value,) = seen(frames)
+        return [value + 1e5 * (torch.arange(value.shape[1]) == 5).view(1, -1, 1, 1)]
+
+    monkeypatch.setattr(eyes, "values", always_on)
+    assert int(excitement(eyes, picture).argmax()) == 5
+    assert neurons.top_channels(eyes, picture, 3)[0] == planted
+    assert targets("eyes:5")[0] not in neurons.top_channels(eyes, picture, 30)
+
+
+def test_a_dream_climbs_what_the_sheet_shows(eyes: Network) -> None:
+    """eyes:12 under a picture is eyes:12 of --layer, and a negative weight is its contrary."""
+    spec = DreamSpec(octaves=1, steps=6)
+
+    def dreamt(*layers: str) -> torch.Tensor:
+        network = net.load("pocket", layers, at=CPU)
+        frame = dream(noise((96, 96), 1), network, spec, torch.Generator().manual_seed(0)).frame
+        return excitement(eyes, frame)[0]
+
+    plain, direction = dreamt("eyes:12"), dreamt("eyes:12-0.5*40")
+    less, more = dreamt("eyes:12", "eyes:40=-1"), dreamt("eyes:12", "eyes:40=1")
+    usual = excitement(eyes, noise((96, 96), 1))[0]
+    assert plain[12] > 2 * usual[12]
+    assert direction[12] > 2 * usual[12]
+    assert less[40] < more[40]
+    assert direction[40] <= plain[40]
+
+
+def test_a_direction_may_be_named_wherever_a_layer_is(zoomdream: Command, tmp_path: Path) -> None:
+    sums = ("eyes:3+7-0.5*12=0.5", "class:lion+0.5*great white shark")
+    words = [word for text in sums for word in ("--layer", text)]
+    small = ("--frames", 2, "--size", "64x48", "--octaves", 1)
+    done = zoomdream("zoom", "sample", "-o", "a.gif", *words, *small)
+    assert done.code == 0, done.err
+    job = load_preset(tmp_path / "a.gif.toml")
+    assert job.dream.targets == [sums[0], f"{sums[1]}=1"]
+    assert zoomdream("zoom", "sample", "-o", "b.gif", "--layer", "eyes:3-500").code == 2
+
+
+def test_it_begins_with_a_picture(eyes: Network, photo: Frame) -> None:
+    start = cover(photo, (48, 48))
+    spec = QUICK.change(steps=1, step_size=1e-6)
+    same = neurons.study(eyes, targets("eyes:12"), spec, start=start)[0]
+    assert (same - start.clamp(0.02, 0.98)).abs().max() < 1e-3
+    one, other = neurons.study(eyes, targets("eyes:12"), QUICK.change(diverse=2), start=start)[0]
+    assert (one - other).abs().mean() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [(kind.name, Target.parse(kind.layers[0]).layer) for kind in net.KINDS.values()]
+    + [(name, "class") for name in ("pocket", "squeezenet1_1", "googlenet")],
+)
+def test_every_network_has_neurons(name: str, layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neurons, "NOISES", 2)
+    kind = net.kind_of(name)
+    torch.manual_seed(0)
+    module = net._bare(kind)
+    for part in module.modules():
+        if isinstance(part, torch.nn.Conv2d | torch.nn.Linear) and part.weight.numel() < 4e6:
+            part.weight.data.normal_(0, 0.1)
+    network = net.Network(kind, module, [Target(layer)], CPU)
+    spec = NeuronSpec(size=max(32, kind.least), steps=2, step_size=0.3)
+    wanted = Target(layer, ((7, 1.0),))
+    (made,) = neurons.study(network, [wanted], spec)
+    assert torch.isfinite(made).all()
+    first = neurons._noises((spec.size, spec.size), 0)
+    assert (made - first).abs().amax((1, 2, 3)).min() > 0.01
+
+
+def test_a_sheet_is_written_with_names(zoomdream: Command, tmp_path: Path) -> None:
+    small = ("--size", "32", "--steps", "2")
+    done = zoomdream("channels", "eyes", "-o", "a.png", "--range", "3:7", *small)
+    assert done.code == 0, done.err
+    assert "4 of the 384 channels of eyes of pocket" in done.err
+    done = zoomdream("channels", "class:lion,tabby", "-o", "b.webp", "--diverse", "3", *small)
+    assert done.code == 0, done.err
+    assert Image.open(tmp_path / "b.webp").width == 3 * (32 + GAP) + GAP  # a row for each neuron
+    top = ("--top", "2", "--on", "sample", "--from", "sample")
+    assert zoomdream("channels", "faces", "-o", "c.jpg", *top, *small).code == 0
+
+
+def test_a_silent_neuron_is_told(eyes: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = eyes.values
+    monkeypatch.setattr(
+        eyes,
+        "values",
+        lambda frames: [seen(frames)[0] * (torch.arange(384) != 7).view(1, -1, 1, 1)],
+    )
+    wanted = targets("eyes:7", "eyes:12")
+    made = neurons.study(eyes, wanted, QUICK)
+    assert [c.caption for c in neurons.cells(eyes, wanted, made)] == [
+        ("eyes:7", "silent"),
+        ("eyes:12",),
+    ]
+    assert excitement(eyes, made[0]).mean() > excitement(eyes, neurons._noises((48, 48), 0)).mean()
+
+
+def test_labels_are_what_is_dreamt_with() -> None:
+    assert neurons.label(Target.parse("eyes:12"), 384) == "eyes:12"
+    assert neurons.label(Target.parse("eyes:3+7-0.5*12"), 384) == "eyes:3+7-0.5*12"
+    assert neurons.label(Target.parse("class:291"), 1000) == "lion"
+    assert neurons.label(Target.parse("class:17"), 365) == "class:17"
+    assert neurons.label(Target.parse("class:lion+tabby"), 1000) == "class:lion+tabby"
+    assert not any("," in name or "+" in name for name in class_names())  # which divide them
+
+
+WRONG = {
+    "--range 370:400": "eyes of pocket, which has 384 channels",
+    "--range 7:3": "384 channels",
+    "--range x": "is not A:B",
+    "--range 0:4 --top 3 --on sample": "give one",
+    "--top 3": "go together",
+    "--on sample": "go together",
+    "--top 500 --on sample": "384 channels",
+    "--from nothing.jpg": "no such file",
+    "--size 8": "--size",
+    "--steps 0": "--steps",
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_what_is_wrong_is_told(words: str, zoomdream: Command, tmp_path: Path) -> None:
+    done = zoomdream("channels", "eyes", "-o", "a.png", *words.split())
+    assert done.code in (2, 3)
+    assert WRONG[words] in " ".join(done.err.split())
+    assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [("eys", "did you mean eyes"), ("eyes:384", "too high"), ("eyes=2", "leave out the ="),
+     ("eyes:3,", "NAME:CHANNEL"), ("class:lio", "did you mean")],
+)  # fmt: skip
+def test_wrong_neurons_are_told(layer: str, told: str, zoomdream: Command) -> None:
+    done = zoomdream("channels", layer, "-o", "a.png")
+    assert done.code == 2
+    assert told in done.err
+
+
+def test_too_small_for_the_network_is_told() -> None:
+    kind = net.kind_of("inception_v3")
+    network = net.Network(kind, net._bare(kind), [Target("Mixed_5b")], CPU)
+    with pytest.raises(UsageError, match="96 or more"):
+        neurons.study(network, targets("Mixed_5b:1"), QUICK)
