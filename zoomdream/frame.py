@@ -12,12 +12,14 @@ Conventions, stated once:
 
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -47,10 +49,13 @@ def as_frame(picture: Any) -> Frame:
     """A Frame from an array or tensor.
 
     Takes (H, W), (H, W, 1|3|4), or tensors (3, H, W) and (1, 3, H, W); uint8 0..255, uint16
-    0..65535 or floats 0..1. Alpha is laid over white.
+    0..65535 or floats 0..1. Alpha is laid over white. A matplotlib figure is drawn as it would be saved:
+    at its own size and dpi, on its own background.
 
     Raises InputError for any other shape or type, and for values that are not finite.
     """
+    if callable(getattr(picture, "savefig", None)):
+        picture = _drawn(picture)
     channels_first = isinstance(picture, Tensor)
     try:
         values = picture if channels_first else torch.from_numpy(np.array(picture))
@@ -80,6 +85,13 @@ def as_frame(picture: Any) -> Frame:
         alpha = values[..., 3:]
         values = values[..., :3] * alpha + (1 - alpha)
     return values.expand(-1, -1, 3).permute(2, 0, 1)[None].clamp(0, 1).contiguous()
+
+
+def _drawn(figure: Any) -> Bytes:
+    """A matplotlib figure's pixels, (H, W, 4)."""
+    made = BytesIO()
+    figure.savefig(made, format="png", dpi="figure", facecolor="auto")
+    return np.asarray(Image.open(made).convert("RGBA"))
 
 
 def to_bytes(frame: Frame) -> Bytes:

@@ -66,6 +66,7 @@ FILM: Panels = {
         Option("output.quality"),
     ),
 }
+PICTURE: Panels = {"Picture": (Option("output.size", metavar="WxH"),)}
 CLIP: Panels = {
     "Film": (
         Option("flow.start", metavar="T"),
@@ -115,6 +116,8 @@ DREAM: Panels = {
         Option("dream.variety"),
         Option("dream.cycle"),
         Option("mask"),
+        Option("dream.grow"),
+        Option("paper"),
         Option("dream.keep_color"),
         Option("dream.tile"),
     ),
@@ -236,7 +239,7 @@ def make_job(settings: dict[str, Any], base: RenderJob | None = None, **more: An
 def _as_flag(message: str) -> str:
     """A message that begins with a setting's path, beginning with its flag."""
     path, colon, rest = message.partition(":")
-    panels = (FILM, CLIP, CAMERA, DREAM, ANCHOR, MACHINE)
+    panels = (FILM, PICTURE, CLIP, CAMERA, DREAM, ANCHOR, MACHINE)
     flags = {o.path: o.flag_name for panel in panels for os in panel.values() for o in os}
     return flags[path] + colon + rest if path in flags else message
 

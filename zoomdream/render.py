@@ -12,7 +12,7 @@ import torch
 from zoomdream import net, presets
 from zoomdream.dream import Dreamt, channel_mix, dream
 from zoomdream.errors import Interrupted, OutputError, UsageError
-from zoomdream.frame import Bytes, Flow, Frame, as_frame, cover, resize, to_bytes
+from zoomdream.frame import Bytes, Flow, Frame, as_frame, cover, to_bytes
 from zoomdream.journal import State
 from zoomdream.metrics import loop_steps
 from zoomdream.move import Motion, Ride, Zoom, step_flow
@@ -323,26 +323,3 @@ def zoom(picture: Any = None, **settings: Any) -> Iterator[Bytes]:
     clip, network = open_clip(job, picture), open_network(job)
     check_size(clip, network)
     return (to_bytes(dreamt.frame) for dreamt in dreamt_frames(job, clip, network))
-
-
-def dream_picture(picture: Any, **settings: Any) -> Any:
-    """One picture, dreamt at its own size: an array gives a uint8 array, a tensor a Frame.
-
-    picture: see `as_frame`. settings: the fields of RenderJob; `dream` has ten steps per octave and
-    four octaves unless given. Raises UsageError and WeightsError.
-    """
-    job = RenderJob(**settings)
-    if "dream" not in settings:
-        job = job.change(dream=job.dream.change(octaves=4, steps=10))
-    network = open_network(job)
-    frame: Frame = as_frame(picture).to(network.at.device)
-    mask = None
-    if job.mask is not None:
-        mask = resize(read_mask(job.mask, job.max_pixels), (frame.shape[2], frame.shape[3])).to(
-            frame.device
-        )
-    network.balance(frame)
-    with torch.no_grad():
-        dreamt = dream(frame, network, job.dream, chance_of(job.seed, 0), mask).frame
-        dreamt = dreamt if mask is None else frame.lerp(dreamt, mask)
-    return dreamt if isinstance(picture, torch.Tensor) else to_bytes(dreamt)
