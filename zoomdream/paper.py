@@ -12,24 +12,28 @@ from zoomdream.frame import Frame, blur, pink, resize, to_opponent
 
 _LOOK = 384  # px of the longer side at which lines are looked for
 _FINE = 2.0  # px of that: the width that an edge is looked for in
-_EDGE = 0.06  # contrast of an edge that counts in full; black on white has about 0.4
-_DENSE = 0.03  # share of edges in a neighbourhood at which half the dreaming is done
+_FAINT, _EDGE = (
+    0.05,
+    0.15,
+)  # contrast of an edge that does not count yet, and of one that does in full
+_DENSE = 0.06  # share of edges in a neighbourhood at which half the dreaming is done
+_INK = 0.7  # share of the dreaming that a line itself is spared, so that writing can still be read
 
 
 def near_lines(frame: Frame, reach: float) -> Tensor:
     """How near lines and edges are, (1, 1, H, W) in 0..1: a factor for the steps of a dream.
 
-    frame: (1, 3, H, W). reach: the deviation of the Gaussian that spreads them, in frame widths. Where
-    the contrast to the surroundings is everywhere the same, in a photograph, it is nearly 1 everywhere.
+    frame: (1, 3, H, W). reach: the deviation of the Gaussian that spreads them, in frame widths. It is
+    lower again on the lines themselves, and 0 where nothing is near.
     """
     height, width = frame.shape[-2:]
     scale = min(1.0, _LOOK / max(height, width))
-    small = resize(
-        to_opponent(frame)[:, :1], (max(1, round(height * scale)), max(1, round(width * scale)))
-    )
-    edges = ((small - _mean(small, _FINE)).abs() / _EDGE).clamp(0, 1)
-    spread = _mean(edges, max(0.5, reach * small.shape[-1]))
-    near = spread / (spread + _DENSE) * (1 + _DENSE)
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    luma = to_opponent(resize(frame, size))[:, :1]
+    edges = (luma - _mean(luma, _FINE)).abs()
+    edges = ((edges - _FAINT) / (_EDGE - _FAINT)).clamp(0, 1)
+    spread = _mean(edges, max(0.5, reach * size[1]))
+    near = spread / (spread + _DENSE) * (1 + _DENSE) * (1 - _INK * edges)
     return resize(near, (height, width)).clamp(0, 1)
 
 
@@ -38,8 +42,12 @@ def _mean(plane: Tensor, sigma: float) -> Tensor:
     return blur(plane, sigma) / blur(torch.ones_like(plane), sigma)
 
 
+_CREAM = (0.965, 0.925, 0.825)  # what white paper turns to, linear factors of R, G and B
+_BROWN = (0.10, 0.19, 0.36)  # what the darkest of a stain takes away besides
+
+
 def aged(frame: Frame, age: float, seed: int) -> Frame:
-    """Paper that has yellowed, clouded and been stained; what is printed on it stays as dark.
+    """Paper that has yellowed, browned at its border and been wet; what is printed on it stays.
 
     frame: (1, 3, H, W). age: 0..1. seed: of the stains. Colours are multiplied, as by a glaze.
     """
@@ -47,16 +55,23 @@ def aged(frame: Frame, age: float, seed: int) -> Frame:
     height, width = frame.shape[-2:]
     shrink = min(1.0, 512 / max(height, width))
     size = max(8, round(height * shrink)), max(8, round(width * shrink))
-    cloud = blur(pink(size, chance)[:, :1], max(size) / 200)
-    cloud = cloud / cloud.std()
-    tone = torch.tensor([0.955, 0.905, 0.79]).view(1, 3, 1, 1)  # of old paper, in even light
-    stain = torch.tensor([0.80, 0.66, 0.42]).view(1, 3, 1, 1)
-    depth = 0.18 * torch.sigmoid(1.6 * cloud - 0.6) + 0.10 * _rim(size)
-    glaze = (1 - age) + age * tone * (1 - depth * (1 - stain) / 0.4)
+    cloud = _waves(size, 40, chance)
+    pool = _waves(size, 9, chance)
+    wet = torch.sigmoid((pool - 1.0) / 0.05)  # water stood here, and left a rim where it dried
+    tide = torch.exp(-(((pool - 1.0) / 0.07) ** 2))
+    brown = 0.25 + 0.16 * cloud + 0.22 * wet + 0.3 * tide + 0.6 * _rim(size)
+    cream, taken = (torch.tensor(c).view(1, 3, 1, 1) for c in (_CREAM, _BROWN))
+    glaze = (1 - age) + age * (cream - taken * brown.clamp_min(0))
     return (frame * resize(glaze, (height, width)).to(frame.device)).clamp(0, 1)
+
+
+def _waves(size: tuple[int, int], across: float, chance: torch.Generator) -> Tensor:
+    """Smooth 1/f noise without anything finer than about `across` of it, (1, 1, H, W), deviation 1."""
+    made = _mean(pink(size, chance)[:, :1], max(size) / across / 2)
+    return (made - made.mean()) / made.std().clamp_min(1e-6)
 
 
 def _rim(size: tuple[int, int]) -> Tensor:
     """0 in the middle, 1 at the border, where paper browns first; (1, 1, H, W)."""
     y, x = (torch.linspace(-1, 1, side).abs() for side in size)
-    return torch.maximum(y[:, None], x[None, :])[None, None] ** 6
+    return torch.maximum(y[:, None], x[None, :])[None, None] ** 8
