@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoomdream import net, presets, prints
-from zoomdream.dream import Watch, channel_mix, dream, octave_sizes
+from zoomdream.dream import channel_mix, dream, octave_sizes
 from zoomdream.errors import UsageError
 from zoomdream.frame import Frame, as_frame, cover, resize, to_bytes
 from zoomdream.paper import aged
@@ -93,7 +93,7 @@ def dream_image(
             elif step in beside:
                 room.add(beside[step], original.pixels(so_far(), beside[step]))
 
-        dreamt = dreamt_still(original.frame, now, network, t, taken.watch(look))
+        dreamt = dreamt_still(original.frame, now, network, t, taken.look(look))
         room.add(target, original.pixels(dreamt, target))
         room.add_text(target.with_name(f"{target.name}.toml"), presets.written(label))
         prints.check(target, job.force)  # someone else may have been quicker
@@ -113,28 +113,39 @@ def dream_picture(picture: Any, **settings: Any) -> Any:
     """
     job = RenderJob(**{"dream": STILL, **settings})
     now, t = _in_the_middle(job)
-    frame = as_frame(picture)
-    frame = aged(frame, job.paper, job.seed) if job.paper else frame
-    dreamt = dreamt_still(frame, now, open_network(job), t)
+    dreamt = dreamt_still(as_frame(picture), now, open_network(job), t)
     return dreamt if isinstance(picture, torch.Tensor) else to_bytes(dreamt)
+
+
+Look = Callable[[float, Callable[[], Frame]], None]
+"""Is told the objective at each step, and gets the picture so far from the function (see `dream.Watch`)."""
 
 
 @torch.no_grad()
 def dreamt_still(
-    frame: Frame, job: RenderJob, network: net.Network, t: float = 0.0, watch: Watch | None = None
+    frame: Frame, job: RenderJob, network: net.Network, t: float = 0.0, look: Look | None = None
 ) -> Frame:
     """A Frame, dreamt by a job of plain numbers. t: the time, in seconds, of what it looks for."""
     frame = frame.to(network.at.device)
     mask = None
     if job.mask is not None:
-        mask = cover(read_mask(job.mask, job.max_pixels), (frame.shape[2], frame.shape[3])).to(
-            frame.device
-        )
+        size = frame.shape[2], frame.shape[3]
+        mask = cover(read_mask(job.mask, job.max_pixels), size).to(frame.device)
+
+    def finished(dreamt: Frame) -> Frame:
+        whole = dreamt if mask is None else frame.lerp(dreamt, mask)
+        return aged(whole, job.paper, job.seed)
+
+    def watch(objective: float, so_far: Callable[[], Frame]) -> None:
+        if look:
+            look(objective, lambda: finished(so_far()))
+
     network.balance(_shrunk(frame, BALANCE))
     network.weights = weights_of(job, network)
     mix = channel_mix(network, job.dream, job.seed, t)
-    dreamt = dream(frame, network, job.dream, chance_of(job.seed, 0), mask, mix, watch).frame
-    return dreamt if mask is None else frame.lerp(dreamt, mask)
+    return finished(
+        dream(frame, network, job.dream, chance_of(job.seed, 0), mask, mix, watch).frame
+    )
 
 
 def _shrunk(frame: Frame, longest: int) -> Frame:
@@ -216,7 +227,7 @@ def _original(job: RenderJob, picture: Any) -> _Original:
 
 
 def _sized(job: RenderJob, original: _Original) -> _Original:
-    """In the size that is wanted, on the paper that is wanted."""
+    """In the size that is wanted."""
     wanted = original.size
     if job.output.size or job.output.scale != 1:
         wanted = film_size(job, original.size, longest=max(original.size))
@@ -226,8 +237,6 @@ def _sized(job: RenderJob, original: _Original) -> _Original:
 
     frame = fit(original.frame)
     assert frame is not None
-    if job.paper:
-        frame = aged(frame, job.paper, job.seed)
     return dataclasses.replace(
         original, frame=frame, alpha=fit(original.alpha), straight=fit(original.straight)
     )
@@ -257,12 +266,12 @@ class _Steps:
     def seconds(self) -> float:
         return time.monotonic() - self._begun
 
-    def watch(self, look: Callable[[int, Callable[[], Frame]], None]) -> Watch:
-        """For `dream`. look: is told of the step's number, from 1, and how to get the picture."""
+    def look(self, look: Callable[[int, Callable[[], Frame]], None]) -> Look:
+        """For `dreamt_still`. look: is told of the step's number, from 1, and how to get the picture."""
         numbers = iter(range(self.total))
         self._begun = time.monotonic()
 
-        def watch(objective: float, so_far: Callable[[], Frame]) -> None:
+        def told(objective: float, so_far: Callable[[], Frame]) -> None:
             number = next(numbers)
             height, width = self._sizes[number]
             share = float(self._work[number] / self._work[-1])
@@ -270,7 +279,7 @@ class _Steps:
             self._progress(Step(number, self.total, size, share, self.seconds, objective))
             look(number + 1, so_far)
 
-        return watch
+        return told
 
 
 def _start(taken: _Steps, network: net.Network, notes: tuple[str, ...]) -> Start:

@@ -2,8 +2,11 @@
 
 A flat white sheet is the hard case of dreaming: where there is nothing, the gradient is noise, and is
 scaled up until it shows. So that dreams grow from what is drawn, the steps are weighted by how near its
-lines are; and paper, being worked on by time instead, gets a tone, and stains.
+lines are. Old paper, with its tone and its stains, is laid over what was dreamt on white: ink only darkens,
+and a zoom goes into the drawing, not into the sheet.
 """
+
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -47,22 +50,30 @@ _BROWN = (0.10, 0.19, 0.36)  # what the darkest of a stain takes away besides
 
 
 def aged(frame: Frame, age: float, seed: int) -> Frame:
-    """Paper that has yellowed, browned at its border and been wet; what is printed on it stays.
+    """As on paper that has yellowed, browned at its border and been wet.
 
-    frame: (1, 3, H, W). age: 0..1. seed: of the stains. Colours are multiplied, as by a glaze.
+    frame: (1, 3, H, W). age: 0..1; 0 leaves it. seed: of the stains. White becomes the paper's colour, and
+    black stays: colours are multiplied, as by a glaze.
     """
+    if not age:
+        return frame
+    return frame * _glaze((frame.shape[2], frame.shape[3]), age, seed).to(frame.device)
+
+
+@lru_cache(maxsize=1)  # a film's frames all have the same
+def _glaze(size: tuple[int, int], age: float, seed: int) -> Tensor:
+    """(1, 3, H, W) in 0..1, made at 512 px and stretched: nothing in it is fine."""
     chance = torch.Generator().manual_seed(seed)
-    height, width = frame.shape[-2:]
-    shrink = min(1.0, 512 / max(height, width))
-    size = max(8, round(height * shrink)), max(8, round(width * shrink))
-    cloud = _waves(size, 40, chance)
-    pool = _waves(size, 9, chance)
+    shrink = min(1.0, 512 / max(size))
+    small = max(8, round(size[0] * shrink)), max(8, round(size[1] * shrink))
+    cloud = _waves(small, 40, chance)
+    pool = _waves(small, 9, chance)
     wet = torch.sigmoid((pool - 1.0) / 0.05)  # water stood here, and left a rim where it dried
     tide = torch.exp(-(((pool - 1.0) / 0.07) ** 2))
-    brown = 0.25 + 0.16 * cloud + 0.22 * wet + 0.3 * tide + 0.6 * _rim(size)
+    brown = 0.25 + 0.16 * cloud + 0.22 * wet + 0.3 * tide + 0.6 * _rim(small)
     cream, taken = (torch.tensor(c).view(1, 3, 1, 1) for c in (_CREAM, _BROWN))
     glaze = (1 - age) + age * (cream - taken * brown.clamp_min(0))
-    return (frame * resize(glaze, (height, width)).to(frame.device)).clamp(0, 1)
+    return resize(glaze, size).clamp_(0, 1)
 
 
 def _waves(size: tuple[int, int], across: float, chance: torch.Generator) -> Tensor:

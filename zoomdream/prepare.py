@@ -15,7 +15,6 @@ from zoomdream.errors import InputError, UsageError
 from zoomdream.ffmpeg import version
 from zoomdream.frame import Sound, as_frame, cover
 from zoomdream.journal import digest
-from zoomdream.paper import aged
 from zoomdream.read import Clip, noise, read_still, still
 from zoomdream.spec import FlowBlend, RenderJob, shipped
 from zoomdream.write import fitting, has_sound
@@ -38,10 +37,7 @@ PACKAGES = ("zoomdream", "torch", "torchvision", "numpy", "opencv-python", "scen
 def open_clip(job: RenderJob, picture: Any = None) -> Clip:
     """The source as a Clip of the film's own size, fps and length."""
     if job.flow is not None:
-        clip = _open_footage(job, job.flow)
-        if job.paper:
-            clip = replace(clip, frames=(aged(f, job.paper, job.seed) for f in clip.frames))
-        return clip
+        return _open_footage(job, job.flow)
     source = None
     if picture is not None:
         source = as_frame(picture)
@@ -50,8 +46,6 @@ def open_clip(job: RenderJob, picture: Any = None) -> Clip:
     wanted = film_size(job, (LONGEST, LONGEST) if source is None else source.shape[-2:])
     size, fps, notes = _fitted(job, wanted, job.output.fps or FPS)
     frame = noise(size, job.seed) if source is None else cover(source, size)
-    if job.paper:
-        frame = aged(frame, job.paper, job.seed)
     return replace(still(frame, fps, job.output.length(fps)), notes=notes)
 
 

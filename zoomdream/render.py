@@ -16,6 +16,7 @@ from zoomdream.frame import Bytes, Flow, Frame, as_frame, cover, to_bytes
 from zoomdream.journal import State
 from zoomdream.metrics import loop_steps
 from zoomdream.move import Motion, Ride, Zoom, step_flow
+from zoomdream.paper import aged
 from zoomdream.prepare import as_label, check_size, open_clip, open_network, passport
 from zoomdream.read import Clip, read_mask, read_still
 from zoomdream.report import Event, Film, Listener, Note, Progress, Start
@@ -167,7 +168,11 @@ class Dreaming:
                 continue
             if number == self._begin and self._from:
                 self._motion.restore(self._from)
-            yield self._frame(number, source, self._motion)
+            dreamt = self._frame(number, source, self._motion)
+            if number >= 0:  # those before the first are drawn on once more
+                paper = aged(dreamt.frame, self._job.paper, self._job.seed)
+                dreamt = Dreamt(paper, dreamt.objective)
+            yield dreamt
 
     def _frame(self, number: int, source: Frame, motion: Motion) -> Dreamt:
         job, network = self._job, self._network
