@@ -22,7 +22,7 @@ TARGET = Path(__file__).parent / "drawing.jpg"
 
 
 def main() -> None:
-    mood = presets.over(zd.RenderJob(dream=zd.STILL, seed=3), "paper")
+    mood = presets.over(zd.RenderJob(dream=zd.STILL, seed=2), "paper")
     mood = mood.change(output=zd.Output(size=(SIDE, SIDE)))
     whole = Image.new("RGB", (2 * SIDE, 2 * SIDE))
     with tempfile.TemporaryDirectory() as folder:
