@@ -22,15 +22,15 @@ TARGET = Path(__file__).parent / "drawing.jpg"
 
 
 def main() -> None:
-    mood = presets.over(zd.RenderJob(dream=zd.STILL, seed=2), "paper")
-    mood = mood.change(output=zd.Output(size=(SIDE, SIDE)))
+    mood = presets.over(zd.RenderJob(dream=zd.STILL, seed=7), "paper")
+    mood = mood.change(dream=mood.dream.change(steps=16), output=zd.Output(size=(SIDE, SIDE)))
     whole = Image.new("RGB", (2 * SIDE, 2 * SIDE))
     with tempfile.TemporaryDirectory() as folder:
         drawing, plot = Path(folder) / "drawing.svg", Path(folder) / "plot.svg"
         drawing.write_text(sketch())
         figure().savefig(plot)
         for row, source in enumerate((drawing, plot)):
-            before = mood.change(dream=mood.dream.change(steps=0, step_size=0), paper=0)
+            before = mood.change(dream=mood.dream.change(steps=0), paper=0)
             for column, job in enumerate((before, mood)):
                 made = Path(folder) / f"{row}{column}.png"
                 zd.dream_image(job.change(source=source, target=made))

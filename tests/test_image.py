@@ -19,6 +19,7 @@ from zoomdream.dream import octave_sizes
 from zoomdream.frame import Frame, as_frame, to_bytes
 from zoomdream.image import dreamt_still
 from zoomdream.net import Network
+from zoomdream.paper import near_lines
 from zoomdream.read import read_still
 from zoomdream.spec import shipped
 
@@ -199,7 +200,18 @@ def test_a_strip_shows_how_it_grew(zoomdream: Command, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["grow.mp4", "grow.gif"])
 def test_a_film_shows_how_it_grew(zoomdream: Command, tmp_path: Path, name: str) -> None:
-    words = ("--size", "96x64", "--octaves", 2, "--steps", 3, "--device", "cpu")
+    words = (
+        "--size",
+        "96x64",
+        "--octaves",
+        2,
+        "--steps",
+        3,
+        "--step-size",
+        0.03,
+        "--device",
+        "cpu",
+    )
     done = zoomdream("image", "sample", "-o", "a.png", "--film", name, *words)
     assert done.code == 0, done.err
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a.png", "a.png.toml", name])
@@ -431,14 +443,36 @@ def test_dreams_grow_from_lines_and_leave_the_paper(pocket: Network) -> None:
 def test_paper_ages_but_keeps_its_ink() -> None:
     drawing = ring()
     job = zd.RenderJob(dream=zd.STILL.change(steps=0), paper=0.8, seed=1)
-    old = as_frame(zd.dream_picture(to_bytes(drawing), **dict(job)))
+    old = zd.dream_picture(drawing, **dict(job))
     red, _, blue = (float(old[0, n, :12, :12].mean()) for n in range(3))
     assert 1 > red > blue > 0.4
     assert old[..., 48, 29].max() < 0.05  # ink
     assert float(old[..., 40:56, 40:56].std()) > 0.001
-    other = as_frame(zd.dream_picture(to_bytes(drawing), **dict(job.change(seed=2))))
-    assert not torch.equal(old, other)
-    assert torch.equal(drawing, as_frame(zd.dream_picture(drawing, **dict(job.change(paper=0)))))
+    assert not torch.equal(old, zd.dream_picture(drawing, **dict(job.change(seed=2))))
+    assert torch.equal(drawing, zd.dream_picture(drawing, **dict(job.change(paper=0))))
+
+
+def test_ink_only_darkens_old_paper(pocket: Network) -> None:
+    drawing = ring()
+    job = zd.RenderJob(dream=zd.STILL.change(octaves=1, steps=2, step_size=0.05), paper=0.8)
+    sheet = dreamt_still(
+        torch.ones_like(drawing), job.change(dream=zd.STILL.change(steps=0)), pocket
+    )
+    dreamt = dreamt_still(drawing, job, pocket)
+    assert bool((dreamt <= sheet + 1e-6).all())
+    assert difference(dreamt, sheet) > 5
+
+
+def test_lines_are_near_and_paper_is_far() -> None:
+    near = near_lines(ring(), 0.03)[0, 0]
+    assert near[48, 33] > 0.5  # beside the line
+    assert near[48, 29] < 0.8 * near[48, 33]  # on it: so that it can be read
+    assert near[:8, :8].max() < 0.02
+    assert near_lines(ring(), 0.2)[0, 0, 8, 8] > near[8, 8] + 0.1
+    assert near_lines(torch.ones(1, 3, 40, 60), 0.1).max() == 0
+    wide = near_lines(ring(800), 0.03)[0, 0]  # the same for a larger picture
+    assert wide[400, 275] > 0.5
+    assert wide[:66, :66].max() < 0.02
 
 
 def test_a_zoom_may_have_grown_on_old_paper(zoomdream: Command, tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ def dream_image(
     prints.check(target, job.force)
     if film is not None:
         check_target(film, job.force)
+    if job.output.size:
+        prints.check_sides(target, job.output.size)
     now, t = _in_the_middle(job)
     original = _original(now, picture)
     network = network or open_network(job)
