@@ -196,14 +196,15 @@ class _Original:
     def pixels(self, dreamt: Frame, target: Path) -> Pixels:
         """(H, W, 3 or 4), as the target's format holds them."""
         form = format_of(target)
-        dreamt = dreamt.cpu()
-        parts = [dreamt]
-        if self.alpha is not None and self.straight is not None and form.alpha:
-            parts = [self.straight + (dreamt - self.frame), self.alpha]
+        dreamt, straight = dreamt.cpu(), self.straight
+        planes = list(dreamt[0])
+        if self.alpha is not None and straight is not None and form.alpha:
+            planes = [*straight[0] + (dreamt[0] - self.frame[0]), self.alpha[0, 0]]
         deep = self.deep and form.deep
-        kind, top = (np.uint16, 65535) if deep else (np.uint8, 255)
-        whole = torch.cat([p.clamp(0, 1).mul_(top).round_() for p in parts], 1)[0]
-        return np.ascontiguousarray(whole.permute(1, 2, 0).numpy().astype(kind))
+        made = np.empty((*self.size, len(planes)), np.uint16 if deep else np.uint8)
+        for number, plane in enumerate(planes):  # one by one, as floats take much
+            made[..., number] = plane.clamp(0, 1).mul_(65535 if deep else 255).round_().numpy()
+        return made
 
 
 def _original(job: RenderJob, picture: Any) -> _Original:
