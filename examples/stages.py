@@ -16,7 +16,7 @@ assert read is not None
 photo = cv2.resize(read[:384, 64:448], (256, 256), interpolation=cv2.INTER_AREA)
 sheet = [photo]
 for layer, size in STEPS.items():  # early layers are strong: smaller steps
-    spec = zd.DreamSpec(layers=(layer,), octaves=4, octave_scale=1.4, steps=10, step_size=size)
+    spec = zd.STILL.change(layers=(layer,), octaves=4, step_size=size, variety=0)
     sheet.append(zd.dream_picture(photo, dream=spec))
 picture = np.concatenate([np.concatenate(sheet[:3], 1), np.concatenate(sheet[3:], 1)])
 quality = [cv2.IMWRITE_JPEG_QUALITY, 85]

@@ -473,7 +473,8 @@ def drawings(folder: Path) -> list[Path]:
     body = '<defs><linearGradient id="g"><stop offset="0"/></linearGradient></defs>'
     body += '<g transform="rotate(9)"><path d="M 1 2 L 30 20 Z" fill="url(#g)"/><text y="9">a</text></g>'
     (folder / "a.svg").write_bytes(svg(body))
-    return [folder / "a.svg"]
+    (folder / "a.pdf").write_bytes(pdf("0 0 60 40"))
+    return [folder / "a.svg", folder / "a.pdf"]
 
 
 def moods(folder: Path) -> list[Path]:

@@ -1,6 +1,8 @@
 """One picture, dreamt at full size: what goes in comes out, but for the dream."""
 
 import json
+import os
+import signal
 import tomllib
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +14,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 
 import zoomdream as zd
-from tests.conftest import Command, decode, difference
+from tests.conftest import Command, decode, difference, start
 from tests.test_hostile import pdf
 from zoomdream import presets
 from zoomdream.dream import octave_sizes
@@ -57,8 +59,8 @@ def test_events_tell_of_every_step(zoomdream: Command, tmp_path: Path) -> None:
     done = zoomdream("image", "sample", "-o", "a.png", "--json", *words)
     assert done.code == 0, done.err
     assert done.err == ""
-    start, *steps, end = done.events
-    assert (start["event"], start["size"], start["fps"], start["total"]) == (
+    first, *steps, end = done.events
+    assert (first["event"], first["size"], first["fps"], first["total"]) == (
         "start",
         [96, 64],
         None,
@@ -177,6 +179,21 @@ def test_a_dream_that_fails_leaves_nothing(
     words = ("--size", "64x48", "--strip", 1, "--film", "a.gif", *QUICK)
     done = zoomdream("image", "sample", "-o", "a.png", *words)
     assert (done.code, "a.png cannot be written: the disk is full" in done.err) == (4, True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are different there")
+def test_a_signal_leaves_nothing(tmp_path: Path) -> None:
+    words = ("image", "sample", "-o", "a.png", "--steps", 1000, "--size", "64x64", "--json")
+    process = start(tmp_path, *words, "--strip", 2, "--film", "a.mp4")
+    assert process.stdout
+    for line in process.stdout:
+        if json.loads(line)["event"] == "step":
+            break
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; nothing was written" in told
     assert not list(tmp_path.iterdir())
 
 

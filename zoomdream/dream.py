@@ -29,6 +29,7 @@ SMOOTHING = (0.5, 1.0, 2.0)  # Gaussians, in units of `smooth`, that are average
 MARGIN = 96  # px around a tile that its gradient also looks at
 SMALLEST = 64  # px of a tile's side, when memory has run out
 COARSEST = 96  # px of the shorter side at the smallest octave, where their number is not given
+GENTLER = 0.8  # size of a step at one octave to that at the coarser one before it, likewise
 TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
 
 
@@ -65,12 +66,13 @@ def dream(
     if spec.grow:
         near = near_lines(frame, spec.grow)
         amount = near if amount is None else near * amount
-    for size in octave_sizes(frame.shape[-2:], spec, network.kind.least):
+    for number, size in enumerate(octave_sizes(frame.shape[-2:], spec, network.kind.least)):
+        now = spec if spec.octaves else _gentler(spec, number)
         base = resize(frame, size).clamp(0, 1)
         picture = (base + resize(detail, size)).clamp(0, 1)
         here = None if amount is None else resize(amount, size).clamp_min(0)
         for _ in range(spec.steps):
-            picture, objective = step(picture, network, spec, chance, here, mix)
+            picture, objective = step(picture, network, now, chance, here, mix)
             if watch:
                 watch(objective, partial(_laid, frame, base, picture, amount))
         detail = picture - base
@@ -101,6 +103,12 @@ def _enough(side: int, scale: float) -> int:
     """Octaves for which the smallest is `COARSEST` px or more on its shorter side, so that creatures are
     as large a part of a picture whatever its size."""
     return 1 + max(0, math.floor(math.log(side / COARSEST) / math.log(scale)))
+
+
+def _gentler(spec: DreamSpec, octave: int) -> DreamSpec:
+    """Of a dream with as many octaves as are needed: each finer one's steps are smaller, so that all of
+    them together change a large picture no more than a small one."""
+    return spec.model_copy(update={"step_size": spec.step_size * GENTLER**octave})
 
 
 def step(

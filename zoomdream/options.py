@@ -24,6 +24,7 @@ class Option:
     path: str
     flag: str = ""
     metavar: str | None = None
+    about: str = ""  # where the setting's own description does not fit
 
     @property
     def name(self) -> str:
@@ -66,7 +67,11 @@ FILM: Panels = {
         Option("output.quality"),
     ),
 }
-PICTURE: Panels = {"Picture": (Option("output.size", metavar="WxH"),)}
+PICTURE: Panels = {
+    "Picture": (
+        Option("output.size", metavar="WxH", about="WxH in pixels; else the picture's own"),
+    )
+}
 CLIP: Panels = {
     "Film": (
         Option("flow.start", metavar="T"),
@@ -162,7 +167,9 @@ def _parameter(option: Option, panel: str, base: RenderJob | None) -> inspect.Pa
     info = typer.Option(
         option.flag_name + negated,
         metavar=metavar,
-        help=_help(field, kind, option.value(base) if base else None),
+        help=_help(
+            option.about or field.description or "", kind, option.value(base) if base else None
+        ),
         rich_help_panel=panel,
         show_default=False,
     )
@@ -180,8 +187,8 @@ def _plain(annotation: Any) -> Any:
     return parts[0] if type(None) in get_args(annotation) else annotation
 
 
-def _help(field: FieldInfo, kind: Any, default: Any) -> str:
-    text = escape(field.description or "")
+def _help(about: str, kind: Any, default: Any) -> str:
+    text = escape(about)
     if default is None or default == {} or kind is bool:
         return text
     shown = ",".join(f"{x:g}" for x in default) if isinstance(default, tuple) else str(default)

@@ -433,7 +433,7 @@ class RenderJob(Settings):
         )
 
 
-STILL = DreamSpec(octaves=0, octave_scale=1.4, steps=10, step_size=0.006, variety=1.0)
+STILL = DreamSpec(octaves=0, octave_scale=1.4, steps=10, step_size=0.007, variety=1.0)
 """How a single picture is dreamt, where nothing else is said."""
 
 SECTIONS: dict[str, type[Settings]] = {
