@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import Command, decode, start
 from zoomdream import engine, net
 from zoomdream.frame import as_frame
-from zoomdream.options import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE, Panels
+from zoomdream.options import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE, PICTURE, Panels
 from zoomdream.spec import shipped
 
 SMALL = ("--size", "96x64", "--octaves", 2, "--device", "cpu")
@@ -163,6 +163,7 @@ def test_doctor_and_version(zoomdream: Command) -> None:
     [
         ("zoom", {**FILM, **CAMERA, **DREAM, **ANCHOR, **MACHINE}),
         ("clip", {**CLIP, **DREAM, **MACHINE}),
+        ("image", {**PICTURE, **DREAM, **MACHINE}),
     ],
 )
 def test_help_names_every_option(command: str, panels: Panels, zoomdream: Command) -> None:

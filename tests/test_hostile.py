@@ -78,6 +78,24 @@ def svg(body: str, head: str = 'width="60" height="40"', before: str = "") -> by
     return f'{before}<svg xmlns="http://www.w3.org/2000/svg" {head}>{body}</svg>'.encode()
 
 
+def pdf(box: str, more: str = "") -> bytes:
+    """A PDF of one page, half of it red. box: its sides, in points; more: of the trailer."""
+    parts = (
+        "<</Type/Catalog/Pages 2 0 R>>",
+        "<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        f"<</Type/Page/Parent 2 0 R/MediaBox[{box}]/Contents 4 0 R>>",
+        "<</Length 24>>stream\n1 0 0 rg 0 0 30 40 re f \nendstream",
+    )
+    whole, places = "%PDF-1.4\n", []
+    for number, part in enumerate(parts, 1):
+        places.append(len(whole))
+        whole += f"{number} 0 obj\n{part}\nendobj\n"
+    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    table = f"xref\n0 5\n0000000000 65535 f \n{table}trailer\n<</Size 5/Root 1 0 R{more}>>\n"
+    return f"{whole}{table}startxref\n{len(whole)}\n%%EOF\n".encode()
+
+
+LOCKED = "/ID[<00><00>]/Encrypt<</Filter/Standard/V 1/R 2/P -4/O<{0}>/U<{0}>>>".format("5" * 64)
 LAUGHS = "".join(f'<!ENTITY a{n + 1} "{f"&a{n};" * 10}">' for n in range(9))
 BOMB = f'<!DOCTYPE svg [<!ENTITY a0 "ha">{LAUGHS}]>'
 OUTSIDE = '<!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/hostname">]>'
@@ -196,6 +214,17 @@ TABLE: list[Row] = [
     ("cut short", content("a.png", svg("<g>")[:-9]), ZOOM, 3, "a.png is no SVG that can be read"),
     ("a bomb of gzip", content("a.png", gzip.compress(b" " * 60_000_000)), ZOOM, 3, "more than 50 MB"),
     ("gzip, cut short", content("a.png", gzip.compress(svg(""))[:-9]), ZOOM, 3, "cannot be unpacked"),
+    # PDF
+    ("a page", content("a.png", pdf("0 0 60 40")), ZOOM, 0, "o.gif: "),
+    ("cut short", content("a.png", pdf("0 0 60 40")[:120]), ZOOM, 3,
+     "a.png is a PDF that is damaged, or has no page: save it again"),
+    ("no pages", content("a.png", pdf("0 0 60 40").replace(b"/Kids[3 0 R]/Count 1", b"/Kids[]/Count 0")),
+     ZOOM, 3, "a.png is a PDF that is damaged, or has no page: save it again"),
+    ("a password", content("a.png", pdf("0 0 60 40", LOCKED)), ZOOM, 3,
+     "a.png is a PDF that wants a password: save it without one"),
+    ("a gigantic page", content("a.png", pdf("0 0 999999 900000")), (*ZOOM, "--max-pixels", 2999), 3,
+     "pixels, and 2999 are the most: see --max-pixels"),
+    ("a line", content("a.png", pdf("0 0 9000 1")), ZOOM, 3, "longer than wide"),
     # Deforum's
     ("a bomb", content("d.txt", b"[" * 100_000), ("presets", "import", "d.txt"), 3,
      "d.txt is no JSON, as Deforum's settings files are"),
@@ -444,7 +473,8 @@ def drawings(folder: Path) -> list[Path]:
     body = '<defs><linearGradient id="g"><stop offset="0"/></linearGradient></defs>'
     body += '<g transform="rotate(9)"><path d="M 1 2 L 30 20 Z" fill="url(#g)"/><text y="9">a</text></g>'
     (folder / "a.svg").write_bytes(svg(body))
-    return [folder / "a.svg"]
+    (folder / "a.pdf").write_bytes(pdf("0 0 60 40"))
+    return [folder / "a.svg", folder / "a.pdf"]
 
 
 def moods(folder: Path) -> list[Path]:

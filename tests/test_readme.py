@@ -34,10 +34,23 @@ def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> No
     (tmp_path / "pictures").mkdir()
     for name in ("photo.jpg", "mask.png", "palette.jpg", "flowers.jpg", "pictures/a.jpg"):
         shutil.copy(shipped("sample.jpg"), tmp_path / name)
+    sketch = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 48"><path d="M9 9L50 40"/></svg>'
+    )
+    (tmp_path / "plot.svg").write_text(sketch)
     program, *words = shlex.split(line)
     assert program == "zoomdream"
     if words[0] == "zoom":
         words += ["--frames", "2", "--size", "64x48", "--octaves", "1"]
+    if words[0] == "image":
+        words += [
+            "--size",
+            "64x48",
+            "--octaves",
+            "1",
+            "--steps",
+            "20" if "--strip" in words else "1",
+        ]
     if "video.mp4" in words:
         long = films.counting(70)
         films.write(long, tmp_path / "video.mp4", 1)
@@ -68,6 +81,10 @@ def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> No
         assert len(decode(tmp_path / name).frames) == (3 if "--join-now" in words else 6)
     if "-o" in words:
         assert (tmp_path / words[words.index("-o") + 1]).exists()
+    if "--film" in words:
+        assert len(decode(tmp_path / words[words.index("--film") + 1]).frames) > 2
+    if "--strip" in words:
+        assert (tmp_path / "dream-step-0020.tiff").exists()
 
 
 def test_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from zoomdream.spec import Anchor, Camera, DreamSpec, Output, RenderJob, nearest
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: DreamSpec(octaves=0), "octaves: .*greater than or equal to 1"),
+        (lambda: DreamSpec(octaves=-1), "octaves: .*greater than or equal to 0"),
         (lambda: DreamSpec(step_size=float("nan")), "step_size: .*finite"),
         (lambda: Camera(zoom=float("inf")), "zoom: .*finite"),
         (lambda: Camera(zoom=0), "zoom: "),

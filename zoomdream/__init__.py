@@ -5,7 +5,8 @@
     job = zd.RenderJob(source="photo.jpg", target="dream.mp4", camera=zd.Camera(zoom=1.5))
     film = zd.render_film(job, progress=lambda p: print(f"{p.frame + 1}/{p.total}"))
 
-`zoom` gives the frames as arrays instead of a file, and `dream_picture` dreams on a single array or tensor.
+`zoom` gives the frames as arrays instead of a file, `dream_picture` dreams on a single array, tensor or
+matplotlib figure, and `dream_image` writes one picture.
 Every error is a `ZoomdreamError` with one sentence that says what would be right.
 """
 
@@ -21,8 +22,9 @@ from zoomdream.errors import (
     ZoomdreamError,
 )
 from zoomdream.presets import load_preset
-from zoomdream.report import Film, Progress, Start
+from zoomdream.report import Film, Picture, Progress, Start, Step
 from zoomdream.spec import (
+    STILL,
     Anchor,
     Camera,
     DreamSpec,
@@ -37,10 +39,12 @@ from zoomdream.spec import (
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
-    from zoomdream.render import dream_picture, render_film, zoom
+    from zoomdream.image import dream_image, dream_picture
+    from zoomdream.render import render_film, zoom
 
 __version__ = "0.1.0"
 __all__ = [
+    "STILL",
     "Anchor",
     "Camera",
     "DreamSpec",
@@ -51,12 +55,15 @@ __all__ = [
     "NeuronSpec",
     "Output",
     "OutputError",
+    "Picture",
     "Progress",
     "RenderJob",
     "Start",
+    "Step",
     "UsageError",
     "WeightsError",
     "ZoomdreamError",
+    "dream_image",
     "dream_picture",
     "load_preset",
     "render_film",
@@ -66,6 +73,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """What needs torch is imported when it is first used, so that `--help` answers at once."""
-    if name in ("dream_picture", "render_film", "zoom"):
+    if name in ("dream_image", "dream_picture"):
+        return getattr(import_module("zoomdream.image"), name)
+    if name in ("render_film", "zoom"):
         return getattr(import_module("zoomdream.render"), name)
     raise AttributeError(f"module 'zoomdream' has no attribute {name!r}")

@@ -34,12 +34,13 @@ from zoomdream.options import (
     LOOK,
     MACHINE,
     NEURONS,
+    PICTURE,
     make_job,
     make_section,
     settings_options,
 )
 from zoomdream.report import Event, Film, Start
-from zoomdream.spec import LOOKING, NeuronSpec, RenderJob
+from zoomdream.spec import LOOKING, STILL, NeuronSpec, RenderJob
 from zoomdream.telling import Teller, events, put, told
 
 app = typer.Typer(
@@ -111,6 +112,63 @@ def zoom(
     with events(as_json) as event:
         job = make_job(settings, presets.load_preset("zoom"), source=image, target=output)
         run(job.draft() if draft else job, event, go_on)
+
+
+@app.command()
+@settings_options(RenderJob(dream=STILL), PICTURE, DREAM, MACHINE)
+def image(
+    image: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A picture, drawing or PDF, or the word sample for ours; without one, noise of --size."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="OUT", help=".png, .jpg, .webp or .tiff."),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", metavar="NAME", help="A mood to dream in; or a .toml file."),
+    ] = None,
+    strip: Annotated[
+        int,
+        typer.Option(
+            "--strip", min=0, metavar="N",
+            help="Also keep the picture after every N steps, as OUT-step-0010 and so on.",
+        ),
+    ] = 0,
+    film: Annotated[
+        Path | None,
+        typer.Option(
+            "--film", metavar="FILE",
+            help="A short film of the dream growing, .mp4, .webm or .gif; a frame for each (or N) steps.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
+    ] = False,
+    *,
+    settings: dict[str, Any],
+) -> None:  # fmt: skip
+    """Dreams on one picture, at its full size.
+
+    [bold]zoomdream image photo.jpg -o dream.png[/bold]
+
+    A picture's own NAME.png.toml is a preset, too: the same picture again.
+    """
+    if output is None:
+        raise UsageError("where to? add -o dream.png (or .jpg, .webp, .tiff)")
+    with events(as_json) as event:
+        base = RenderJob(dream=STILL)
+        base = presets.over(base, preset) if preset else base
+        given = {"source": image} if image else {}
+        job = make_job(settings, base, target=output, **given)
+        job = job.change(force=True) if _ask_to_replace(job) else job
+        with told.status("Waking up ...") if told.is_terminal else _nothing():
+            from zoomdream.image import dream_image
+        event(dream_image(job, event, strip=strip, film=film))
 
 
 @app.command()

@@ -1,7 +1,8 @@
-"""Drawings: SVG becomes pixels at the size that is wanted, by resvg, in a process of its own.
+"""Drawings: SVG and PDF become pixels at the size that is wanted, in a process of their own.
 
-Nothing outside the file is ever looked at: references to other files and to the web are taken out before
-it is drawn, entities are refused, and a drawing that takes too long or too much memory is given up.
+resvg draws SVG, pdfium the first page of a PDF. Nothing outside the file is ever looked at: SVG's
+references to other files and to the web are taken out before it is drawn, its entities are refused, and
+pdfium follows none. A drawing that takes too long or too much memory is given up.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import re
 import subprocess
 import sys
 import zlib
+from importlib.util import find_spec
 from io import BytesIO
 from xml.etree.ElementTree import Element, ParseError, tostring
 
@@ -17,40 +19,64 @@ LONGEST = 1024  # px of a drawing's longer side, where no size is wanted
 PATIENCE = 60.0  # seconds that drawing may take
 MEMORY = 8_000_000_000  # bytes that it may take, where the system can limit that
 UNPACKED = 50_000_000  # bytes of SVG in an .svgz, at most
+FAULT = 3  # exit code of the process that draws, where it says what is wrong with the file
 _UNITS = {"": 1.0, "px": 1.0, "pt": 4 / 3, "pc": 16.0, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96.0}
 _START = re.compile(rb"^(\xef\xbb\xbf)?\s*(<\?xml|<!--|<!DOCTYPE\s+svg|<svg)", re.IGNORECASE)
 
 
 def is_drawing(content: bytes) -> bool:
-    """Whether a file's bytes look like SVG, or gzipped SVG."""
-    if content[:2] == b"\x1f\x8b":
+    """Whether a file's bytes look like SVG, gzipped SVG or PDF."""
+    if content[:2] == b"\x1f\x8b" or _is_pdf(content):
         return True
     return bool(_START.match(content[:1000])) and b"<svg" in content
 
 
-def draw(content: bytes, fill: tuple[int, int] | None, limit: int) -> bytes:
-    """SVG as a PNG that is just large enough to fill (width, height); or `LONGEST` px without.
+def _is_pdf(content: bytes) -> bool:
+    return content[:5] == b"%PDF-"
 
-    Raises ValueError with half a sentence: what is wrong with it.
+
+def draw(content: bytes, fill: tuple[int, int] | None, limit: int) -> bytes:
+    """SVG, or a PDF's first page, as a PNG that is just large enough to fill (width, height).
+
+    Without `fill` its longer side is `LONGEST` px. limit: pixels that it may have. Raises ValueError with
+    half a sentence: what is wrong with it.
     """
+    if _is_pdf(content):
+        if find_spec("pypdfium2") is None:
+            raise ValueError('is a PDF: pip install "zoomdream[pdf]" to use those')
+        return _drawn(content, "pdf", *(fill or (0, 0)), limit)
     root = _parsed(_unpacked(content))
     _cut_off(root)
     try:
         plain = tostring(root)
     except RecursionError:
         raise ValueError("is nested too deeply to be drawn") from None
-    wide, high = _natural(root)
+    width, _ = _size(*_natural(root), fill, limit)
+    return _drawn(plain, "svg", width)
+
+
+def _size(wide: float, high: float, fill: tuple[int, int] | None, limit: int) -> tuple[int, int]:
+    """(width, height) in px of a drawing of this size, in any unit; raises ValueError."""
+    if not (wide > 0 and high > 0 and 1 / 1000 <= wide / high <= 1000):
+        raise ValueError("is more than a thousand times longer than wide")
     factor = max(fill[0] / wide, fill[1] / high) if fill else LONGEST / max(wide, high)
     width, height = max(1, round(wide * factor)), max(1, round(high * factor))
     if width * height > limit:
         raise ValueError(f"has {width}x{height} pixels, and {limit} are the most: see --max-pixels")
-    words = [sys.executable, "-m", "zoomdream.drawing", str(width)]
+    return width, height
+
+
+def _drawn(content: bytes, *words: object) -> bytes:
+    """What a process of its own makes of it."""
     try:
         made = subprocess.run(
-            words, input=plain, capture_output=True, timeout=PATIENCE, check=False
-        )
+            [sys.executable, "-m", "zoomdream.drawing", *map(str, words)],
+            input=content, capture_output=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise ValueError(f"takes more than {PATIENCE:g} s to draw: simplify it") from None
+    if made.returncode == FAULT:
+        raise ValueError(made.stderr.decode(errors="replace").strip()[-200:])
     if made.returncode != 0:
         told = made.stderr.decode(errors="replace").strip().splitlines()
         raise ValueError(f"cannot be drawn ({told[-1][-120:] if told else 'it takes too much'})")
@@ -105,8 +131,6 @@ def _natural(root: Element) -> tuple[float, float]:
         high = high or wide * box[3] / box[2]
     if not (wide and high):
         raise ValueError("has no size: it needs a width and a height, or a viewBox")
-    if not 1 / 1000 <= wide / high <= 1000:
-        raise ValueError("is more than a thousand times longer than wide")
     return wide, high
 
 
@@ -118,20 +142,50 @@ def _length(text: str) -> float:
 
 
 def _main() -> None:
-    """In a process of its own, which may die of it: SVG in, PNG of a width out."""
+    """In a process of its own, which may die of it: SVG or PDF in, PNG out.
+
+    Words: svg WIDTH, or pdf WIDTH HEIGHT LIMIT, where 0 0 is no wish.
+    """
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    kind, *numbers = sys.argv[1:]
+    content = sys.stdin.buffer.read()
+    try:
+        made = (_svg if kind == "svg" else _page)(content, *map(int, numbers))
+    except ValueError as error:
+        sys.stderr.write(str(error))
+        sys.exit(FAULT if kind == "pdf" else 1)
+    sys.stdout.buffer.write(made)
+
+
+def _svg(content: bytes, width: int) -> bytes:
     import resvg_py
 
-    text = sys.stdin.buffer.read().decode()
+    return bytes(resvg_py.svg_to_bytes(svg_string=content.decode(), width=width, dpi=96))
+
+
+def _page(content: bytes, width: int, height: int, limit: int) -> bytes:
+    """A PDF's first page; raises ValueError with half a sentence."""
+    import pypdfium2
+
     try:
-        made = resvg_py.svg_to_bytes(svg_string=text, width=int(sys.argv[1]), dpi=96)
-    except ValueError as error:
-        sys.exit(str(error))
-    sys.stdout.buffer.write(made)
+        page = pypdfium2.PdfDocument(content)[0]
+        wide, high = page.get_size()
+    except (pypdfium2.PdfiumError, IndexError) as error:
+        if "password" in str(error):
+            raise ValueError("is a PDF that wants a password: save it without one") from None
+        raise ValueError("is a PDF that is damaged, or has no page: save it again") from None
+    size = _size(wide, high, (width, height) if width else None, limit)
+    try:
+        picture = page.render(scale=(size[0] - 0.01) / wide).to_pil()  # it rounds up
+    except pypdfium2.PdfiumError as error:
+        raise ValueError(f"is a PDF whose first page cannot be drawn ({error})") from None
+    made = BytesIO()
+    picture.convert("RGB").save(made, "PNG")
+    return made.getvalue()
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ strided layers, and weights over any number of layers (see `net.Network`).
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -22,16 +22,21 @@ from torch import Tensor
 from zoomdream.errors import UsageError
 from zoomdream.frame import Frame, blur, resize, to_opponent
 from zoomdream.net import Network
+from zoomdream.paper import near_lines
 from zoomdream.spec import DreamSpec
 
 SMOOTHING = (0.5, 1.0, 2.0)  # Gaussians, in units of `smooth`, that are averaged
 MARGIN = 96  # px around a tile that its gradient also looks at
 SMALLEST = 64  # px of a tile's side, when memory has run out
+COARSEST = 96  # px of the shorter side at the smallest octave, where their number is not given
+GENTLER = 0.8  # size of a step at one octave to that at the coarser one before it, likewise
 TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
 TILE_MOST = 1_500_000_000  # bytes that it may take on a CPU
 
 
 Mix = Sequence[Tensor]  # for each target (1, C, 1, 1): factors of its channels' energies
+Watch = Callable[[float, Callable[[], Frame]], None]
+"""Is told the objective before each step, and gets the frame as it is after it from the function."""
 
 
 @dataclass(frozen=True)
@@ -49,26 +54,34 @@ def dream(
     chance: torch.Generator,
     amount: Tensor | None = None,
     mix: Mix | None = None,
+    watch: Watch | None = None,
 ) -> Dreamt:
     """Dreams on a Frame; same inputs and same generator state give the same pixels.
 
     frame: (1, 3, H, W) in 0..1, on the network's device. amount: (1, 1, H, W), a factor of the steps at
     each place; where it is 0 nothing is dreamt. chance: a CPU generator, from which
-    jitter and tile shifts are drawn. The objective is the mean squared activation of the targets
-    (geometric mean over several, by their weights).
+    jitter and tile shifts are drawn. watch: is told of each step. The objective is the mean squared
+    activation of the targets (geometric mean over several, by their weights).
     """
     if spec.steps == 0:
         return Dreamt(frame, 0.0)
+    if spec.grow:
+        near = near_lines(frame, spec.grow)
+        amount = near if amount is None else near * amount
     picture, objective = frame, 0.0
     detail: Frame | None = None
-    for size in octave_sizes(frame.shape[-2:], spec, network.kind.least):
+    for octave, size in enumerate(octave_sizes(frame.shape[-2:], spec, network.kind.least)):
+        now = spec if spec.octaves else _gentler(spec, octave)
         base = frame if size == tuple(frame.shape[-2:]) else resize(frame, size).clamp_(0, 1)
         picture = base if detail is None else (base + resize(detail, size)).clamp_(0, 1)
         here = None if amount is None else resize(amount, size).clamp_min(0)
         for number in range(spec.steps):
-            last = number == spec.steps - 1
-            picture, objective = step(picture, network, spec, chance, here, mix, measured=last)
-        detail = picture - base
+            measured = watch is not None or number == spec.steps - 1
+            picture, objective = step(picture, network, now, chance, here, mix, measured)
+            if watch:
+                watch(objective, partial(_laid, frame, base, picture, amount))
+        if base is not frame:
+            detail = picture - base
     if not math.isfinite(objective) or not torch.isfinite(picture.sum()):
         raise UsageError(
             f"the gradient of {network.kind.name} overflows in {network.at.dtype}: use --precision fp32"
@@ -77,14 +90,33 @@ def dream(
     return Dreamt(dreamt if amount is None else dreamt.where(amount > 0, frame), objective)
 
 
+def _laid(frame: Frame, base: Frame, picture: Frame, amount: Tensor | None) -> Frame:
+    """What was dreamt at some octave, in full size. base: the frame at that octave's size."""
+    dreamt = (frame + resize(picture - base, (frame.shape[2], frame.shape[3]))).clamp_(0, 1)
+    return dreamt if amount is None else dreamt.where(amount > 0, frame)
+
+
 def octave_sizes(
     size: tuple[int, int] | torch.Size, spec: DreamSpec, least: int
 ) -> list[tuple[int, int]]:
     """(height, width) of each octave, small to full; those too small for the network are left out."""
     height, width = size
-    shrunk = [spec.octave_scale**-k for k in reversed(range(spec.octaves))]
+    octaves = spec.octaves or _enough(min(size), spec.octave_scale)
+    shrunk = [spec.octave_scale**-k for k in reversed(range(octaves))]
     sizes = [(round(height * s), round(width * s)) for s in shrunk]
     return [s for s in sizes[:-1] if min(s) >= least] + [(height, width)]
+
+
+def _enough(side: int, scale: float) -> int:
+    """Octaves for which the smallest is `COARSEST` px or more on its shorter side, so that creatures are
+    as large a part of a picture whatever its size."""
+    return 1 + max(0, math.floor(math.log(side / COARSEST) / math.log(scale)))
+
+
+def _gentler(spec: DreamSpec, octave: int) -> DreamSpec:
+    """Of a dream with as many octaves as are needed: each finer one's steps are smaller, so that all of
+    them together change a large picture no more than a small one."""
+    return spec.model_copy(update={"step_size": spec.step_size * GENTLER**octave})
 
 
 def step(

@@ -13,6 +13,7 @@ Conventions, stated once:
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -49,21 +51,20 @@ def as_frame(picture: Any) -> Frame:
     """A Frame from an array or tensor.
 
     Takes (H, W), (H, W, 1|3|4), or tensors (3, H, W) and (1, 3, H, W); uint8 0..255, uint16
-    0..65535 or floats 0..1. Alpha is laid over white.
+    0..65535 or floats 0..1. Alpha is laid over white. A matplotlib figure is drawn as it would be saved:
+    at its own size and dpi, on its own background.
 
     Raises InputError for any other shape or type, and for values that are not finite.
     """
+    if callable(getattr(picture, "savefig", None)):
+        picture = _drawn(picture)
     channels_first = isinstance(picture, Tensor)
     try:
         values = picture if channels_first else torch.from_numpy(np.array(picture))
     except TypeError:
         raise InputError(f"{picture!r:.60} is no picture: an array or a tensor would do") from None
-    if values.dtype in (torch.uint8, torch.uint16):
-        top = 255.0 if values.dtype == torch.uint8 else 65535.0
-        values = values.float() / top
-    elif values.is_floating_point():
-        values = values.float()
-    else:
+    top = {torch.uint8: 255.0, torch.uint16: 65535.0}.get(values.dtype)
+    if top is None and not values.is_floating_point():
         raise InputError(f"pixels are {values.dtype}; uint8, uint16 or floats in 0..1 would do")
     if channels_first and values.ndim == 4 and len(values) == 1:
         values = values[0]
@@ -76,12 +77,25 @@ def as_frame(picture: Any) -> Frame:
             f"a picture of shape {tuple(picture.shape)} is not (H, W), (H, W, 3), (3, H, W) "
             "or (1, 3, H, W)"
         )
-    if not torch.isfinite(values).all():
+    planes = (
+        values.permute(2, 0, 1)[None].contiguous().float()
+    )  # late: floats take four times as much
+    if top is not None:
+        planes = planes.div_(top)
+    elif not torch.isfinite(planes).all():
         raise InputError("the picture has values that are not finite")
-    if values.shape[2] == 4:
-        alpha = values[..., 3:]
-        values = values[..., :3] * alpha + (1 - alpha)
-    return values.expand(-1, -1, 3).permute(2, 0, 1)[None].clamp(0, 1).contiguous()
+    if planes.shape[1] == 4:
+        alpha = planes[:, 3:]
+        planes = planes[:, :3] * alpha + (1 - alpha)
+    planes = planes.clamp(0, 1) if top is None else planes
+    return planes.expand(-1, 3, -1, -1).contiguous()
+
+
+def _drawn(figure: Any) -> Bytes:
+    """A matplotlib figure's pixels, (H, W, 4)."""
+    made = BytesIO()
+    figure.savefig(made, format="png", dpi="figure", facecolor="auto")
+    return np.asarray(Image.open(made).convert("RGBA"))
 
 
 def to_bytes(frame: Frame) -> Bytes:

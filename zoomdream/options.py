@@ -26,6 +26,7 @@ class Option:
     path: str
     flag: str = ""
     metavar: str | None = None
+    about: str = ""  # where the setting's own description does not fit
 
     @property
     def name(self) -> str:
@@ -70,6 +71,11 @@ FILM: Panels = {
         Option("output.loop"),
         Option("output.quality"),
     ),
+}
+PICTURE: Panels = {
+    "Picture": (
+        Option("output.size", metavar="WxH", about="WxH in pixels; else the picture's own"),
+    )
 }
 CLIP: Panels = {
     "Film": (
@@ -120,6 +126,8 @@ DREAM: Panels = {
         Option("dream.variety"),
         Option("dream.cycle"),
         Option("mask"),
+        Option("dream.grow"),
+        Option("paper"),
         Option("dream.keep_color"),
         Option("dream.tile"),
     ),
@@ -209,7 +217,9 @@ def _parameter(option: Option, panel: str, base: RenderJob | None) -> inspect.Pa
     info = typer.Option(
         option.flag_name + negated,
         metavar=metavar,
-        help=_help(field, kind, option.value(base) if base else None),
+        help=_help(
+            option.about or field.description or "", kind, option.value(base) if base else None
+        ),
         rich_help_panel=panel,
         show_default=False,
     )
@@ -227,8 +237,8 @@ def _plain(annotation: Any) -> Any:
     return parts[0] if type(None) in get_args(annotation) else annotation
 
 
-def _help(field: FieldInfo, kind: Any, default: Any) -> str:
-    text = escape(field.description or "")
+def _help(about: str, kind: Any, default: Any) -> str:
+    text = escape(about)
     if default is None or default == {} or kind is bool:
         return text
     shown = ",".join(f"{x:g}" for x in default) if isinstance(default, tuple) else str(default)
@@ -295,7 +305,7 @@ def make_section(kind: type[Made], section: str, settings: dict[str, Any]) -> Ma
 def _as_flag(message: str) -> str:
     """A message that begins with a setting's path, beginning with its flag."""
     path, colon, rest = message.partition(":")
-    panels = (FILM, CLIP, CAMERA, DREAM, ANCHOR, MACHINE, NEURONS)
+    panels = (FILM, PICTURE, CLIP, CAMERA, DREAM, ANCHOR, MACHINE, NEURONS)
     flags = {o.path: o.flag_name for panel in panels for os in panel.values() for o in os}
     return flags[path] + colon + rest if path in flags else message
 

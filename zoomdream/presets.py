@@ -90,6 +90,22 @@ def shipped_job(name: str) -> RenderJob:
     return load_preset(shipped("presets") / f"{name}.toml")
 
 
+def over(job: RenderJob, name: str | Path) -> RenderJob:
+    """A single picture's job with a preset laid over it: all that its file says, but for how it moves.
+
+    Raises UsageError, InputError.
+    """
+    load_preset(name)
+    _, values = read(find(name))
+    changes = {}
+    for key, value in values.items():
+        if key not in SECTIONS:
+            changes[key] = value
+        elif key in ("dream", "output"):
+            changes |= {f"{key}.{field}": content for field, content in value.items()}
+    return change(job, changes)
+
+
 def _job(values: Mapping[str, Any]) -> RenderJob:
     made = {key: SECTIONS[key](**v) if key in SECTIONS else v for key, v in values.items()}
     return RenderJob(**made)

@@ -12,11 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from zoomdream.drawing import draw, is_drawing
 from zoomdream.errors import InputError
-from zoomdream.frame import Frame, Sound, as_frame, pink
+from zoomdream.frame import Frame, Sound, as_frame, pink, to_bytes
 from zoomdream.spec import MAX_PIXELS
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
@@ -40,12 +40,30 @@ def still(frame: Frame, fps: Fraction, length: int) -> Clip:
     return Clip(fps, (frame.shape[2], frame.shape[3]), length, repeat(frame, length))
 
 
+@dataclass(frozen=True)
+class Scan:
+    """What a picture file holds, upright and in sRGB."""
+
+    pixels: np.ndarray  # (H, W, 3), or (H, W, 4) with alpha; uint8 or uint16, RGB
+    notes: tuple[str, ...] = ()  # what could not be kept
+
+
 def read_still(path: Path, limit: int = MAX_PIXELS, fill: tuple[int, int] | None = None) -> Frame:
-    """A picture file as a Frame: turned as its EXIF says, alpha over white, 16 bits kept.
+    """A picture file as a Frame: alpha over white, 16 bits kept; else as `scan`."""
+    pixels = scan(path, limit, fill).pixels
+    try:
+        return as_frame(pixels)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def scan(path: Path, limit: int = MAX_PIXELS, fill: tuple[int, int] | None = None) -> Scan:
+    """A picture file's own pixels: turned as its EXIF says, in sRGB by its colour profile.
 
     Reads JPEG, PNG, WebP, TIFF, BMP, AVIF and the first picture of a GIF, also in CMYK or with a palette;
-    SVG with the extra `svg`, drawn so that it fills `fill`, (width, height). The name may be in any
-    script. limit: pixels that it may have, which is looked at before any is decoded.
+    SVG with the extra `svg` and the first page of a PDF with the extra `pdf`, drawn on white so that they
+    fill `fill`, (width, height). The name may be in any script. limit: pixels that it may have, which is
+    looked at before any is decoded.
 
     Raises InputError where there is no such file or no picture in it.
     """
@@ -59,16 +77,15 @@ def read_still(path: Path, limit: int = MAX_PIXELS, fill: tuple[int, int] | None
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     try:
         if is_drawing(content):
-            content = draw(content, fill, limit)
-        return as_frame(_pixels(content, limit))
+            drawn = _pixels(draw(content, fill, limit), limit).pixels
+            return Scan(to_bytes(as_frame(drawn)))
+        return _pixels(content, limit)
     except ValueError as error:
         raise InputError(f"{path} {error}") from None
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
 
 
-def _pixels(content: bytes, limit: int) -> np.ndarray:
-    """The pixels of a picture file, (H, W, 3 or 4); raises ValueError with half a sentence."""
+def _pixels(content: bytes, limit: int) -> Scan:
+    """The pixels of a picture file; raises ValueError with half a sentence."""
     nothing = "holds no picture that can be read; PNG, JPEG, WebP or TIFF would do"
     Image.init()
     known = [name for name in FORMATS if name in Image.OPEN]  # Pillow may be built with fewer
@@ -86,7 +103,8 @@ def _pixels(content: bytes, limit: int) -> np.ndarray:
         raise ValueError("has 32 bits a channel: save it with 8 or 16")
     try:
         with warnings.catch_warnings(action="ignore"):
-            found = _deep(content) if ";16" in str(picture.tile) else _shallow(picture)
+            deep = ";16" in str(picture.tile)
+            found = _deep(content, picture) if deep else _shallow(picture)
     except Exception as error:
         reason = str(error).partition("\n")[0][:100] or type(error).__name__
         raise ValueError(f"is damaged or cut short ({reason}): save it again") from None
@@ -105,21 +123,60 @@ def _unlimited() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _shallow(picture: Image.Image) -> np.ndarray:
+def _shallow(picture: Image.Image) -> Scan:
     """A picture of 8 bits, in whatever colours it is kept."""
     picture.load()
-    upright = ImageOps.exif_transpose(picture)
-    return np.asarray(upright.convert("RGBA" if upright.has_transparency_data else "RGB"))
+    return _in_srgb(ImageOps.exif_transpose(picture))
 
 
-def _deep(content: bytes) -> np.ndarray | None:
-    """A picture of 16 bits, which Pillow would make 8."""
+def _deep(content: bytes, picture: Image.Image) -> Scan | None:
+    """A picture of 16 bits, which Pillow would make 8. picture: the same, with its profile."""
     data = np.frombuffer(content, np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    if picture is not None and picture.ndim == 3 and picture.shape[2] == 4:
-        return cv2.cvtColor(picture, cv2.COLOR_BGRA2RGBA)
-    # only this mode turns the picture as EXIF says
-    return cv2.imdecode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB)
+    found = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if found is not None and found.ndim == 3 and found.shape[2] == 4:
+        found = cv2.cvtColor(found, cv2.COLOR_BGRA2RGBA)
+    else:  # only this mode turns the picture as EXIF says
+        found = cv2.imdecode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB)
+    profile = picture.info.get("icc_profile")
+    if found is None or not profile or _is_srgb(profile):
+        return None if found is None else Scan(found)
+    eight = Image.fromarray((found / 257 + 0.5).astype(np.uint8))
+    eight.info["icc_profile"] = profile
+    made = _in_srgb(eight)
+    return Scan(made.pixels, ("its 16 bits became 8 with its colour profile", *made.notes))
+
+
+def _in_srgb(picture: Image.Image) -> Scan:
+    """By the profile that the picture carries; one without a profile is in sRGB."""
+    mode = "RGBA" if picture.has_transparency_data else "RGB"
+    profile = picture.info.get("icc_profile")
+    if not profile or _is_srgb(profile):
+        return Scan(np.asarray(picture.convert(mode)))
+    if picture.mode not in ("L", "RGB", "RGBA", "CMYK", "LAB"):
+        picture = picture.convert(mode)
+    try:
+        made = ImageCms.profileToProfile(
+            picture,
+            ImageCms.ImageCmsProfile(BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            mode,
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, OSError):
+        note = "its colour profile cannot be used: its colours are taken as sRGB"
+        return Scan(np.asarray(picture.convert(mode)), (note,))
+    assert made is not None
+    return Scan(np.asarray(made))
+
+
+def _is_srgb(profile: bytes) -> bool:
+    """Whether a profile calls itself sRGB; one that cannot be read does not."""
+    try:
+        own = ImageCms.ImageCmsProfile(BytesIO(profile))
+        return "srgb" in ImageCms.getProfileDescription(own).lower()
+    except (ImageCms.PyCMSError, OSError):
+        return False
 
 
 def noise(size: tuple[int, int], seed: int) -> Frame:

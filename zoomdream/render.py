@@ -12,11 +12,12 @@ import torch
 from zoomdream import net, presets
 from zoomdream.dream import Dreamt, channel_mix, dream, tile_side
 from zoomdream.errors import Interrupted, OutputError, UsageError
-from zoomdream.frame import Bytes, Flow, Frame, as_frame, cover, resize, to_bytes
+from zoomdream.frame import Bytes, Flow, Frame, as_frame, cover, to_bytes
 from zoomdream.guide import guide_of
 from zoomdream.journal import State
 from zoomdream.metrics import loop_steps
 from zoomdream.move import Motion, Ride, Zoom, step_flow
+from zoomdream.paper import aged
 from zoomdream.prepare import as_label, check_size, open_clip, open_network, passport
 from zoomdream.read import Clip, read_mask, read_still
 from zoomdream.report import Event, Film, Listener, Note, Progress, Start
@@ -169,7 +170,11 @@ class Dreaming:
                 continue
             if number == self._begin and self._from:
                 self._motion.restore(self._from)
-            yield self._frame(number, source, self._motion)
+            dreamt = self._frame(number, source, self._motion)
+            if number >= 0:  # those before the first are drawn on once more
+                paper = aged(dreamt.frame, self._job.paper, self._job.seed)
+                dreamt = Dreamt(paper, dreamt.objective)
+            yield dreamt
 
     def _frame(self, number: int, source: Frame, motion: Motion) -> Dreamt:
         job, network = self._job, self._network
@@ -326,27 +331,3 @@ def zoom(picture: Any = None, **settings: Any) -> Iterator[Bytes]:
     clip, network = open_clip(job, picture), open_network(job)
     check_size(clip, network)
     return (to_bytes(dreamt.frame) for dreamt in dreamt_frames(job, clip, network))
-
-
-def dream_picture(picture: Any, **settings: Any) -> Any:
-    """One picture, dreamt at its own size: an array gives a uint8 array, a tensor a Frame.
-
-    picture: see `as_frame`. settings: the fields of RenderJob; `dream` has ten steps per octave and
-    four octaves unless given. Raises UsageError and WeightsError.
-    """
-    job = RenderJob(**settings)
-    if "dream" not in settings:
-        job = job.change(dream=job.dream.change(octaves=4, steps=10))
-    network = open_network(job)
-    frame: Frame = as_frame(picture).to(network.at.device)
-    mask = None
-    if job.mask is not None:
-        mask = resize(read_mask(job.mask, job.max_pixels), (frame.shape[2], frame.shape[3])).to(
-            frame.device
-        )
-    network.balance(frame)
-    network.guides = guide_of(job, network)(job.guide, 0.0)
-    with torch.no_grad():
-        dreamt = dream(frame, network, job.dream, chance_of(job.seed, 0), mask).frame
-        dreamt = dreamt if mask is None else frame.lerp(dreamt, mask)
-    return dreamt if isinstance(picture, torch.Tensor) else to_bytes(dreamt)

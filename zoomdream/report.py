@@ -11,8 +11,8 @@ class Start:
     """Before the first frame: what is about to be rendered, and on what."""
 
     size: tuple[int, int]  # (width, height)
-    fps: Fraction
-    total: int  # frames
+    fps: Fraction | None  # None: a single picture
+    total: int  # frames; of a single picture, steps
     network: str
     layers: tuple[str, ...]
     device: str
@@ -44,6 +44,23 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Step:
+    """After each step of a single picture."""
+
+    step: int  # just taken, from 0
+    total: int
+    size: tuple[int, int]  # (width, height) of its octave
+    share: float  # of all the work, 0..1
+    seconds: float  # since the first was begun
+    objective: float
+
+    @property
+    def left(self) -> float:
+        """Seconds to go."""
+        return self.seconds * (1 - self.share) / max(self.share, 1e-9)
+
+
+@dataclass(frozen=True)
 class Note:
     """Something that a person should know, in the middle of it."""
 
@@ -67,5 +84,17 @@ class Film:
         return float(self.frames / self.fps)
 
 
-Event = Start | Progress | Note
+@dataclass(frozen=True)
+class Picture:
+    """A finished single picture."""
+
+    path: Path
+    size: tuple[int, int]  # (width, height)
+    seconds: float  # that dreaming took
+    others: tuple[Path, ...] = ()  # what shows how it grew
+    notes: tuple[str, ...] = ()  # what of the input could not be kept
+
+
+Event = Start | Progress | Step | Note
+Done = Film | Picture
 Listener = Callable[[Event], None]

@@ -225,7 +225,7 @@ class DreamSpec(Settings):
     """How one frame is dreamt."""
 
     CHANGING = frozenset(
-        {"octaves", "octave_scale", "steps", "step_size", "jitter", "smooth", "variety"}
+        {"octaves", "octave_scale", "steps", "step_size", "jitter", "smooth", "variety", "grow"}
     )
 
     layers: dict[str, float] = Field(
@@ -234,7 +234,12 @@ class DreamSpec(Settings):
         description="layer to excite: NAME, NAME=WEIGHT, NAME:CHANNEL or a sum as NAME:3+7-0.5*9; "
         "may be repeated",
     )
-    octaves: int = Field(3, ge=1, le=12, description="sizes dreamt at, from small to full")
+    octaves: int = Field(
+        3,
+        ge=0,
+        le=12,
+        description="sizes dreamt at, from small to full; 0 for as many as a picture of this size needs",
+    )
     octave_scale: float = Field(2.0, gt=1, le=4, description="ratio of one octave to the next")
     steps: int = Field(2, ge=0, le=1000, description="gradient steps per octave and frame")
     step_size: float = Field(
@@ -249,6 +254,12 @@ class DreamSpec(Settings):
     )
     cycle: float = Field(8.0, gt=0, le=3600, description="seconds that such a change takes")
     keep_color: bool = Field(False, description="dream in brightness only: colours stay")
+    grow: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="how far dreams grow out of lines and edges, in frame widths; 0 for everywhere",
+    )
     tile: int = Field(
         0,
         ge=0,
@@ -440,6 +451,9 @@ class RenderJob(Settings):
     flow: FlowBlend | None = None
     anchor: Anchor = Anchor()
     output: Output = Output()
+    paper: float = Field(
+        0.0, ge=0, le=1, description="how aged and stained white paper becomes; 0 leaves it"
+    )
     mask: Path | None = Field(
         None, description="picture of where to dream: white dreams, black stays the source"
     )
@@ -476,6 +490,8 @@ class RenderJob(Settings):
 
 LOOKING = RenderJob(dream=DreamSpec(octaves=4, octave_scale=1.4, steps=10))
 """How a single picture is dreamt to see into a network: as Mordvintsev's of 2015."""
+STILL = DreamSpec(octaves=0, octave_scale=1.4, steps=10, step_size=0.007, variety=1.0)
+"""How a single picture is dreamt, where nothing else is said."""
 
 SECTIONS: dict[str, type[Settings]] = {
     "dream": DreamSpec,

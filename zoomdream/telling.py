@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from zoomdream.report import Event, Film, Note, Progress, Start
+from zoomdream.report import Done, Event, Film, Note, Picture, Progress, Start, Step
 
-Teller = Callable[[Event | Film], None]
+Teller = Callable[[Event | Done], None]
 told = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -32,7 +32,7 @@ def put(values: dict[str, Any]) -> None:
     print(json.dumps(values, default=str), flush=True)  # noqa: T201
 
 
-def _json(event: Event | Film) -> None:
+def _json(event: Event | Done) -> None:
     values = {key: _jsonable(value) for key, value in asdict(event).items()}
     match event:
         case Start():
@@ -40,10 +40,14 @@ def _json(event: Event | Film) -> None:
         case Progress():
             rates = {"fps": round(event.fps, 3), "left": round(event.left, 1)}
             put({"event": "progress", **values, **rates})
+        case Step():
+            put({"event": "step", **values, "left": round(event.left, 1)})
         case Note():
             put({"event": "note", **values})
         case Film():
             put({"event": "done", **values, "length": event.length})
+        case Picture():
+            put({"event": "done", **values})
 
 
 def _jsonable(value: Any) -> Any:
@@ -53,9 +57,12 @@ def _jsonable(value: Any) -> Any:
 def _opening(start: Start) -> None:
     layers = " + ".join(start.layers)
     width, height = start.size
+    much = f"{start.total} steps"
+    if start.fps is not None:
+        much = f"{start.total} frames at {float(start.fps):g} fps"
     told.print(
         f"{start.network}, layer {escape(layers)}, on {start.device} in {start.precision} ({start.why}); "
-        f"{width}x{height}, {start.total} frames at {float(start.fps):g} fps"
+        f"{width}x{height}, {much}"
     )
     for note in start.notes:
         _aside(Note(note))
@@ -67,30 +74,38 @@ def _aside(note: Note) -> None:
     told.print(f"Note: {escape(note.text)}")
 
 
-def _closing(film: Film) -> None:
-    size = film.path.stat().st_size if film.path.is_file() else 0
+def _closing(done: Done) -> None:
+    size = done.path.stat().st_size if done.path.is_file() else 0
     weight = f", {size / 1e6:.1f} MB" if size else ""
-    width, height = film.size
+    width, height = done.size
+    length, how = "", "dreamt"
+    if isinstance(done, Film):
+        length, how = f"{done.length:.2f} s, ", "rendered"
     told.print(
-        f"{escape(str(film.path))}: {film.length:.2f} s, {width}x{height}{weight}, "
-        f"rendered in {film.seconds:.1f} s"
+        f"{escape(str(done.path))}: {length}{width}x{height}{weight}, {how} in {done.seconds:.1f} s"
     )
-    for note in film.notes:
+    if isinstance(done, Picture) and done.others:
+        more = f" and {len(done.others) - 1} more" if len(done.others) > 1 else ""
+        told.print(f"How it grew: {escape(str(done.others[0]))}{more}")
+    for note in done.notes:
         told.print(f"[yellow]Warning:[/yellow] {escape(note)}")
 
 
 def _plain_lines() -> Teller:
     last = 0.0
 
-    def tell(event: Event | Film) -> None:
+    def tell(event: Event | Done) -> None:
         nonlocal last
         match event:
             case Start():
                 _opening(event)
-            case Film():
+            case Film() | Picture():
                 _closing(event)
             case Note():
                 _aside(event)
+            case Step() if event.step in (0, event.total - 1) or event.seconds - last > 10:
+                last = event.seconds
+                told.print(_at_step(event))
             case Progress() if (
                 event.frame in (event.begun, event.total - 1) or event.seconds - last > 10
             ):
@@ -107,6 +122,14 @@ def _status(progress: Progress) -> str:
     )
 
 
+def _at_step(step: Step) -> str:
+    width, height = step.size
+    return (
+        f"step {step.step + 1}/{step.total}, at {width}x{height}  {step.left:.0f} s left  "
+        f"objective {step.objective:.3g}"
+    )
+
+
 @contextmanager
 def _bar() -> Iterator[Teller]:
     from rich.progress import BarColumn, TextColumn
@@ -115,16 +138,18 @@ def _bar() -> Iterator[Teller]:
     bar = Bar(BarColumn(), TextColumn("{task.description}"), console=told, transient=True)
     task = bar.add_task("beginning ...", total=None)
 
-    def tell(event: Event | Film) -> None:
+    def tell(event: Event | Done) -> None:
         match event:
             case Start():
                 _opening(event)
                 bar.start()
-            case Film():
+            case Film() | Picture():
                 bar.stop()
                 _closing(event)
             case Note():
                 _aside(event)
+            case Step():
+                bar.update(task, total=1, completed=event.share, description=_at_step(event))
             case Progress():
                 done, text = event.frame + 1, _status(event)
                 bar.update(task, total=event.total, completed=done, description=text)

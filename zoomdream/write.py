@@ -128,23 +128,38 @@ def has_sound(target: Path) -> bool:
 
 def check_target(target: Path, force: bool) -> None:
     """Raises OutputError where the target could not be put, before any work is done."""
-    if target.name in ("", ".."):
-        raise UsageError(
-            f'"{target}" has no name: write to a file or a new folder, as in -o dream.mp4'
+    if format_of(target):
+        check_file(target, force)
+        return
+    _check_folder(target, "-o dream.mp4")
+    if target.exists() and not target.is_dir():
+        raise OutputError(
+            f"{target} is a file: name a folder, or end the name in .mp4, .webm or .gif"
         )
-    form, folder = format_of(target), target.absolute().parent
+    if target.is_dir() and (strange := _strangers(target)):
+        raise OutputError(f"{target} holds {strange[0]}, which is no frame: name a new folder")
+    _check_free(target, force)
+
+
+def check_file(target: Path, force: bool) -> None:
+    """Raises OutputError where a file could not be put, before any work is done."""
+    _check_folder(target, f"-o dream{target.suffix}")
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder: name a file")
+    _check_free(target, force)
+
+
+def _check_folder(target: Path, such: str) -> None:
+    folder = target.absolute().parent
+    if target.name in ("", ".."):
+        raise UsageError(f'"{target}" has no name: write to a file or a new folder, as in {such}')
     if not folder.is_dir():
         raise OutputError(f"{folder} is not a folder: create it, or write elsewhere")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"{folder} may not be written to: choose another folder")
-    if form and target.is_dir():
-        raise OutputError(f"{target} is a folder: name a file")
-    if not form and target.exists() and not target.is_dir():
-        raise OutputError(
-            f"{target} is a file: name a folder, or end the name in .mp4, .webm or .gif"
-        )
-    if not form and target.is_dir() and (strange := _strangers(target)):
-        raise OutputError(f"{target} holds {strange[0]}, which is no frame: name a new folder")
+
+
+def _check_free(target: Path, force: bool) -> None:
     if _taken(target) and not force:
         raise OutputError(
             f"{target} is there already: add --force to replace it, or take another name"
@@ -231,7 +246,7 @@ def open_press(
     """
     folder, target = folder_of(order.target), order.target
     with contextlib.ExitStack() as stack:
-        with _clear_words(target):
+        with clear_words(target):
             stack.enter_context(locked(folder))
             journal = _journal(folder, order, passport, resume, force)
             state = journal.recover() if resume else None
@@ -287,7 +302,7 @@ def settled(target: Path, resume: bool) -> bool:
     empty = folder.is_dir() and {path.name for path in folder.iterdir()} <= {"lock"}
     if not (whole or empty) or not target.exists():
         return False
-    with _clear_words(target), locked(folder):
+    with clear_words(target), locked(folder):
         clear(folder)
     return resume and whole
 
@@ -321,7 +336,7 @@ def join_now(target: Path) -> tuple[Path, int]:
         order = dataclasses.replace(order, sound=None)
     form = format_of(shown) or PICTURES
     with (
-        _clear_words(shown),
+        clear_words(shown),
         tempfile.TemporaryDirectory(
             dir=target.absolute().parent, prefix=f".{shown.name}-"
         ) as scratch,
@@ -388,7 +403,7 @@ class Press:
         if picture.shape != (*self._order.size, 3):
             size = self._order.size
             raise OutputError(f"a frame is {picture.shape[:2]} instead of {size} (height, width)")
-        with _clear_words(self._order.target):
+        with clear_words(self._order.target):
             full = self._journal.add(picture)
         if full is not None:
             self._encode(full)
@@ -402,14 +417,14 @@ class Press:
 
     def commit(self, state: State) -> None:
         """Makes all frames up to now safe. state: what the next one is made from."""
-        with _clear_words(self._order.target):
+        with clear_words(self._order.target):
             self._journal.commit(state)
         self._committed = time.monotonic()
 
     def finish(self, force: bool = False) -> None:
         """Joins the film, looks at it, and gives it its name; without `force` only where none is there."""
         journal, order = self._journal, self._order
-        with _clear_words(order.target):
+        with clear_words(order.target):
             journal.rest()
         last = journal.reel.segment(journal.frame)
         if journal.frame > journal.reel.first(last) and last not in journal.segments:
@@ -428,7 +443,7 @@ class Press:
 
     def _place(self, part: Path, force: bool) -> None:
         target = self._order.target
-        with _clear_words(target):
+        with clear_words(target):
             if not force and _taken(target):
                 raise OutputError(
                     f"{target} has been written by someone else meanwhile: zoomdream resume "
@@ -442,13 +457,13 @@ class Press:
         journal = self._journal
         frames = min(journal.frame - journal.reel.first(segment), journal.reel.length)
         raw = journal.raw(segment)
-        with _clear_words(self._order.target):
+        with clear_words(self._order.target):
             self._running = _Encoding(self._order, self._form, journal.folder, segment, raw, frames)
 
     def _wait(self) -> None:
         running, self._running = self._running, None
         if running:
-            with _clear_words(self._order.target):
+            with clear_words(self._order.target):
                 self._journal.close(running.segment, running.finish())
 
     def stop(self) -> None:
@@ -522,7 +537,7 @@ def join(order: Order, form: Format, folder: Path, files: list[str], frames: int
     A GIF has its colours chosen and is encoded here. Raises OutputError.
     """
     part = folder / f"film{form.suffix}"
-    with _clear_words(order.target):
+    with clear_words(order.target):
         remove(part)
         if form is PICTURES:
             part.mkdir()
@@ -588,7 +603,7 @@ def _place(part: Path, order: Order, journal: Journal) -> None:
 
 
 @contextlib.contextmanager
-def _clear_words(target: Path) -> Iterator[None]:
+def clear_words(target: Path) -> Iterator[None]:
     """The system's own errors, in a sentence."""
     try:
         yield
