@@ -27,6 +27,7 @@ from zoomdream import __version__, presets
 from zoomdream.errors import Interrupted, UsageError, ZoomdreamError
 from zoomdream.options import (
     ANCHOR,
+    BENCH,
     CAMERA,
     CLIP,
     DREAM,
@@ -620,6 +621,51 @@ def channels(
             job, spec, layer, within=within, top=top, on=on, columns=columns, progress=tell
         )
     told.print(f"{escape(str(output))}: {made}")
+
+
+@app.command()
+@settings_options(presets.shipped_job("zoom"), BENCH)
+def bench(
+    image: Annotated[
+        Path | None, typer.Argument(help="A picture to dream on; else our sample.")
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=1000, help="Turns that each way has; medians are told.")
+    ] = 5,
+    frames: Annotated[int, typer.Option(min=4, help="Frames of the film that is rendered.")] = 24,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Measures this machine: a dreamt frame, the textbook way, the bare convolutions, a whole film.
+
+    [bold]zoomdream bench --model googlenet --layer inception4c --size 512x341[/bold]
+
+    Nothing is fetched: where a network's weights are not here it runs with random ones.
+    """
+    job = make_job(settings, presets.load_preset("zoom"), source=image)
+    from rich.table import Table
+
+    from zoomdream import bench as measuring
+
+    def tell(what: str) -> None:
+        told.print(f"Measuring {what} ...")
+
+    found = measuring.bench(presets.at_start(job), rounds, frames, tell)
+    if as_json:
+        rates = {"fps": found.fps, "gflops": found.gflops, "limit_gflops": found.limit_gflops}
+        put({**asdict(found), **rates})
+        return
+    random = ", with random weights" if found.random else ""
+    layers = " + ".join(found.layers)
+    out = Console(highlight=False)
+    out.print(
+        f"{found.network}, {escape(layers)}{random}, in {found.precision}, on {found.machine}"
+    )
+    shown = Table(box=None, show_header=False)
+    for row in measuring.table(found):
+        shown.add_row(*row)
+    out.print(shown)
 
 
 @app.command()

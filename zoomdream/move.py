@@ -232,10 +232,29 @@ class Canvas:
     amount: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A source frame, and what can be known of it before anything is dreamt.
+
+    flow: where its pixels were in the last one; None where all begins anew. believed: (1, 1, H, W), how
+    far that can be trusted; None: wholly.
+    """
+
+    source: Frame
+    flow: Flow | None = None
+    believed: Tensor | None = None
+
+
 class Motion(Protocol):
     """Gives canvases for each source frame, and is told what was dreamt on each."""
 
-    def canvases(self, source: Frame, now: RenderJob, t: float) -> Iterator[Canvas]:
+    def look(self, source: Frame, skipped: bool = False) -> Seen:
+        """Looks at the next source frame: in order, but as far ahead as one likes, in any one thread.
+
+        skipped: its dream is there already.
+        """
+
+    def canvases(self, seen: Seen, now: RenderJob, t: float) -> Iterator[Canvas]:
         """One, or several that lead up to a frame. now: the settings at t seconds."""
 
     def keep(self, dreamt: Frame, now: RenderJob, chance: torch.Generator) -> Frame:
@@ -244,15 +263,12 @@ class Motion(Protocol):
     def replace(self, frame: Frame) -> None:
         """Goes on from another frame than the one that was kept."""
 
-    def skip(self, source: Frame) -> None:
-        """Is shown a source frame whose dream is there already."""
-
     @property
     def state(self) -> dict[str, Tensor]:
         """What the next frame is made from, but for the source."""
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Goes on from a state, once the frames before it have been skipped."""
+    def restore(self, state: dict[str, Tensor], at: torch.device) -> None:
+        """Goes on from a state, on a device."""
 
 
 class Zoom:
@@ -269,8 +285,11 @@ class Zoom:
         self._source: Frame | None = None
         self.last: Frame | None = None
 
-    def canvases(self, source: Frame, now: RenderJob, t: float) -> Iterator[Canvas]:
-        self._source = source
+    def look(self, source: Frame, skipped: bool = False) -> Seen:  # noqa: ARG002
+        return Seen(source)
+
+    def canvases(self, seen: Seen, now: RenderJob, t: float) -> Iterator[Canvas]:
+        self._source = source = seen.source
         last, dt = (source, 0.0) if self.last is None else (self.last, float(1 / self._fps))
         if dt or now.camera.kaleidoscope or now.camera.tunnel:
             last = warp(last, step_flow(now.camera, source, dt, t)).clamp(0, 1)
@@ -285,17 +304,13 @@ class Zoom:
     def replace(self, frame: Frame) -> None:
         self.last = frame
 
-    def skip(self, source: Frame) -> None:
-        self._source = source
-
     @property
     def state(self) -> dict[str, Tensor]:
         assert self.last is not None
         return {"last": self.last.cpu(), **self._keeper.state}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        assert self._source is not None
-        self.last = state["last"].to(self._source.device)
+    def restore(self, state: dict[str, Tensor], at: torch.device) -> None:
+        self.last = state["last"].to(at)
         self._keeper.restore(state)
 
 
@@ -321,8 +336,8 @@ class Ride:
     frame is dreamt on in several passes. The first frame of a shot is dreamt `SETTLE` times, and is as
     strong as those that follow.
 
-    starts_shot: whether a source frame is the first after a cut. mask:
-    (1, 1, H, W), black stays the source.
+    starts_shot: whether a source frame is the first after a cut. trusting: whether to ask if the flow can
+    be believed. mask: (1, 1, H, W), black stays the source.
     """
 
     def __init__(
@@ -330,15 +345,31 @@ class Ride:
         fps: Fraction,
         estimate: Estimator,
         starts_shot: Callable[[Frame], bool],
+        trusting: bool = True,
         mask: Tensor | None = None,
     ) -> None:
-        self._fps = fps
-        self._estimate, self._starts_shot, self._mask = estimate, starts_shot, mask
+        self._fps, self._mask = fps, mask
+        self._estimate, self._starts_shot, self._trusting = estimate, starts_shot, trusting
+        self._looked: Frame | None = (
+            None  # at last; `_source` is what is dreamt on, and comes later
+        )
         self._source: Frame | None = None
         self._dream = self._age = torch.empty(0)
 
-    def canvases(self, source: Frame, now: RenderJob, t: float) -> Iterator[Canvas]:  # noqa: ARG002
+    def look(self, source: Frame, skipped: bool = False) -> Seen:
+        last, self._looked = self._looked, source
+        if self._starts_shot(source) or last is None or skipped:
+            return Seen(source)
+        flow = self._estimate(source, last)
+        if not self._trusting:
+            return Seen(source, flow)
+        back = self._estimate(last, source)
+        believed = trust(flow, back) * agreement(source, last, flow)
+        return Seen(source, flow, blur(believed, _FEATHER))
+
+    def canvases(self, seen: Seen, now: RenderJob, t: float) -> Iterator[Canvas]:  # noqa: ARG002
         assert now.flow is not None
+        self._source = source = seen.source
         persist = now.flow.persist ** float(_PERSIST_FPS / self._fps)
         steps = max(now.dream.steps, 1)
         fresh = math.ceil((1 - persist) * STILL_STEPS)  # steps of a still that a frame adds
@@ -347,12 +378,14 @@ class Ride:
         if self._mask is not None:
             whole = whole * self._mask
         times = 1
-        if self._starts_shot(source) or self._source is None:
+        if seen.flow is None:
             self._dream, self._age = torch.zeros_like(source), torch.zeros_like(source[:, :1])
             times = SETTLE if persist else 1
         else:
-            self._carry(source, self._source, trusting=now.flow.flow != "none")
-        self._source = source
+            self._dream = warp(self._dream, seen.flow)
+            self._age = look_up(self._age, seen.flow)
+            if seen.believed is not None:
+                self._age *= seen.believed
         for _ in range(times):
             stays = (self._age / (self._age + 1)).clamp_max(persist)
             self._dream = self._dream * stays
@@ -371,21 +404,9 @@ class Ride:
         assert self._source is not None
         self._dream = frame - self._source
 
-    def skip(self, source: Frame) -> None:
-        self._starts_shot(source)
-        self._source = source
-
     @property
     def state(self) -> dict[str, Tensor]:
         return {"dream": self._dream.cpu(), "age": self._age.cpu()}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        assert self._source is not None
-        self._dream, self._age = (state[key].to(self._source.device) for key in ("dream", "age"))
-
-    def _carry(self, source: Frame, last: Frame, trusting: bool) -> None:
-        flow, back = self._estimate(source, last), self._estimate(last, source)
-        self._dream, self._age = warp(self._dream, flow), look_up(self._age, flow)
-        if trusting:
-            believed = trust(flow, back) * agreement(source, last, flow)
-            self._age *= blur(believed, _FEATHER)
+    def restore(self, state: dict[str, Tensor], at: torch.device) -> None:
+        self._dream, self._age = (state[key].to(at) for key in ("dream", "age"))

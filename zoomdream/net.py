@@ -273,7 +273,7 @@ class Network:
         self.kind, self.targets, self.at = kind, tuple(targets), at
         self._names = _node_names(kind, targets)
         module.requires_grad_(False)
-        cut = _extractor(module.eval(), list(dict.fromkeys(self._names)))
+        cut = truncated(module, kind, targets)
         for part in cut.modules():
             if getattr(part, "inplace", False):
                 part.inplace = False  # type: ignore[assignment]  # else it writes over what is kept
@@ -378,6 +378,11 @@ class Network:
         logs = (w * math.log(max(e, 1e-12)) for w, e in zip(weights, energies, strict=True))
         return math.exp(sum(logs) / (sum(map(abs, weights)) or 1.0))
 
+    @property
+    def module(self) -> nn.Module:
+        """The network itself, cut and folded, in its precision; gives a dict of its targets' values."""
+        return cast(nn.Module, self._module)
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all parameters that are used, as they are used."""
@@ -417,10 +422,16 @@ def load(
     for unknown names (with the nearest ones) and WeightsError where there are no good weights.
     """
     kind = kind_of(name)
+    parsed = parse_targets(kind, targets)
+    return Network(kind, _filled(kind, parsed, weights), parsed, at or place())
+
+
+def parse_targets(kind: Kind, targets: Sequence[str]) -> list[Target]:
+    """Targets by their texts, the network's own choice without any; raises UsageError."""
     parsed = [Target.parse(text) for text in targets or kind.layers]
     if all(target.weight <= 0 for target in parsed):
         raise UsageError("no layer has a weight above 0: there is nothing to dream")
-    return Network(kind, _filled(kind, parsed, weights), parsed, at or place())
+    return parsed
 
 
 def load_each(
@@ -431,6 +442,32 @@ def load_each(
     module = _filled(kind, targets, weights)
     for target in targets:
         yield Network(kind, deepcopy(module), [target], at or place())
+
+
+def filled_or_random(
+    kind: Kind, targets: Sequence[Target], weights: Path | None
+) -> tuple[nn.Module, bool]:
+    """The whole network with the weights that are here, or else with random ones; and which it is.
+
+    For measuring, which nothing is fetched for. Raises as `load`.
+    """
+    if weights or weights_path(kind.name).exists():
+        return _filled(kind, targets, weights), False
+    _node_names(kind, targets)
+    module = _bare(kind)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for parameter in module.parameters():
+            if parameter.ndim > 1:
+                nn.init.kaiming_normal_(parameter)
+            else:
+                parameter.uniform_(0.1, 0.5)
+    return module, True
+
+
+def truncated(module: nn.Module, kind: Kind, targets: Sequence[Target]) -> nn.Module:
+    """A network cut after the deepest of its targets, otherwise as it is; gives a dict of their values."""
+    return _extractor(module.eval(), list(dict.fromkeys(_node_names(kind, targets))))
 
 
 def _filled(kind: Kind, targets: Sequence[Target], weights: Path | None) -> nn.Module:

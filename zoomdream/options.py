@@ -180,6 +180,22 @@ MACHINE: Panels = {
         Option("force"),
     ),
 }
+BENCH: Panels = {
+    "What is measured": (
+        Option("model"),
+        Option("weights"),
+        Option("dream.layers", "layer", metavar="NAME[:CHANNEL][=WEIGHT]"),
+        Option("output.size", metavar="WxH", about="pixels of a frame; else 512x512"),
+        Option("dream.octaves"),
+        Option("dream.octave_scale"),
+        Option("dream.steps"),
+        Option("dream.smooth"),
+        Option("dream.tile"),
+        Option("device"),
+        Option("precision"),
+        Option("seed"),
+    ),
+}
 NEURONS: Panels = {
     "Pictures": (
         Option("neurons.size"),

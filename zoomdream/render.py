@@ -2,25 +2,27 @@
 
 import shlex
 import time
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from zoomdream import net, presets
+from zoomdream.ahead import ahead
 from zoomdream.dream import Dreamt, channel_mix, dream, tile_side
 from zoomdream.errors import Interrupted, OutputError, UsageError
 from zoomdream.frame import Bytes, Flow, Frame, as_frame, cover, to_bytes
 from zoomdream.guide import guide_of
 from zoomdream.journal import State
 from zoomdream.metrics import loop_steps
-from zoomdream.move import Motion, Ride, Zoom, step_flow
+from zoomdream.move import Motion, Ride, Seen, Zoom, step_flow
 from zoomdream.paper import aged
 from zoomdream.prepare import as_label, check_size, open_clip, open_network, passport
 from zoomdream.read import Clip, read_mask, read_still
-from zoomdream.report import Event, Film, Listener, Note, Progress, Start
+from zoomdream.report import Event, Film, Listener, Note, Progress, Start, Stopwatch
 from zoomdream.schedule import Clock
 from zoomdream.spec import RenderJob
 from zoomdream.timeline import Timeline
@@ -66,18 +68,24 @@ def render_film(
     check_size(clip, network)
     dreaming = Dreaming(job, clip, network)
     order = order_of(job, clip, network, timeline, dreaming.early)
-    with open_press(order, passport(job, network, picture), resume, job.force) as press:
+    with ExitStack() as stack:
+        press = stack.enter_context(
+            open_press(order, passport(job, network, picture), resume, job.force)
+        )
         if press.state is not None:
             dreaming.resume(press.frame, press.state, press.early())
         begun = max(press.frame, 0)
         progress(_start(clip, network, timeline, begun, press.notes))
         started = time.monotonic()
-        for dreamt in dreaming.frames():
-            press.add(dreamt.frame)
+        frames = stack.enter_context(closing(dreaming.frames()))
+        for dreamt in frames:
+            with dreaming.watch("writing"):
+                press.add(dreamt.frame)
             for note in dreaming.notes():
                 progress(Note(note))
             if press.due:
-                press.commit(dreaming.state)
+                with dreaming.watch("writing"):
+                    press.commit(dreaming.state)
             if press.frame > 0:
                 seconds = time.monotonic() - started
                 frame, objective = press.frame - 1, dreamt.objective
@@ -87,9 +95,12 @@ def render_film(
                 raise Interrupted(_how_to_go_on(job, press.frame, clip.length))
         if press.frame > begun:
             press.commit(dreaming.state)
-        press.finish(job.force)
+        with dreaming.watch("joining"):
+            press.finish(job.force)
         count = press.frame
-    return Film(job.target, count, clip.fps, size, time.monotonic() - started, tuple(clip.faults))
+    seconds = time.monotonic() - started
+    faults, spent = tuple(clip.faults), dreaming.watch.spent
+    return Film(job.target, count, clip.fps, size, seconds, faults, spent)
 
 
 def _how_to_go_on(job: RenderJob, frame: int, length: int) -> str:
@@ -145,6 +156,7 @@ class Dreaming:
 
     def __init__(self, job: RenderJob, clip: Clip, network: net.Network) -> None:
         self._job, self._clip, self._network = job, clip, network
+        self.watch = Stopwatch()
         self._timeline = Timeline(job, clock_of(job, clip))
         self._closing = Closing(job, clip)
         self._guides = guide_of(job, network, float(clip.length / clip.fps))
@@ -158,35 +170,55 @@ class Dreaming:
         return self._closing.early
 
     @torch.no_grad()
-    def frames(self) -> Iterator[Dreamt]:
+    def frames(self) -> Generator[Dreamt]:
         """Those that are not there yet, from number -`early` on."""
-        for number, frame in self._closing.numbered(self._clip.frames):
-            source = frame.to(self._network.at.device)
-            if self._motion is None:
-                self._network.balance(source)
-                self._motion = motion_of(self._job, self._clip, source)
-            if number < self._begin:
-                self._motion.skip(source)
-                continue
-            if number == self._begin and self._from:
-                self._motion.restore(self._from)
-            dreamt = self._frame(number, source, self._motion)
-            if number >= 0:  # those before the first are drawn on once more
-                paper = aged(dreamt.frame, self._job.paper, self._job.seed)
-                dreamt = Dreamt(paper, dreamt.objective)
-            yield dreamt
+        sources = self._closing.numbered(self._clip.frames)
+        number, frame = next(sources)
+        first = frame.to(self._network.at.device)
+        self._network.balance(first)
+        self._motion = motion = motion_of(self._job, self._clip, first)
+        if self._from:
+            motion.restore(self._from, first.device)
+        with ahead(self._looked(chain([(number, frame)], sources), motion)) as looked:
+            while True:
+                with self.watch("waiting"):
+                    number, seen = next(looked, (0, None))
+                if seen is None:
+                    return
+                dreamt = self._frame(number, seen, motion)
+                if number >= 0:  # those before the first are drawn on once more
+                    paper = aged(dreamt.frame, self._job.paper, self._job.seed)
+                    dreamt = Dreamt(paper, dreamt.objective)
+                yield dreamt
 
-    def _frame(self, number: int, source: Frame, motion: Motion) -> Dreamt:
+    def _looked(
+        self, sources: Iterator[tuple[int, Frame]], motion: Motion
+    ) -> Iterator[tuple[int, Seen]]:
+        """Source frames from where it begins, looked at."""
+        for number, frame in sources:
+            skipped = number < self._begin
+            seen = motion.look(frame.to(self._network.at.device), skipped)
+            if not skipped:
+                yield number, seen
+
+    def _frame(self, number: int, seen: Seen, motion: Motion) -> Dreamt:
         job, network = self._job, self._network
         chance, t = chance_of(job.seed, number), float(number / self._clip.fps)
         now = self._timeline.at(number)
         network.weights = weights_of(now, network)
         network.guides = self._guides(now.guide, t)
         mix = channel_mix(network, now.dream, job.seed, t)
-        made = Dreamt(source, 0.0)
-        for canvas in motion.canvases(source, now, t):
-            dreamt = dream(canvas.frame, network, now.dream, chance, canvas.amount, mix)
-            made = Dreamt(motion.keep(dreamt.frame, now, chance), dreamt.objective)
+        made = Dreamt(seen.source, 0.0)
+        canvases = motion.canvases(seen, now, t)
+        while True:
+            with self.watch("moving"):
+                canvas = next(canvases, None)
+            if canvas is None:
+                break
+            with self.watch("dreaming"):
+                dreamt = dream(canvas.frame, network, now.dream, chance, canvas.amount, mix)
+            with self.watch("keeping"):
+                made = Dreamt(motion.keep(dreamt.frame, now, chance), dreamt.objective)
         if job.output.loop:
             made = Dreamt(self._closing.drawn(number, made.frame), made.objective)
             motion.replace(made.frame)
@@ -282,7 +314,7 @@ def motion_of(job: RenderJob, clip: Clip, first: Frame) -> Motion:
 
     estimate = estimator(job.flow.flow, job.flow.flow_weights, device)
     starts_shot = Cuts(clip.fps).starts_shot if job.flow.scenes else lambda _: False
-    return Ride(clip.fps, estimate, starts_shot, mask)
+    return Ride(clip.fps, estimate, starts_shot, job.flow.flow != "none", mask)
 
 
 def chance_of(seed: int, number: int) -> torch.Generator:

@@ -1,7 +1,9 @@
 """What a render reports: the library tells, the command line draws."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -77,6 +79,7 @@ class Film:
     size: tuple[int, int]  # (width, height)
     seconds: float  # that rendering took
     notes: tuple[str, ...] = ()  # what was wrong with the input
+    spent: Mapping[str, float] = field(default_factory=dict)  # seconds, by what they went into
 
     @property
     def length(self) -> float:
@@ -98,3 +101,19 @@ class Picture:
 Event = Start | Progress | Step | Note
 Done = Film | Picture
 Listener = Callable[[Event], None]
+
+
+class Stopwatch:
+    """Where time goes: seconds by what they went into, as the one who waits sees it."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        """Counts the block."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - begun

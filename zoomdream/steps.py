@@ -346,30 +346,40 @@ class Peaks:
     def _handed_on(self, gradient: Tensor, largest: Tensor, bits: Tensor, axis: int) -> Tensor:
         """The gradient of what the largest were taken from."""
         sign, rest, below = 8 * bits.element_size() - 1, gradient.view(bits.dtype), largest - 1
-        taps = list(self._taps(bits.shape[axis], axis))
-        found = torch.zeros_like(bits) if self._stride[axis - 2] > 1 else torch.empty_like(bits)
+        length, stride = bits.shape[axis], self._stride[axis - 2]
+        taps = list(self._taps(length, axis))
+        found, begun = torch.empty_like(bits), set[int]()
         for number, (windows, where) in enumerate(taps):
             left, place = _cut(rest, windows, axis), _cut(found, where, axis)
+            first = (
+                where.start % stride not in begun
+            )  # of those so many apart: nothing is there yet
+            begun.add(where.start % stride)
+            if first and (where.start >= stride or where.stop + stride <= length):
+                _cut(found, slice(where.start % stride, None, stride), axis).zero_()
+                first = False
             if number == len(taps) - 1:  # what none of the others has taken
-                _summed(place, left, gradient.dtype)
+                _put(place, left, gradient.dtype, first)
                 break
             same = _cut(below, windows, axis) - _cut(bits, where, axis)
             same >>= sign  # all ones where it was the largest, or else 0
-            if number == 0:
-                left ^= torch.bitwise_and(same, left, out=place)
-            else:
-                same &= left
-                left ^= same
-                _summed(place, same, gradient.dtype)
+            same &= left
+            left ^= same
+            _put(place, same, gradient.dtype, first)
+        for missing in set(range(stride)) - begun:
+            _cut(found, slice(missing, None, stride), axis).zero_()
         return found.view(gradient.dtype)
 
 
 BITS = {2: torch.int16, 4: torch.int32}  # whole numbers by bytes
 
 
-def _summed(place: Tensor, part: Tensor, dtype: torch.dtype) -> None:
-    """Adds floats that are seen as whole numbers."""
-    place.view(dtype).add_(part.view(dtype))
+def _put(place: Tensor, part: Tensor, dtype: torch.dtype, first: bool) -> None:
+    """Puts floats that are seen as whole numbers where nothing is yet, or adds them to what is there."""
+    if first:
+        place.copy_(part)
+    else:
+        place.view(dtype).add_(part.view(dtype))
 
 
 def _cut(planes: Tensor, where: slice, axis: int) -> Tensor:

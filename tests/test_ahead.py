@@ -1,0 +1,69 @@
+"""What is made ahead comes in order, its errors where they belong, and nothing of it stays."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from zoomdream.ahead import ahead
+
+
+def running() -> bool:
+    return any(thread.name == "ahead" for thread in threading.enumerate())
+
+
+class Source:
+    """Counts, and tells what became of it."""
+
+    def __init__(self, length: int, fails_at: int = -1) -> None:
+        self.made, self.closed = 0, False
+        self.items = self._items(length, fails_at)
+
+    def _items(self, length: int, fails_at: int) -> Iterator[int]:
+        try:
+            for number in range(length):
+                if number == fails_at:
+                    raise ValueError(f"at {number}")
+                self.made += 1
+                yield number
+        finally:
+            self.closed = True
+
+
+def test_the_same_things_in_the_same_order() -> None:
+    source = Source(50)
+    with ahead(source.items) as things:
+        assert list(things) == list(range(50))
+    assert source.closed
+    assert not running()
+
+
+def test_so_many_are_made_before_they_are_asked_for() -> None:
+    source = Source(50)
+    with ahead(source.items, depth=3) as things:
+        assert next(things) == 0
+        time.sleep(0.5)
+        assert source.made == 5  # one taken, three that wait, one in hand
+    assert source.closed
+    assert not running()
+
+
+def test_an_error_comes_where_it_would_have_come() -> None:
+    source = Source(50, fails_at=7)
+    taken = []
+    with pytest.raises(ValueError, match="at 7"), ahead(source.items) as things:
+        for thing in things:
+            taken.append(thing)  # noqa: PERF402 (what was taken before the error)
+    assert taken == list(range(7))
+    assert not running()
+
+
+def test_nothing_stays_when_the_work_ends_early() -> None:
+    source = Source(50)
+    with pytest.raises(KeyError), ahead(source.items) as things:
+        next(things)
+        raise KeyError
+    assert source.closed
+    assert source.made < 10
+    assert not running()

@@ -1,0 +1,156 @@
+"""Steps give what autograd gives: forth, back, on every network, at sizes odd and even."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.test_net import CPU
+from zoomdream import engine, net, steps
+from zoomdream.engine import Engine
+from zoomdream.objective import Target
+
+BF16 = engine.Place(torch.device("cpu"), torch.bfloat16, "")
+
+
+def network(name: str, at: engine.Place = CPU) -> net.Network:
+    """With random weights that keep values in range, and two targets; pocket with its own."""
+    kind = net.kind_of(name)
+    layers = [layer.name for layer in net.layers(name)]
+    targets = [Target.parse(layers[len(layers) // part]) for part in (3, 2)]
+    module, _ = net.filled_or_random(kind, targets, None)
+    return net.Network(kind, module, targets, at)
+
+
+def by_autograd(network: net.Network, frame: torch.Tensor) -> torch.Tensor:
+    """What `Network.gradient` gives, by autograd through the same modules."""
+    frame = frame.clone().requires_grad_(True)
+    values = network.values(frame)
+    seeds = [value.detach() * 0.5 / s for value, s in zip(values, network._sizes, strict=True)]
+    (gradient,) = torch.autograd.grad(values, frame, seeds)
+    return gradient
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0))
+
+
+@pytest.mark.parametrize("size", [(128, 160), (131, 117)])
+@pytest.mark.parametrize("name", list(net.KINDS))
+def test_every_network_has_autograds_gradient(name: str, size: tuple[int, int]) -> None:
+    tested = network(name)
+    frame = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
+    gradient, energies = tested.gradient(frame)
+    expected = by_autograd(tested, frame)
+    assert gradient.shape == frame.shape
+    assert len(energies) == 2
+    # where two values of a window are equal but for rounding, either may have the gradient
+    assert cosine(gradient, expected) > 0.999
+
+
+@pytest.mark.parametrize("name", ["googlenet", "squeezenet1_0", "resnet50"])
+def test_pooling_without_indices_has_autograds_gradient(name: str) -> None:
+    tested = network(name, BF16)
+    kinds = {type(step) for _, step, _ in tested._engine._steps}
+    assert steps.Peaks in kinds
+    assert steps.MaxPool not in kinds
+    frame = torch.rand(1, 3, 131, 150, generator=torch.Generator().manual_seed(1))
+    assert cosine(tested.gradient(frame)[0], by_autograd(tested, frame)) > 0.95  # both are rounded
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("size", "stride", "padding", "ceil"),
+    [(3, 2, 0, True), (3, 2, 1, False), (3, 1, 1, False), (2, 2, 0, False), (2, 2, 0, True)],
+)
+@pytest.mark.parametrize("sides", [(17, 24), (16, 23)])
+def test_peaks_are_max_pooling(
+    sides: tuple[int, int], size: int, stride: int, padding: int, ceil: bool, dtype: torch.dtype
+) -> None:
+    pool = nn.MaxPool2d(size, stride, padding, ceil_mode=ceil)
+    assert steps.Peaks.fits(pool)
+    chance = torch.Generator().manual_seed(0)
+    values = torch.randperm(5 * sides[0] * sides[1], generator=chance).view(1, 5, *sides)
+    x = values.clamp_max(250).to(dtype).contiguous(memory_format=torch.channels_last)
+    x[:, :, 2:6, 2:6] = 0  # as a ReLU leaves it
+    one, other = steps.MaxPool(pool), steps.Peaks(pool)
+    kept: tuple[steps.Kept, steps.Kept] = ({}, {})
+    with torch.no_grad():
+        value = one.forth(kept[0], x)
+        assert torch.equal(value, other.forth(kept[1], x))
+        seed = torch.randint(1, 9, value.shape, generator=chance).to(dtype)
+        back = one.back(kept[0], seed.clone())[0]
+        also = other.back(kept[1], seed.clone())[0]
+    assert also.sum(dtype=torch.float32) == back.sum(dtype=torch.float32)  # nothing is lost
+    alone = (x > 0) & (x < 250)  # equals share nothing: one of them has all
+    assert torch.equal(back[alone], also[alone])
+
+
+def test_a_stem_in_blocks_is_the_same_convolution() -> None:
+    chance = torch.Generator().manual_seed(0)
+    for size, stride, padding in ((7, 2, 3), (7, 2, 0), (3, 2, 1), (3, 2, 0), (4, 4, 0), (8, 2, 3)):
+        weight, bias = torch.randn(8, 3, size, size, generator=chance), torch.randn(8)
+        stem = steps.Stem(weight, bias, stride, padding, padding, relu=False)
+        for sides in ((32, 40), (33, 39), (35, 34)):
+            x = torch.rand(1, 3, *sides, generator=chance, requires_grad=True)
+            expected = nn.functional.conv2d(x, weight, bias, stride, padding)
+            seed = torch.randn(expected.shape, generator=chance)
+            kept: steps.Kept = {}
+            with torch.no_grad():
+                assert torch.allclose(stem.forth(kept, x), expected, atol=1e-4)
+                (back,) = stem.back(kept, seed.clone())
+            (gradient,) = torch.autograd.grad(expected, x, seed)
+            assert torch.allclose(back, gradient, atol=1e-4), (size, stride, padding, sides)
+
+
+def test_pockets_halving_goes_back_as_its_transpose() -> None:
+    from zoomdream.pocket.network import Blur
+
+    blur = Blur(6)
+    halving = steps.Halving(blur.get_buffer("kernel"))
+    for sides in ((8, 12), (9, 11), (7, 2)):
+        x = torch.rand(2, 6, *sides, requires_grad=True)
+        expected = blur(x)
+        seed, kept = torch.randn_like(expected), dict[str, object]()
+        with torch.no_grad():
+            assert torch.allclose(halving.forth(kept, x), expected, atol=1e-5)
+            (back,) = halving.back(kept, seed.clone())
+        assert torch.allclose(back, torch.autograd.grad(expected, x, seed)[0], atol=1e-5)
+
+
+class Odd(nn.Module):
+    """What networks may do with values: hand them on, look twice, add, multiply, reshape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(3, 8, 3, padding=1)
+        self.two = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.drop = nn.Dropout()
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        one = self.drop(self.one(x))
+        both = torch.cat([one.relu(), self.two(one)], 1)
+        added = one + one.mean((2, 3), keepdim=True)
+        return {"both": both, "one": one, "added": (added + added) * torch.sigmoid(added)}
+
+
+def test_values_that_are_looked_at_in_many_ways() -> None:
+    torch.manual_seed(0)
+    module = Odd().eval()
+    x = torch.rand(2, 3, 9, 10, requires_grad=True)
+    values = module(x)
+    seeds = {name: torch.randn_like(value) for name, value in values.items()}
+    expected = torch.autograd.grad(list(values.values()), x, list(seeds.values()))[0]
+    with torch.no_grad():
+        look = Engine(module, CPU).forth(x.detach())
+        for name, value in values.items():
+            assert torch.allclose(look.values[name], value, atol=1e-5)
+        assert look.nbytes > 0
+        assert torch.allclose(look.back(seeds), expected, atol=1e-4)
+
+
+def test_weights_are_laid_out_for_a_few_sizes_only() -> None:
+    packed = steps.Packed(torch.rand(4, 3, 3, 3), None, (1, 1), (1, 1), (1, 1), 1)
+    with torch.no_grad():
+        for side in range(8, 8 + 2 * steps.SIZES):
+            packed(torch.rand(1, 3, side, side))
+    assert len(packed._packed) <= steps.SIZES

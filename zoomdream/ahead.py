@@ -1,0 +1,67 @@
+"""The conveyor: what comes next is made ready in a thread of its own, while this is worked on."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+DEPTH = 2  # things that are ready and wait, at most
+
+
+@dataclass(frozen=True)
+class _End:
+    """The last thing: nothing more comes, or this went wrong."""
+
+    error: BaseException | None = None
+
+
+@contextmanager
+def ahead(things: Iterator[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
+    """The same things in the same order, up to `depth` of them made before they are asked for.
+
+    An error comes where it would have come. At the end of the block, however it ends, nothing of it runs
+    any more, and `things` is closed. They are made on one thread, so that those who work have the others.
+    """
+    line: queue.Queue[Any] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(thing: Any) -> bool:
+        while not stop.is_set():
+            try:
+                line.put(thing, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        torch.set_num_threads(1)  # of this thread alone
+        try:
+            for thing in things:
+                if not put(thing):
+                    return
+            put(_End())
+        except BaseException as error:
+            put(_End(error))
+
+    def taken() -> Iterator[T]:
+        while not isinstance(thing := line.get(), _End):
+            yield thing
+        if thing.error is not None:
+            raise thing.error
+
+    worker = threading.Thread(target=work, name="ahead", daemon=True)
+    worker.start()
+    try:
+        yield taken()
+    finally:
+        stop.set()
+        worker.join()
+        close = getattr(things, "close", None)
+        if close:
+            close()
