@@ -26,12 +26,13 @@ from zoomdream.paper import near_lines
 from zoomdream.spec import DreamSpec
 
 SMOOTHING = (0.5, 1.0, 2.0)  # Gaussians, in units of `smooth`, that are averaged
+LARGE = 10_000_000  # values of a picture whose memory has to be looked after
 MARGIN = 96  # px around a tile that its gradient also looks at
 SMALLEST = 64  # px of a tile's side, when memory has run out
 COARSEST = 96  # px of the shorter side at the smallest octave, where their number is not given
 GENTLER = 0.8  # size of a step at one octave to that at the coarser one before it, likewise
 TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
-TILE_MOST = 1_500_000_000  # bytes that it may take on a CPU
+TILE_MOST = 700_000_000  # bytes that it may take on a CPU
 
 
 Mix = Sequence[Tensor]  # for each target (1, C, 1, 1): factors of its channels' energies
@@ -131,12 +132,13 @@ def step(
     """One step of ascent, clipped to 0..1; and the objective before it, where it is measured."""
     reach = min(spec.jitter, min(picture.shape[-2:]) // 2)
     shift = _draw(chance, -reach, reach), _draw(chance, -reach, reach)
-    rolled = picture.roll(shift, (2, 3))
-    gradient, objective = _gradient(rolled, network, spec, chance, mix, measured)
+    gradient, objective = _gradient(
+        picture.roll(shift, (2, 3)), network, spec, chance, mix, measured
+    )
     gradient = smooth(gradient, spec.smooth).roll((-shift[0], -shift[1]), (2, 3))
     if spec.keep_color:  # the same change in R, G and B leaves both chroma planes alone
         gradient = to_opponent(gradient)[:, :1].expand_as(gradient)
-    size = spec.step_size / (gradient.abs().mean() + 1e-12)
+    size = spec.step_size / (torch.linalg.vector_norm(gradient, 1) / gradient.numel() + 1e-12)
     if amount is not None:
         gradient = gradient * amount
     return torch.addcmul(picture, gradient, size).clamp_(0, 1), objective
@@ -162,13 +164,24 @@ def channel_mix(network: Network, spec: DreamSpec, seed: int, t: float) -> Mix |
 
 
 def smooth(gradient: Tensor, sigma: float) -> Tensor:
-    """The mean of three Gaussian blurs, of `SMOOTHING` times sigma px; 0 leaves it as it is."""
+    """The mean of three Gaussian blurs, of `SMOOTHING` times sigma px; 0 leaves it as it is.
+
+    Of a large picture plane by plane, in place: it takes a third of the memory, and as long.
+    """
     if sigma == 0:
         return gradient
-    total = blur(gradient, sigma * SMOOTHING[0])
+    if gradient.numel() > LARGE:
+        for plane in torch.split(gradient, 1, 1):
+            plane.copy_(_smoothed(plane, sigma))
+        return gradient
+    return _smoothed(gradient, sigma)
+
+
+def _smoothed(planes: Tensor, sigma: float) -> Tensor:
+    total = blur(planes, sigma * SMOOTHING[0])
     for share in SMOOTHING[1:]:
-        total += blur(gradient, sigma * share)
-    return total / len(SMOOTHING)
+        total += blur(planes, sigma * share)
+    return total.div_(len(SMOOTHING))
 
 
 def _draw(chance: torch.Generator, low: int, high: int) -> int:

@@ -64,7 +64,7 @@ def keep_memory() -> None:
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         library = ctypes.CDLL(None)
-        library.mallopt(_MMAP_THRESHOLD, 1 << 30)
+        library.mallopt(_MMAP_THRESHOLD, 1 << 26)  # but not what is large: it would lie in pieces
         library.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
