@@ -59,9 +59,10 @@ def test_tiles_look_like_the_whole(pocket: Network, tile: int) -> None:
 
 
 def test_tiles_are_chosen_by_memory(pocket: Network) -> None:
-    side = tile_side(pocket)
-    assert side % 64 == 0
-    assert 256 <= side <= 4096
+    sides = [tile_side(pocket, pixels) for pixels in (10**4, 8 * 10**6, 24 * 10**6, 10**8)]
+    assert all(side % 64 == 0 and 256 <= side <= 4096 for side in sides)
+    assert sides == sorted(sides, reverse=True)  # a larger picture leaves less for a tile
+    assert sides[-1] == 256
     assert 50 < pocket.bytes_per_pixel < 5000
 
 

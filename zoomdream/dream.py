@@ -32,7 +32,11 @@ SMALLEST = 64  # px of a tile's side, when memory has run out
 COARSEST = 96  # px of the shorter side at the smallest octave, where their number is not given
 GENTLER = 0.8  # size of a step at one octave to that at the coarser one before it, likewise
 TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
-TILE_MOST = 700_000_000  # bytes that it may take on a CPU
+TILE_MOST = 2_000_000_000  # bytes that it may take on a CPU
+ALL_MOST = (
+    3_000_000_000  # bytes that it may take there with the picture, which is held `COPIES` times
+)
+COPIES = 8
 
 
 Mix = Sequence[Tensor]  # for each target (1, C, 1, 1): factors of its channels' energies
@@ -201,7 +205,8 @@ def _gradient(
 
     Where memory runs out the network's `tile` becomes half as large, and stays so.
     """
-    side = spec.tile or tile_side(network)
+    height, width = picture.shape[-2:]
+    side = spec.tile or tile_side(network, height * width)
     shift = _draw(chance, 0, side - 1), _draw(chance, 0, side - 1)  # drawn even when not needed
     while True:
         side = min(side, network.tile or side)
@@ -283,20 +288,20 @@ def _container_memory() -> float:
     return math.inf
 
 
-@lru_cache(maxsize=4)
-def tile_side(network: Network) -> int:
-    """The side of the largest tile that this machine's memory holds, a multiple of 64 px.
+@lru_cache(maxsize=64)
+def tile_side(network: Network, pixels: int) -> int:
+    """The side of the largest tile for a picture of so many pixels, a multiple of 64 px.
 
-    Taken once for each network: from the memory that is built in, so that a seed gives the same pixels
-    on most machines, and from what is free where that is too little. `TILE_MOST` is for a CPU: a larger
-    tile is no quicker there, and a frame of 3840x2160 px is dreamt within 4 GB.
+    Taken once: from the memory that is built in, so that a seed gives the same pixels on most machines,
+    and from what is free where that is too little. On a CPU no more than lets a frame of 3840x2160 px, or
+    a photograph of 24 megapixels, be dreamt within 4 GB.
     """
     device = network.at.device
     if device.type == "cuda":
-        memory: float = torch.cuda.get_device_properties(device).total_memory
+        room = TILE_MEMORY * torch.cuda.get_device_properties(device).total_memory
     else:
         there = psutil.virtual_memory()
-        memory = min(there.total, _container_memory(), TILE_MOST / TILE_MEMORY)
-        memory = min(memory, there.available / 2 / TILE_MEMORY)
-    pixels = TILE_MEMORY * memory / network.bytes_per_pixel
-    return max(256, min(4096, int(pixels**0.5 - 2 * MARGIN) // 64 * 64))
+        most = min(TILE_MOST, ALL_MOST - COPIES * 12 * pixels)
+        room = min(TILE_MEMORY * min(there.total, _container_memory()), there.available / 2, most)
+    side = math.sqrt(max(room, 0) / network.bytes_per_pixel)
+    return max(256, min(4096, int(side - 2 * MARGIN) // 64 * 64))

@@ -295,7 +295,7 @@ def study(
         off = 0.5 * first[: answers - 1]
         first = _planes_of(start.cpu()) + torch.cat([torch.zeros_like(first[:1]), off])
     excitement = _excitement(network, targets, first, spec.neuron)
-    room = min(AT_ONCE, tile_side(network) ** 2)
+    room = min(AT_ONCE, tile_side(network, AT_ONCE) ** 2)
     each = max(1, room // (side**2 * answers))  # targets in a batch
     total, found = math.ceil(len(targets) / each) * spec.steps, []
     for number, begin in enumerate(range(0, len(targets), each)):

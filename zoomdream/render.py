@@ -162,7 +162,7 @@ class Dreaming:
         self._guides = guide_of(job, network, float(clip.length / clip.fps))
         self._motion: Motion | None = None
         self._begin, self._from = -self._closing.early, State()
-        network.tile = self._tile = network.tile or tile_side(network)
+        network.tile = self._tile = network.tile or tile_side(network, clip.size[0] * clip.size[1])
 
     @property
     def early(self) -> int:
