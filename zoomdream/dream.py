@@ -36,7 +36,7 @@ TILE_MOST = 2_000_000_000  # bytes that it may take on a CPU
 ALL_MOST = (
     3_000_000_000  # bytes that it may take there with the picture, which is held `COPIES` times
 )
-COPIES = 8
+COPIES = 9
 
 
 Mix = Sequence[Tensor]  # for each target (1, C, 1, 1): factors of its channels' energies
