@@ -42,6 +42,19 @@ def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> No
     assert program == "zoomdream"
     if words[0] == "zoom":
         words += ["--frames", "2", "--size", "64x48", "--octaves", "1"]
+    if words[0] == "bench":
+        words += [
+            "--size",
+            "64x48",
+            "--octaves",
+            "1",
+            "--steps",
+            "1",
+            "--rounds",
+            "1",
+            "--frames",
+            "4",
+        ]
     if words[0] == "image":
         words += [
             "--size",

@@ -1,0 +1,80 @@
+"""The bench measures what it says, on small things; how fast they are is no test's business."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import Command
+from zoomdream import bench, engine, net
+from zoomdream.dream import octave_sizes
+from zoomdream.frame import Frame
+from zoomdream.objective import Target
+from zoomdream.spec import DreamSpec, Output, RenderJob
+
+TINY = ("--size", "128x64", "--octaves", 2, "--steps", 1, "--rounds", 1, "--frames", 4)
+
+
+def test_it_tells_ratios_and_where_time_goes(zoomdream: Command, tmp_path: Path) -> None:
+    done = zoomdream("bench", *TINY)
+    assert done.code == 0, done.err
+    for words in (
+        "textbook way",
+        "bare convolutions",
+        "times as fast",
+        "GFLOP/s",
+        "fps",
+        "dreaming",
+        "GB",
+    ):
+        assert words in done.out, words
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("model", ["pocket", "squeezenet1_1"])
+def test_as_json(zoomdream: Command, model: str) -> None:
+    done = zoomdream("bench", "--model", model, *TINY, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["network"] == model
+    assert found["size"] == [128, 64]
+    assert found["octaves"] == 2
+    for name in ("step", "frame", "textbook", "limit", "textbook_ratio", "limit_ratio", "film", "gflop",
+                 "overhead", "fps", "gflops", "limit_gflops"):  # fmt: skip
+        assert 0 < found[name] < 1e6, name
+    assert found["overhead"] > 1
+    assert found["film"] > found["spent"]["dreaming"]
+    assert found["memory"] > 1e8
+
+
+def test_operations_are_counted() -> None:
+    """One convolution of 12 channels of 2x2 pixels, each 4x4 of them, to 48; there and back."""
+    at = engine.place("cpu", "fp32")
+    network = net.load("pocket", ["edges"], at=at)
+    found = bench._convolutions(network, [(64, 32)], steps=3)
+    assert found.flop == 3 * 2 * 2 * (48 * 12 * 4 * 4) * (32 * 16)
+    found.run()
+
+
+def test_the_textbook_way_dreams(photo: Frame) -> None:
+    """It raises the objective, as ours does."""
+    job = RenderJob(
+        dream=DreamSpec(layers=("strokes",), octaves=1, steps=3), output=Output(size=(128, 96))
+    )
+    network, module, random = bench._networks(job)
+    assert not random
+    with torch.no_grad():
+        dreamt = bench._textbook(photo, module, octave_sizes((96, 128), job.dream, 32), job)
+        before, after = (network.gradient(frame)[1][0] for frame in (photo, dreamt))
+    assert after > 1.5 * before
+
+
+def test_what_is_not_here_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(net, "fetch", None)
+    module, random = net.filled_or_random(
+        net.kind_of("squeezenet1_1"), [Target("features.3")], None
+    )
+    assert random
+    assert all(torch.isfinite(p).all() for p in module.parameters())
