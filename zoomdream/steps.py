@@ -349,19 +349,20 @@ class Peaks:
         length, stride = bits.shape[axis], self._stride[axis - 2]
         taps = list(self._taps(length, axis))
         found, begun = torch.empty_like(bits), set[int]()
+        aside = torch.empty_like(largest)
         for number, (windows, where) in enumerate(taps):
             left, place = _cut(rest, windows, axis), _cut(found, where, axis)
-            first = (
-                where.start % stride not in begun
-            )  # of those so many apart: nothing is there yet
-            begun.add(where.start % stride)
+            apart = where.start % stride  # places so many apart from the first make a comb
+            first = apart not in begun  # nothing is there yet
+            begun.add(apart)
             if first and (where.start >= stride or where.stop + stride <= length):
-                _cut(found, slice(where.start % stride, None, stride), axis).zero_()
+                _cut(found, slice(apart, None, stride), axis).zero_()
                 first = False
             if number == len(taps) - 1:  # what none of the others has taken
                 _put(place, left, gradient.dtype, first)
                 break
-            same = _cut(below, windows, axis) - _cut(bits, where, axis)
+            same = _cut(aside, windows, axis)
+            torch.sub(_cut(below, windows, axis), _cut(bits, where, axis), out=same)
             same >>= sign  # all ones where it was the largest, or else 0
             same &= left
             left ^= same
