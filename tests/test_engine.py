@@ -148,9 +148,18 @@ def test_values_that_are_looked_at_in_many_ways() -> None:
         assert torch.allclose(look.back(seeds), expected, atol=1e-4)
 
 
+def test_without_packed_weights_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(1))
+    quick = network("pocket").gradient(frame)[0]
+    monkeypatch.setattr(steps, "_packs", lambda _: False)
+    plain = network("pocket")
+    assert cosine(plain.gradient(frame)[0], quick) > 0.99999
+
+
 def test_weights_are_laid_out_for_a_few_sizes_only() -> None:
     packed = steps.Packed(torch.rand(4, 3, 3, 3), None, (1, 1), (1, 1), (1, 1), 1)
     with torch.no_grad():
         for side in range(8, 8 + 2 * steps.SIZES):
             packed(torch.rand(1, 3, side, side))
     assert len(packed._packed) <= steps.SIZES
+    assert bool(packed._packed) == steps._packs(torch.float32)

@@ -7,6 +7,7 @@ autograd, operation by operation (`Other`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, Protocol, cast
 
 import torch
@@ -117,17 +118,19 @@ class Packed:
         return found
 
 
+@cache
 def _packs(dtype: torch.dtype) -> bool:
-    """Whether oneDNN is there, and takes weights that are packed (as torch's own compiler does)."""
-    there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return (
-        bool(there)
-        and dtype in (torch.float32, torch.bfloat16)
-        and all(
-            hasattr(torch.ops.mkldnn, name)
-            for name in ("_reorder_convolution_weight", "_convolution_pointwise")
-        )
-    )
+    """Whether oneDNN takes packed weights here, as it does from torch's own compiler: tried on a small one."""
+    if dtype not in (torch.float32, torch.bfloat16):
+        return False
+    x, weight = (torch.ones(shape, dtype=dtype) for shape in ((1, 4, 8, 8), (4, 4, 3, 3)))
+    how = (1, 1), (1, 1), (1, 1), 1
+    try:
+        packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *how, [1, 4, 8, 8])
+        value = torch.ops.mkldnn._convolution_pointwise(x, packed, None, *how, "relu", [], "")
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return bool((value[:, :, 1:-1, 1:-1] == 36).all())
 
 
 def masked(gradient: Tensor, value: Tensor) -> Tensor:
