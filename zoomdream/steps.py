@@ -120,7 +120,7 @@ class Packed:
 
 @cache
 def _packs(dtype: torch.dtype) -> bool:
-    """Whether oneDNN takes packed weights here, as it does from torch's own compiler: tried on a small one."""
+    """Whether oneDNN takes packed weights here, as from torch's own compiler: tried on a small one."""
     if dtype not in (torch.float32, torch.bfloat16):
         return False
     x, weight = (torch.ones(shape, dtype=dtype) for shape in ((1, 4, 8, 8), (4, 4, 3, 3)))
