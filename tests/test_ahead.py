@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from zoomdream.ahead import ahead
 
@@ -67,3 +68,23 @@ def test_nothing_stays_when_the_work_ends_early() -> None:
     assert source.closed
     assert source.made < 10
     assert not running()
+
+
+def test_other_threads_keep_theirs() -> None:
+    """What is made ahead is made on one thread; nobody else is."""
+    before = torch.get_num_threads()
+    inside: list[int] = []
+
+    def one() -> Iterator[int]:
+        inside.append(torch.get_num_threads())
+        yield 1
+
+    with ahead(one()) as things:
+        list(things)
+    fresh: list[int] = []
+    thread = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert inside == [1]
+    assert fresh == [before]
+    assert torch.get_num_threads() == before

@@ -1,3 +1,6 @@
+from types import SimpleNamespace
+
+import psutil
 import pytest
 import torch
 
@@ -58,12 +61,37 @@ def test_tiles_look_like_the_whole(pocket: Network, tile: int) -> None:
     assert difference(whole, large) > 4 * difference(whole, tiled)
 
 
-def test_tiles_are_chosen_by_memory(pocket: Network) -> None:
-    sides = [tile_side(pocket, pixels) for pixels in (10**4, 8 * 10**6, 24 * 10**6, 10**8)]
-    assert all(side % 64 == 0 and 256 <= side <= 4096 for side in sides)
-    assert sides == sorted(sides, reverse=True)  # a larger picture leaves less for a tile
-    assert sides[-1] == 256
+def test_tiles_are_chosen_by_memory(pocket: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_memory(total: float, free: float) -> list[int]:
+        there = SimpleNamespace(total=total * 1e9, available=free * 1e9)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: there)
+        return [tile_side(pocket, pixels) for pixels in (10**4, 15 * 10**6, 24 * 10**6, 10**8)]
+
+    large = with_memory(64, 60)
+    assert all(side % 64 == 0 and 256 <= side <= 4096 for side in large)
+    assert large == sorted(set(large), reverse=True)  # a larger picture leaves less for a tile
+    assert large[-1] == 256
+    assert with_memory(4, 3.5)[0] < large[0]  # less is built in
+    assert with_memory(64, 0.5)[0] < large[0]  # less is free
     assert 50 < pocket.bytes_per_pixel < 5000
+
+
+def test_a_film_keeps_its_tile(pocket: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that is free for another process meanwhile changes no pixel."""
+    photo = cover(read_still(shipped("sample.jpg")), (320, 384))
+    spec, made = DreamSpec(octaves=1, steps=1), []
+    monkeypatch.setattr(pocket, "tile", 256)
+    for free in (60, 0.1):
+        there = SimpleNamespace(total=64e9, available=free * 1e9)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda there=there: there)
+        made.append(dream(photo, pocket, spec, seeded()).frame)
+    assert torch.equal(*made)
+
+
+def test_an_octave_of_the_full_size_counts(photo: Frame, pocket: Network) -> None:
+    few, many = (DreamSpec(octaves=n, octave_scale=1.0001, steps=2) for n in (1, 3))
+    once, thrice = (dream(photo, pocket, spec, seeded()).frame for spec in (few, many))
+    assert difference(thrice, photo) > 1.5 * difference(once, photo)
 
 
 def test_a_mask_limits_where_it_dreams(photo: Frame, pocket: Network) -> None:

@@ -117,6 +117,15 @@ def test_pockets_halving_goes_back_as_its_transpose() -> None:
         assert torch.allclose(back, torch.autograd.grad(expected, x, seed)[0], atol=1e-5)
 
 
+def test_poolings_that_peaks_cannot_do_are_left_alone() -> None:
+    for strange in (
+        nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+        nn.MaxPool2d(2, 2, 1),
+        nn.MaxPool2d(2, 1),
+    ):
+        assert not steps.Peaks.fits(strange)
+
+
 class Odd(nn.Module):
     """What networks may do with values: hand them on, look twice, add, multiply, reshape."""
 

@@ -39,8 +39,11 @@ def ahead(things: Iterator[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
             return True
         return False
 
+    threads, alone = torch.get_num_threads(), threading.Event()
+
     def work() -> None:
-        torch.set_num_threads(1)  # of this thread alone
+        torch.set_num_threads(1)  # of this thread, and of all that begin later
+        alone.set()
         try:
             for thing in things:
                 if not put(thing):
@@ -57,6 +60,8 @@ def ahead(things: Iterator[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
 
     worker = threading.Thread(target=work, name="ahead", daemon=True)
     worker.start()
+    alone.wait()
+    torch.set_num_threads(threads)  # which those that begin later get again
     try:
         yield taken()
     finally:

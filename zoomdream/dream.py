@@ -11,7 +11,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -30,6 +30,7 @@ LARGE = 10_000_000  # values of a picture whose memory has to be looked after
 MARGIN = 96  # px around a tile that its gradient also looks at
 SMALLEST = 64  # px of a tile's side, when memory has run out
 COARSEST = 96  # px of the shorter side at the smallest octave, where their number is not given
+MOST_OCTAVES = 12  # likewise
 GENTLER = 0.8  # size of a step at one octave to that at the coarser one before it, likewise
 TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
 TILE_MOST = 2_000_000_000  # bytes that it may take on a CPU
@@ -75,7 +76,8 @@ def dream(
         amount = near if amount is None else near * amount
     picture, objective = frame, 0.0
     detail: Frame | None = None
-    for octave, size in enumerate(octave_sizes(frame.shape[-2:], spec, network.kind.least)):
+    sizes = octave_sizes(frame.shape[-2:], spec, network.kind.least)
+    for octave, size in enumerate(sizes):
         now = spec if spec.octaves else _gentler(spec, octave)
         base = frame if size == tuple(frame.shape[-2:]) else resize(frame, size).clamp_(0, 1)
         picture = base if detail is None else (base + resize(detail, size)).clamp_(0, 1)
@@ -85,7 +87,7 @@ def dream(
             picture, objective = step(picture, network, now, chance, here, mix, measured)
             if watch:
                 watch(objective, partial(_laid, frame, base, picture, amount))
-        if base is not frame:
+        if octave < len(sizes) - 1:
             detail = picture - base
     if not math.isfinite(objective) or not torch.isfinite(picture.sum()):
         raise UsageError(
@@ -115,7 +117,8 @@ def octave_sizes(
 def _enough(side: int, scale: float) -> int:
     """Octaves for which the smallest is `COARSEST` px or more on its shorter side, so that creatures are
     as large a part of a picture whatever its size."""
-    return 1 + max(0, math.floor(math.log(side / COARSEST) / math.log(scale)))
+    wanted = 1 + max(0, math.floor(math.log(side / COARSEST) / math.log(scale)))
+    return min(wanted, MOST_OCTAVES)
 
 
 def _gentler(spec: DreamSpec, octave: int) -> DreamSpec:
@@ -206,7 +209,7 @@ def _gradient(
     Where memory runs out the network's `tile` becomes half as large, and stays so.
     """
     height, width = picture.shape[-2:]
-    side = spec.tile or tile_side(network, height * width)
+    side = spec.tile or network.tile or tile_side(network, height * width)
     shift = _draw(chance, 0, side - 1), _draw(chance, 0, side - 1)  # drawn even when not needed
     while True:
         side = min(side, network.tile or side)
@@ -288,13 +291,12 @@ def _container_memory() -> float:
     return math.inf
 
 
-@lru_cache(maxsize=64)
 def tile_side(network: Network, pixels: int) -> int:
     """The side of the largest tile for a picture of so many pixels, a multiple of 64 px.
 
-    Taken once: from the memory that is built in, so that a seed gives the same pixels on most machines,
-    and from what is free where that is too little. On a CPU no more than lets a frame of 3840x2160 px, or
-    a photograph of 24 megapixels, be dreamt within 4 GB.
+    From the memory that is built in, so that a seed gives the same pixels on most machines, and from
+    what is free where that is too little; a film keeps what was taken for it (`Network.tile`). On a CPU no
+    more than lets a frame of 3840x2160 px, or a photograph of 24 megapixels, be dreamt within 4 GB.
     """
     device = network.at.device
     if device.type == "cuda":

@@ -64,8 +64,8 @@ def keep_memory() -> None:
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         library = ctypes.CDLL(None)
-        library.mallopt(_MMAP_THRESHOLD, 1 << 26)  # but not what is large: it would lie in pieces
-        library.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+        if library.mallopt(_MMAP_THRESHOLD, 1 << 25):  # what is larger would lie in pieces
+            library.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h has them

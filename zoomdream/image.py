@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoomdream import net, presets, prints
-from zoomdream.dream import channel_mix, dream, octave_sizes
+from zoomdream.dream import channel_mix, dream, octave_sizes, tile_side
 from zoomdream.errors import UsageError
 from zoomdream.frame import Frame, as_frame, cover, resize, to_bytes
 from zoomdream.guide import guide_of
@@ -143,6 +143,7 @@ def dreamt_still(
         if look:
             look(objective, lambda: finished(so_far()))
 
+    network.tile = tile_side(network, frame.shape[2] * frame.shape[3])
     network.balance(_shrunk(frame, BALANCE))
     network.weights = weights_of(job, network)
     network.guides = guide_of(job, network)(job.guide, t)
@@ -328,7 +329,7 @@ def _reel(
     size, fps = fitting(film, wanted, rate)
     frames = 1 + steps + max(1, round(ENDING * fps))
     order = Order(film, Output(), size, fps, frames)
-    with open_press(order, {"seed": str(label.seed)}, force=True) as press:
+    with open_press(order, {"seed": str(label.seed)}, force=force) as press:
         reel = _Reel(press, order, force)
         reel.add(original.frame)
         yield reel

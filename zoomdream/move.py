@@ -204,6 +204,11 @@ def _lookups(flow: Flow) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
+def forget_grids() -> None:
+    """Gives back what `warp` keeps for the next frame: at 3840x2160 px some 460 MB."""
+    _lookups.cache_clear()
+
+
 def _mirrored_to(at: Tensor, length: int) -> Tensor:
     """Pixels as a grid counts, -1..1 from edge to edge; those beyond are mirrored about the edges."""
     at = torch.remainder(at + 0.5, 2 * length)

@@ -285,7 +285,9 @@ class Network:
         self._module = self._module.to(at.dtype)
         self._engine = Engine(self._module, at)
         self._sizes = [1.0] * len(self.targets)
-        self.tile = 0  # px of a tile's side since memory ran out; 0 as long as it did not
+        self.tile = (
+            0  # px of a tile's side, at most; 0: chosen for each picture (`dream.tile_side`)
+        )
         self.weights = [target.weight for target in self.targets]
         self.guides: Sequence[Callable[[Tensor, Tensor], Tensor] | None] | None = None
         self.balance(_standard_picture().to(at.device))

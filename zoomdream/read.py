@@ -152,7 +152,8 @@ def _in_srgb(picture: Image.Image) -> Scan:
     profile = picture.info.get("icc_profile")
     if not profile or _is_srgb(profile):
         return Scan(np.asarray(picture.convert(mode)))
-    if picture.mode not in ("L", "RGB", "RGBA", "CMYK", "LAB"):
+    clear = mode == "RGBA" and picture.mode != "RGBA"  # one colour of it, or of its palette, is
+    if clear or picture.mode not in ("L", "RGB", "RGBA", "CMYK", "LAB"):
         picture = picture.convert(mode)
     try:
         made = ImageCms.profileToProfile(
@@ -174,7 +175,8 @@ def _is_srgb(profile: bytes) -> bool:
     """Whether a profile calls itself sRGB; one that cannot be read does not."""
     try:
         own = ImageCms.ImageCmsProfile(BytesIO(profile))
-        return "srgb" in ImageCms.getProfileDescription(own).lower()
+        said = ImageCms.getProfileDescription(own).lower()
+        return "srgb" in said and "linear" not in said
     except (ImageCms.PyCMSError, OSError):
         return False
 

@@ -18,7 +18,7 @@ from zoomdream.frame import Bytes, Flow, Frame, as_frame, cover, to_bytes
 from zoomdream.guide import guide_of
 from zoomdream.journal import State
 from zoomdream.metrics import loop_steps
-from zoomdream.move import Motion, Ride, Seen, Zoom, step_flow
+from zoomdream.move import Motion, Ride, Seen, Zoom, forget_grids, step_flow
 from zoomdream.paper import aged
 from zoomdream.prepare import as_label, check_size, open_clip, open_network, passport
 from zoomdream.read import Clip, read_mask, read_still
@@ -162,7 +162,7 @@ class Dreaming:
         self._guides = guide_of(job, network, float(clip.length / clip.fps))
         self._motion: Motion | None = None
         self._begin, self._from = -self._closing.early, State()
-        network.tile = self._tile = network.tile or tile_side(network, clip.size[0] * clip.size[1])
+        network.tile = self._tile = tile_side(network, clip.size[0] * clip.size[1])
 
     @property
     def early(self) -> int:
@@ -184,12 +184,13 @@ class Dreaming:
                 with self.watch("waiting"):
                     number, seen = next(looked, (0, None))
                 if seen is None:
-                    return
+                    break
                 dreamt = self._frame(number, seen, motion)
                 if number >= 0:  # those before the first are drawn on once more
                     paper = aged(dreamt.frame, self._job.paper, self._job.seed)
                     dreamt = Dreamt(paper, dreamt.objective)
                 yield dreamt
+        forget_grids()
 
     def _looked(
         self, sources: Iterator[tuple[int, Frame]], motion: Motion

@@ -18,6 +18,7 @@ Pair = tuple[int, int]
 Kept = dict[str, Any]
 """What a step puts aside on the way forth for the way back, in one pass over a network."""
 NHWC = torch.channels_last
+LAID_OUT = 20_000_000  # bytes of one convolution's weights, in all its layouts
 SIZES = 12  # of pictures that weights are laid out for at a time: those of octaves, and some tiles
 
 
@@ -100,7 +101,7 @@ class Packed:
     def _laid_out(self, size: torch.Size) -> Tensor:
         """The weights as they are best for a size: another one's would be laid out anew at each call."""
         if size not in self._packed:
-            if len(self._packed) >= SIZES:
+            if len(self._packed) >= max(1, min(SIZES, LAID_OUT // self._weight.nbytes)):
                 del self._packed[next(iter(self._packed))]
             stride, padding, dilation, groups = self._how
             self._packed[size] = torch.ops.mkldnn._reorder_convolution_weight(
@@ -305,7 +306,11 @@ class Peaks:
     def fits(module: nn.MaxPool2d) -> bool:
         """Whether a pooling is one of these."""
         size, stride, padding = map(_pair, (module.kernel_size, module.stride, module.padding))
-        covers = stride != (1, 1) or all(k == 2 * p + 1 for k, p in zip(size, padding, strict=True))
+        if stride == (1, 1):
+            covers = all(k == 2 * p + 1 for k, p in zip(size, padding, strict=True))
+        else:  # every window has the place that is `padding` from its beginning
+            centred = all(k > 2 * p for k, p in zip(size, padding, strict=True))
+            covers = centred and not (module.ceil_mode and max(padding) > 0)
         return covers and stride[0] == stride[1] and _pair(module.dilation) == (1, 1)
 
     def forth(self, kept: Kept, x: Tensor) -> Tensor:
