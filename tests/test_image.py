@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, ImageOps
 import zoomdream as zd
 from tests.conftest import Command, decode, difference, start
 from tests.test_hostile import pdf
-from zoomdream import presets
+from zoomdream import presets, prints
 from zoomdream.dream import octave_sizes
 from zoomdream.frame import Frame, as_frame, to_bytes
 from zoomdream.image import dreamt_still
@@ -511,3 +511,35 @@ def test_without_the_extra_a_pdf_gets_one_sentence(
     done = zoomdream("image", "a.pdf", "-o", "a.png")
     assert done.code == 3
     assert 'a.pdf is a PDF: pip install "zoomdream[pdf]" to use those' in done.err
+
+
+def test_a_picture_is_not_written_over_what_it_is_dreamt_from(
+    zoomdream: Command, tmp_path: Path
+) -> None:
+    SAMPLE.save(tmp_path / "in.png")
+    before = (tmp_path / "in.png").read_bytes()
+    done = zoomdream("image", "in.png", "-o", "in.png", "--force", *QUICK)
+    assert (done.code, "in.png is the picture that is dreamt on" in done.err) == (2, True)
+    assert (tmp_path / "in.png").read_bytes() == before
+    (tmp_path / "out.png.toml").mkdir()
+    done = zoomdream("image", "in.png", "-o", "out.png", *QUICK)
+    assert (done.code, "out.png.toml is a folder" in done.err) == (4, True)
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_the_same_dream_is_the_same_file(zoomdream: Command, tmp_path: Path) -> None:
+    SAMPLE.save(tmp_path / "in.png")
+    for name in ("a.png", "b.png"):
+        assert zoomdream("image", "in.png", "-o", name, *QUICK).code == 0
+        prints._srgb.cache_clear()
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("words", [("image",), ("layers",), ("zoom", "--frames", 1)])
+def test_a_name_that_is_too_long_gets_a_sentence(
+    zoomdream: Command, tmp_path: Path, words: tuple[object, ...]
+) -> None:
+    SAMPLE.save(tmp_path / "in.png")
+    suffix = ".mp4" if words[0] == "zoom" else ".png"
+    done = zoomdream(words[0], "in.png", "-o", "a" * 300 + suffix, *words[1:])
+    assert (done.code, "File name too long" in done.err, "fault" in done.err) == (4, True, False)

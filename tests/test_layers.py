@@ -184,3 +184,23 @@ def test_a_second_picture_stands_under_the_first() -> None:
     assert (both[48:80, 8:56] == 255).all()
     marked = sheet.contact_sheet([sheet.Cell(black, (), None, (0.25, 0.25, 0.75, 0.75))], 1, 48)
     assert (marked == sheet.MARK).all(2).any()
+
+
+def test_what_means_nothing_is_refused(zoomdream: Command) -> None:
+    for words, told in (
+        (("--layers", ","), 'layer "" is not NAME'),
+        (("--layers", ""), 'layer "" is not NAME'),
+        (("--layers", "eyes=-1"), '"eyes=-1" has a weight'),
+        (("--steps", 0), "--steps 0 dreams nothing"),
+    ):
+        done = zoomdream("layers", "sample", "-o", "a.png", "--size", 64, *words)
+        assert done.code == 2
+        assert told in done.err, done.err
+
+
+def test_a_tiny_detail_is_marked_all_the_same(zoomdream: Command, tmp_path: Path) -> None:
+    words = ("--size", 64, "--steps", 1, "--octaves", 1, "--layers", "strokes,eyes:3+7-0.5*12")
+    done = zoomdream("layers", "sample", "-o", "a.png", *words, "--zoom-in", "1,1,0.01")
+    assert done.code == 0, done.err
+    assert "a sum of 3 channels of 384" in done.err
+    assert (tmp_path / "a.png").exists()

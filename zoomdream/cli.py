@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from zoomdream import __version__, presets
-from zoomdream.errors import Interrupted, UsageError, ZoomdreamError
+from zoomdream.errors import Interrupted, OutputError, UsageError, ZoomdreamError
 from zoomdream.options import (
     ANCHOR,
     BENCH,
@@ -433,11 +433,11 @@ def layers(
         typer.Option("-o", "--output", metavar="SHEET", help=".png, .jpg or .webp."),
     ] = None,
     picked: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--layers", metavar="A,B,...", help="Only these: NAME or NAME:CHANNEL; else all."
         ),
-    ] = "",
+    ] = None,
     zoom_in: Annotated[
         str,
         typer.Option(
@@ -478,6 +478,7 @@ def layers(
         from zoomdream.read import read_still
         from zoomdream.sheet import check_sheet, write_sheet
     check_sheet(output, job.force)
+    names = None if picked is None else [name.strip() for name in picked.split(",")]
     done = 0
 
     def tell(seen: Seen, total: int) -> None:
@@ -499,7 +500,7 @@ def layers(
     canvas = layer_sheet(
         presets.at_start(job),
         read_still(ours(image, job), job.max_pixels, (size, size)),
-        [name.strip() for name in picked.split(",") if name.strip()],
+        names,
         size=size,
         columns=columns,
         strength=strength,
@@ -822,6 +823,9 @@ def _run() -> int:
         return _say("stopped; nothing was written", 128 + stopped.args[0])
     except typer.Abort:
         return _say("stopped; nothing was written", 130)
+    except OSError as error:  # of files that the system will not even look for
+        where = f"{str(error.filename)[:80]}: " if error.filename else ""
+        return _say(f"{where}{error.strerror or error}", OutputError.exit_code)
     except Exception as error:
         if hasattr(error, "format_message"):  # the option parser's own
             return _say(error.format_message(), 2)

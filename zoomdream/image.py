@@ -15,7 +15,7 @@ from torch import Tensor
 
 from zoomdream import net, presets, prints
 from zoomdream.dream import channel_mix, dream, octave_sizes, tile_side
-from zoomdream.errors import UsageError
+from zoomdream.errors import OutputError, UsageError
 from zoomdream.frame import Frame, as_frame, cover, resize, to_bytes
 from zoomdream.guide import guide_of
 from zoomdream.paper import aged
@@ -66,6 +66,7 @@ def dream_image(
     if target is None:
         raise UsageError("the job has no target: name a picture to write")
     prints.check(target, job.force)
+    _check_beside(job, target)
     if film is not None:
         check_target(film, job.force)
     if job.output.size:
@@ -98,14 +99,31 @@ def dream_image(
 
         dreamt = dreamt_still(original.frame, now, network, t, taken.look(look))
         room.add(target, original.pixels(dreamt, target))
-        room.add_text(target.with_name(f"{target.name}.toml"), presets.written(label))
+        room.add_text(_label_of(target), presets.written(label))
         prints.check(target, job.force)  # someone else may have been quicker
-        room.place()
         if reel:
             reel.finish(dreamt)
+        room.place()
     height, width = original.size
     others = (film,) if film else tuple(beside.values())
     return Picture(target, (width, height), taken.seconds, others)
+
+
+def _check_beside(job: RenderJob, target: Path) -> None:
+    """Raises UsageError and OutputError for a target whose label could not be put, or would be untrue."""
+    label = _label_of(target)
+    if label.is_dir():
+        raise OutputError(
+            f"{label} is a folder, and the picture's settings go there: name it otherwise"
+        )
+    source = job.source
+    if source is not None and source.exists() and target.exists() and source.samefile(target):
+        raise UsageError(f"{target} is the picture that is dreamt on: write to another file")
+
+
+def _label_of(target: Path) -> Path:
+    """Where a picture's settings are put."""
+    return target.with_name(f"{target.name}.toml")
 
 
 def dream_picture(picture: Any, **settings: Any) -> Any:

@@ -10,7 +10,7 @@ are taken out before (see `unwashed`): what a layer has learnt is in the forms.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -48,23 +48,34 @@ class Seen:
         """The layer's name, and its stride and channels."""
         channels = f"{self.layer.channels} channels"
         if self.target.channel is not None:
-            channels = f"channel {self.target.channel} of {self.layer.channels}"
+            one, many = self.target.channel, len(self.target.terms)
+            which = f"channel {one}" if many == 1 else f"a sum of {many} channels"
+            channels = f"{which} of {self.layer.channels}"
         place = f"stride {self.layer.stride}" if self.layer.stride else "the whole picture"
         return str(self.target), f"{place}, {channels}"
 
 
 def look(
-    job: RenderJob, picture: Frame, names: Sequence[str] = (), strength: float = STRENGTH
+    job: RenderJob,
+    picture: Frame,
+    names: Sequence[str] | None = None,
+    strength: float = STRENGTH,
 ) -> Iterator[Seen]:
     """A picture dreamt at each layer, from first to last; the weights are read once.
 
     job: its network, dream, seed and place are used. picture: (1, 3, H, W) in 0..1, which is dreamt as
-    large as it is. names: NAME or NAME:CHANNEL of the layers to take; none means all. strength: RMS
+    large as it is. names: NAME or NAME:CHANNEL of the layers to take; None means all. strength: RMS
     difference to the original in L*a*b*. Raises UsageError for a wrong name, or a picture that is too
     small, and WeightsError.
     """
-    given = names or [layer.name for layer in net.layers(job.model)]
-    targets = [replace(Target.parse(name), weight=1.0) for name in given]
+    given = [layer.name for layer in net.layers(job.model)] if names is None else names
+    if weighted := [name for name in given if "=" in name]:
+        raise UsageError(
+            f'"{weighted[0]}" has a weight, which is for dreams: all are equally strong here'
+        )
+    if job.dream.steps == 0:
+        raise UsageError("--steps 0 dreams nothing: 10 would do")
+    targets = [Target.parse(name) for name in given]
     known = net.describe(job.model, [target.layer for target in targets])
     least = net.kind_of(job.model).least
     if min(picture.shape[-2:]) < least:
@@ -160,7 +171,7 @@ def _distance(there: Tensor, here: Tensor) -> float:
 def layer_sheet(
     job: RenderJob,
     picture: Frame,
-    names: Sequence[str] = (),
+    names: Sequence[str] | None = None,
     *,
     size: int = SIZE,
     columns: int = 0,
@@ -177,7 +188,7 @@ def layer_sheet(
     longer = max(picture.shape[-2:])
     height, width = (max(1, round(side * size / longer)) for side in picture.shape[-2:])
     small = resize(picture, (height, width)).clamp(0, 1)
-    given = names or [layer.name for layer in net.layers(job.model)]
+    given = [layer.name for layer in net.layers(job.model)] if names is None else names
     seen = []
     for one in look(job, small, given, strength):
         seen.append(one)

@@ -142,7 +142,8 @@ def _outline(picture: Image.Image, box: Box) -> None:
     )
     draw = ImageDraw.Draw(picture)
     draw.rectangle((left, top, right, bottom), outline=INK, width=4)
-    draw.rectangle((left + 1, top + 1, right - 1, bottom - 1), outline=MARK, width=2)
+    if min(right - left, bottom - top) > 2:
+        draw.rectangle((left + 1, top + 1, right - 1, bottom - 1), outline=MARK, width=2)
 
 
 def _fitted(picture: Frame, side: int) -> tuple[int, int]:

@@ -381,7 +381,9 @@ class FlowBlend(Settings):
         description="share of the dream that stays from one 30th of a second to the next",
     )
     scenes: bool = Field(True, description="begin to dream anew after a cut")
-    start: Seconds = Field(0.0, ge=0, description="where in the clip to begin: seconds or h:m:s")
+    start: Seconds = Field(
+        0.0, ge=0, description="where in the clip to begin: seconds, or as 1:02:03.5"
+    )
     end: Seconds | None = Field(None, gt=0, description="where in the clip to end")
 
     @model_validator(mode="after")

@@ -71,11 +71,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path}: there is no such file") from None
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
+    except Exception:  # any, where it is something else
         raise WeightsError(
-            f"{path} is no file of weights that can be read safely ({reason[:120]}); "
-            "a state dict saved as .safetensors or .pth would do"
+            f"{path} is no file of weights that can be read safely: a state dict saved as .safetensors "
+            "or .pth would do"
         ) from None
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
