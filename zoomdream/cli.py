@@ -69,6 +69,13 @@ def front(
     """DeepDream videos: infinite zooms from a photograph."""
 
 
+FilmOut = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="OUT", help=".mp4, .webm, .gif, or a folder of PNG."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="One JSON object per event on stdout, nothing else there.")
+]
 GoOn = Annotated[
     bool,
     typer.Option("--resume", help="Go on with this render, if it was interrupted once."),
@@ -84,12 +91,7 @@ def zoom(
             help="A picture, or the word sample for ours; without one, the zoom begins from noise."
         ),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="OUT", help=".mp4, .webm, .gif, or a folder of PNG."
-        ),
-    ] = None,
+    output: FilmOut = None,
     draft: Annotated[
         bool,
         typer.Option(
@@ -97,10 +99,7 @@ def zoom(
         ),
     ] = False,
     go_on: GoOn = False,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
-    ] = False,
+    as_json: AsJson = False,
     *,
     settings: dict[str, Any],
 ) -> None:
@@ -146,10 +145,7 @@ def image(
             help="A short film of the dream growing, .mp4, .webm or .gif; a frame for each (or N) steps.",
         ),
     ] = None,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
-    ] = False,
+    as_json: AsJson = False,
     *,
     settings: dict[str, Any],
 ) -> None:  # fmt: skip
@@ -181,21 +177,13 @@ def clip(
             help="A video file, an animated GIF, WebP or APNG, or the word sample for ours."
         ),
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="OUT", help=".mp4, .webm, .gif, or a folder of PNG."
-        ),
-    ] = None,
+    output: FilmOut = None,
     draft: Annotated[
         bool,
         typer.Option("--draft", help="A quarter of the pixels and steps: quick to judge."),
     ] = False,
     go_on: GoOn = False,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
-    ] = False,
+    as_json: AsJson = False,
     *,
     settings: dict[str, Any],
 ) -> None:
@@ -218,12 +206,7 @@ def render(
         Path | None,
         typer.Argument(metavar="INPUT", help="A picture or clip; the word sample means ours."),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="OUT", help=".mp4, .webm, .gif, or a folder of PNG."
-        ),
-    ] = None,
+    output: FilmOut = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as dream.octaves=5."),
@@ -232,10 +215,7 @@ def render(
         bool, typer.Option("--draft", help="A quarter of the pixels and steps: quick to judge.")
     ] = False,
     go_on: GoOn = False,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
-    ] = False,
+    as_json: AsJson = False,
     *,
     settings: dict[str, Any],
 ) -> None:
@@ -369,10 +349,7 @@ def resume(
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Goes on with an interrupted render: the film will be as if nothing had happened.
 
@@ -458,10 +435,7 @@ def layers(
             min=0.5, max=60, help="How far each goes from the original: RMS difference in L*a*b*."
         ),
     ] = 12.0,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="One JSON object per event on stdout, nothing else there."),
-    ] = False,
+    as_json: AsJson = False,
     *,
     settings: dict[str, Any],
 ) -> None:

@@ -30,7 +30,7 @@ from zoomdream.prepare import (
 from zoomdream.prints import Pixels, darkroom, format_of
 from zoomdream.read import noise, read_mask, scan, still
 from zoomdream.render import chance_of, weights_of
-from zoomdream.report import Event, Listener, Picture, Start, Step
+from zoomdream.report import Listener, Picture, Start, Step, silent
 from zoomdream.spec import STILL, Output, RenderJob
 from zoomdream.timeline import Timeline
 from zoomdream.write import Order, Press, check_target, fitting, open_press
@@ -40,13 +40,9 @@ GROWING = 5.0  # seconds that a film of the dream growing lasts, about
 ENDING = 1.0  # seconds that its last frame stays
 
 
-def _silent(_: Event) -> None:
-    pass
-
-
 def dream_image(
     job: RenderJob,
-    progress: Listener = _silent,
+    progress: Listener = silent,
     *,
     picture: Any = None,
     network: net.Network | None = None,

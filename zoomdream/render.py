@@ -22,7 +22,7 @@ from zoomdream.move import Motion, Ride, Seen, Zoom, forget_grids, step_flow
 from zoomdream.paper import aged
 from zoomdream.prepare import as_label, check_size, open_clip, open_network, passport
 from zoomdream.read import Clip, read_mask, read_still
-from zoomdream.report import Event, Film, Listener, Note, Progress, Start, Stopwatch
+from zoomdream.report import Film, Listener, Note, Progress, Start, Stopwatch, silent
 from zoomdream.schedule import Clock
 from zoomdream.spec import RenderJob
 from zoomdream.timeline import Timeline
@@ -33,13 +33,9 @@ LOOP_MEMORY = 1_000_000_000  # bytes that the frames of this may take
 LOOP_SEAM = 1.1  # times the median change between frames that the seam may be
 
 
-def _silent(_: Event) -> None:
-    pass
-
-
 def render_film(
     job: RenderJob,
-    progress: Listener = _silent,
+    progress: Listener = silent,
     *,
     picture: Any = None,
     network: net.Network | None = None,

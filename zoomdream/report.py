@@ -103,6 +103,10 @@ Done = Film | Picture
 Listener = Callable[[Event], None]
 
 
+def silent(_: Event) -> None:
+    """Nobody listens."""
+
+
 class Stopwatch:
     """Where time goes: seconds by what they went into, as the one who waits sees it."""
 
