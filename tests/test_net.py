@@ -28,12 +28,7 @@ def test_every_network_lists_layers_and_can_be_dreamt(name: str) -> None:
     assert all(layer.channels > 0 and layer.stride in (1, 2, 4, 8, 16, 32) for layer in layers)
     strides = [layer.stride for layer in layers]
     assert strides == sorted(strides)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        module = net._bare(kind)
-        for parameter in module.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.05)
-    network = net.Network(kind, module, targets, CPU)
+    network = net.Network(kind, net.untrained(kind), targets, CPU)
     gradient, (energy, *_) = network.gradient(torch.rand(1, 3, kind.least, kind.least + 8))
     assert gradient.shape == (1, 3, kind.least, kind.least + 8)
     assert gradient.abs().max() > 0
@@ -42,7 +37,7 @@ def test_every_network_lists_layers_and_can_be_dreamt(name: str) -> None:
 
 def test_the_forward_pass_stops_at_the_deepest_layer_used() -> None:
     kind = net.kind_of("googlenet")
-    network = net.Network(kind, net._bare(kind), [objective.Target("inception3a")], CPU)
+    network = net.Network(kind, net.untrained(kind), [objective.Target("inception3a")], CPU)
     names = {name.split(".")[0] for name, _ in network._module.named_modules()}
     assert "inception3a" in names
     assert not any(name.startswith("inception4") for name in names)
@@ -52,10 +47,8 @@ def test_the_forward_pass_stops_at_the_deepest_layer_used() -> None:
 def test_folding_changes_no_value() -> None:
     kind = net.kind_of("googlenet")
     torch.manual_seed(0)
-    module = net._bare(kind)
+    module = net.untrained(kind)
     for part in module.modules():
-        if isinstance(part, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(part.weight)
         if isinstance(part, torch.nn.BatchNorm2d):
             part.running_mean = torch.randn(part.num_features) * 0.1
             part.running_var = torch.rand(part.num_features) + 0.5
@@ -139,12 +132,8 @@ def test_unknown_names_are_answered_with_the_nearest(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("name", list(net.KINDS))
 def test_a_class_can_be_dreamt_by_name(name: str) -> None:
     kind, lion = net.kind_of(name), objective.Target.parse("class:lion")
+    network = net.Network(kind, net.untrained(kind), [lion], CPU)
     torch.manual_seed(0)
-    module = net._bare(kind)
-    for part in module.modules():
-        if isinstance(part, torch.nn.Conv2d | torch.nn.Linear):
-            torch.nn.init.kaiming_normal_(part.weight)
-    network = net.Network(kind, module, [lion], CPU)
     picture = torch.rand(1, 3, kind.least + 32, kind.least + 40)
     (before,) = network.gradient(picture)[1]
     gradient = network.gradient(picture)[0]

@@ -159,12 +159,7 @@ def test_it_begins_with_a_picture(eyes: Network, photo: Frame) -> None:
 def test_every_network_has_neurons(name: str, layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neurons, "NOISES", 2)
     kind = net.kind_of(name)
-    torch.manual_seed(0)
-    module = net._bare(kind)
-    for part in module.modules():
-        if isinstance(part, torch.nn.Conv2d | torch.nn.Linear) and part.weight.numel() < 4e6:
-            part.weight.data.normal_(0, 0.1)
-    network = net.Network(kind, module, [Target(layer)], CPU)
+    network = net.Network(kind, net.untrained(kind), [Target(layer)], CPU)
     spec = NeuronSpec(size=max(32, kind.least), steps=2, step_size=0.3)
     wanted = Target(layer, ((7, 1.0),))
     (made,) = neurons.study(network, [wanted], spec)
@@ -245,6 +240,6 @@ def test_wrong_neurons_are_told(layer: str, told: str, zoomdream: Command) -> No
 
 def test_too_small_for_the_network_is_told() -> None:
     kind = net.kind_of("inception_v3")
-    network = net.Network(kind, net._bare(kind), [Target("Mixed_5b")], CPU)
+    network = net.Network(kind, net.untrained(kind), [Target("Mixed_5b")], CPU)
     with pytest.raises(UsageError, match="96 or more"):
         neurons.study(network, targets("Mixed_5b:1"), QUICK)

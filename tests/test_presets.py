@@ -48,13 +48,8 @@ def test_every_preset_renders_24_frames(name: str, tmp_path: Path) -> None:
     kind = net.kind_of(job.model)
     network = None
     if job.model != "pocket":
-        torch.manual_seed(0)
-        module = net._bare(kind)
-        for part in module.modules():
-            if isinstance(part, torch.nn.Conv2d):
-                torch.nn.init.kaiming_normal_(part.weight)
         targets = [objective.Target.parse(text) for text in job.dream.targets]
-        network = net.Network(kind, module, targets, engine.place("cpu"))
+        network = net.Network(kind, net.untrained(kind), targets, engine.place("cpu"))
         job = job.change(dream=job.dream.change(octaves=2, steps=1))
     source = shipped("sample.mp4" if job.flow else "sample.jpg")
     output = job.output.change(size=(256, 256), fps=24, seconds=1.0)

@@ -456,15 +456,20 @@ def filled_or_random(
     if weights or weights_path(kind.name).exists():
         return _filled(kind, targets, weights), False
     _node_names(kind, targets)
+    return untrained(kind), True
+
+
+def untrained(kind: Kind, seed: int = 0) -> nn.Module:
+    """The whole network with weights by chance: He's normal ones, no biases, norms that do nothing."""
     module = _bare(kind)
     with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
-        for parameter in module.parameters():
-            if parameter.ndim > 1:
-                nn.init.kaiming_normal_(parameter)
-            else:
-                parameter.uniform_(0.1, 0.5)
-    return module, True
+        torch.manual_seed(seed)
+        for part in module.modules():
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(part.weight)
+                if part.bias is not None:
+                    part.bias.zero_()
+    return module
 
 
 def truncated(module: nn.Module, kind: Kind, targets: Sequence[Target]) -> nn.Module:
