@@ -1,17 +1,18 @@
-"""What is made ahead comes in order, its errors where they belong, and nothing of it stays."""
+"""What is made ahead, or put away behind, keeps its order, its errors come up, and nothing of it stays."""
 
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
 
-from zoomdream.ahead import ahead
+from zoomdream.ahead import Behind, ahead
 
 
 def running() -> bool:
-    return any(thread.name == "ahead" for thread in threading.enumerate())
+    return any(thread.name in ("ahead", "behind") for thread in threading.enumerate())
 
 
 class Source:
@@ -88,3 +89,51 @@ def test_other_threads_keep_theirs() -> None:
     assert inside == [1]
     assert fresh == [before]
     assert torch.get_num_threads() == before
+
+
+def test_what_is_given_is_done_in_order_while_one_goes_on() -> None:
+    done: list[int] = []
+    gate = threading.Event()
+    worker = Behind(depth=3)
+    worker.do(gate.wait)
+    for number in range(3):
+        worker.do(partial(done.append, number))
+    assert done == []
+    gate.set()
+    worker.settle()
+    assert done == [0, 1, 2]
+    worker.stop(KeyError())
+    assert not running()
+
+
+def test_an_error_behind_comes_with_the_next_call_and_ends_it() -> None:
+    done: list[int] = []
+
+    def fail() -> None:
+        raise ValueError("behind")
+
+    worker = Behind()
+    worker.do(fail)
+    with pytest.raises(ValueError, match="behind"):
+        worker.settle()
+    with pytest.raises(ValueError, match="behind"):
+        worker.do(lambda: done.append(1))
+    worker.stop(KeyError())
+    assert done == []
+    assert not running()
+
+
+def test_what_was_not_begun_when_it_ends_is_not_done() -> None:
+    done: list[int] = []
+    gate, begun = threading.Event(), threading.Event()
+    worker = Behind()
+    worker.do(begun.set)
+    worker.do(gate.wait)
+    begun.wait()
+    worker.do(lambda: done.append(1))
+    threading.Timer(0.2, gate.set).start()
+    worker.stop(KeyError("no longer"))
+    assert done == []
+    with pytest.raises(KeyError, match="no longer"):
+        worker.do(lambda: done.append(2))
+    assert not running()

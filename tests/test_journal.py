@@ -255,8 +255,8 @@ def test_whatever_goes_wrong_it_goes_on(
         if row == "ffmpeg":  # dies while it encodes the second segment
             real, calls = ffmpeg.start, itertools.count()
 
-            def start(*words: Any) -> Any:
-                running = real(*words)
+            def start(*words: Any, **named: Any) -> Any:
+                running = real(*words, **named)
                 if next(calls) == 1:
                     running.kill()
                 return running
@@ -405,9 +405,10 @@ def test_what_there_is_can_be_watched_while_it_is_made(
             seen.append((frames, len(decode(shown).frames)))
 
     render_film(job("zoom", film), look)
-    assert seen == [(4, 4), (20, 20), (29, 29)]
+    for (frames, decoded), there in zip(seen, (4, 20, 29), strict=True):
+        assert there - 3 <= frames == decoded <= there  # some are still on their way
     so_far = decode(tmp_path / "a.so-far.mp4").frames.astype(int)
-    whole = decode(film).frames[:29].astype(int)
+    whole = decode(film).frames[: len(so_far)].astype(int)
     assert np.array_equal(so_far[:24], whole[:24])  # closed segments are the film's own
     assert np.abs(so_far - whole).mean() < 2
     assert fingerprint(film) == expected

@@ -189,6 +189,7 @@ def test_a_full_disk_stops_with_everything_committed(
         for frame in frames:
             press.add(frame)
             press.commit(STATE)
+            press.settle()
             committed = press.frame
     assert committed >= 20
     assert not order.target.exists()

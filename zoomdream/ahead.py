@@ -1,8 +1,8 @@
-"""The conveyor: what comes next is made ready in a thread of its own, while this is worked on."""
+"""The conveyors: what comes next is made ready, and what is done put away, each in a thread of its own."""
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -70,3 +70,47 @@ def ahead(things: Iterator[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
         close = getattr(things, "close", None)
         if close:
             close()
+
+
+class Behind:
+    """Does what it is given, one after another, in a thread of its own, up to `depth` things late.
+
+    What goes wrong there is raised by the next call here; nothing that was given later is done then.
+    """
+
+    def __init__(self, depth: int = DEPTH) -> None:
+        self._line: queue.Queue[Callable[[], object] | None] = queue.Queue(depth)
+        self._error: BaseException | None = None
+        self._worker = threading.Thread(target=self._work, name="behind", daemon=True)
+        self._worker.start()
+
+    def _work(self) -> None:
+        while (task := self._line.get()) is not None:
+            try:
+                if self._error is None:
+                    task()
+            except BaseException as error:
+                self._error = error
+            finally:
+                self._line.task_done()
+
+    def do(self, task: Callable[[], object]) -> None:
+        """Has something done soon."""
+        self._complain()
+        self._line.put(task)
+
+    def settle(self) -> None:
+        """Waits until all that was given is done."""
+        self._line.join()
+        self._complain()
+
+    def _complain(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def stop(self, error: BaseException) -> None:
+        """Ends it: what has not been begun is not done, and all later calls raise the error."""
+        self._error = self._error or error
+        if self._worker.is_alive():
+            self._line.put(None)
+            self._worker.join()

@@ -47,15 +47,20 @@ def given(path: Path, limit: int = 0) -> list[str]:
 
 
 def start(
-    words: list[str], said: IO[bytes], folder: Path | None = None, taking: bool = False
+    words: list[str],
+    said: IO[bytes],
+    folder: Path | None = None,
+    taking: bool = False,
+    giving: bool = False,
 ) -> subprocess.Popen[bytes]:
     """A running ffmpeg, away from the terminal's Ctrl-C where there are sessions.
 
     said: a file for what it says. folder: where it runs. taking: what it puts out is to be read.
+    giving: it is to be fed.
     """
     return subprocess.Popen(
         words,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if giving else subprocess.DEVNULL,
         stdout=subprocess.PIPE if taking else subprocess.DEVNULL,
         stderr=said,
         cwd=folder,

@@ -92,20 +92,21 @@ class Journal:
 
     # --- Writing
 
-    def add(self, picture: Bytes) -> int | None:
-        """Takes the next frame; returns the segment that it has filled, if it has."""
+    def add(self, picture: Bytes) -> bool:
+        """Takes the next frame; returns whether that has filled its segment."""
         segment = self.reel.segment(self.frame)
         if self._raw is None:
             self._raw = self.raw(segment).open("ab")
             self._sums.setdefault(segment, hashlib.sha256())
         content = np.ascontiguousarray(picture).data
         self._raw.write(content)
+        self._raw.flush()  # for those who read along
         self._sums[segment].update(content)
         self.frame += 1
         if self.reel.segment(self.frame) == segment:
-            return None
+            return False
         self.rest()
-        return segment if segment >= 0 else None
+        return True
 
     def rest(self) -> None:
         """Brings the frames taken so far to disk, and closes their file."""
@@ -127,7 +128,7 @@ class Journal:
                 "state": name,
                 "sha256": hashlib.sha256(content).hexdigest(),
                 "raw": {
-                    str(segment): [self._there(segment), total.hexdigest()]
+                    str(segment): [self.there(segment), total.hexdigest()]
                     for segment, total in self._sums.items()
                 },
             }
@@ -163,8 +164,8 @@ class Journal:
             file.write(_checked(line))
             _flush(file)
 
-    def _there(self, segment: int) -> int:
-        """Raw frames of a segment, so far."""
+    def there(self, segment: int) -> int:
+        """Frames of a segment, so far."""
         return min(self.frame, self.reel.first(segment + 1)) - self.reel.first(segment)
 
     def _prune(self) -> None:

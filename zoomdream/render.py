@@ -88,6 +88,7 @@ def render_film(
                 progress(Progress(frame, clip.length, seconds, objective, begun))
             if stopping():
                 press.commit(dreaming.state)
+                press.settle()
                 raise Interrupted(_how_to_go_on(job, press.frame, clip.length))
         if press.frame > begun:
             press.commit(dreaming.state)

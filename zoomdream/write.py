@@ -8,18 +8,22 @@ holds as many frames as were sent: what has the name is whole.
 import contextlib
 import dataclasses
 import errno
+import itertools
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
+from zoomdream.ahead import Behind
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.ffmpeg import command, complaint, count_frames, given, start
 from zoomdream.frame import Bytes, Frame, Sound, to_bytes
@@ -350,7 +354,9 @@ def join_now(target: Path) -> tuple[Path, int]:
             else:
                 frames, _ = commit["raw"][str(segment)]
                 raw = Journal(folder, order.reel).raw(segment)
-                files.append(_Encoding(order, form, Path(scratch), segment, raw, frames).finish())
+                encoding = _Encoding(order, form, Path(scratch), segment, raw)
+                encoding.go_on(frames, full=True)
+                files.append(encoding.finish())
         part = join(order, form, Path(scratch), files, commit["frame"])
         remove(shown)
         part.replace(shown)
@@ -368,10 +374,10 @@ def _share(source: Path, target: Path) -> None:
 
 
 class Press:
-    """Takes a film's Frames into a journal, encodes each segment when it is full, joins them at the end.
+    """Takes a film's Frames into a journal, encodes each segment as it comes, joins them at the end.
 
-    Encoding goes on beside the dreaming. All methods raise OutputError. state: where an interrupted
-    render goes on from.
+    Both go on beside the dreaming; what goes wrong there is raised by the next call. All methods raise
+    OutputError. state: where an interrupted render goes on from.
     """
 
     def __init__(self, order: Order, journal: Journal, state: State | None = None) -> None:
@@ -379,14 +385,11 @@ class Press:
         self._form = format_of(order.target) or PICTURES
         self._running: _Encoding | None = None
         self._committed = time.monotonic()
+        self.frame = journal.frame  # the number of the next one that it takes
         self.whole = False
         for segment in journal.waiting:
-            self._encode(segment)
-
-    @property
-    def frame(self) -> int:
-        """The number of the next frame that it takes."""
-        return self._journal.frame
+            self._encode(segment, full=True)
+        self._clerk = Behind()
 
     @property
     def notes(self) -> list[str]:
@@ -403,12 +406,15 @@ class Press:
         if picture.shape != (*self._order.size, 3):
             size = self._order.size
             raise OutputError(f"a frame is {picture.shape[:2]} instead of {size} (height, width)")
+        self._clerk.do(partial(self._take, picture))
+        self.frame += 1
+
+    def _take(self, picture: Bytes) -> None:
+        segment = self._journal.reel.segment(self._journal.frame)
         with clear_words(self._order.target):
             full = self._journal.add(picture)
-        if full is not None:
-            self._encode(full)
-        elif self._running and self._running.process.poll() is not None:
-            self._wait()
+        if segment >= 0:
+            self._encode(segment, full)
 
     @property
     def due(self) -> bool:
@@ -416,19 +422,28 @@ class Press:
         return time.monotonic() - self._committed > COMMIT_EVERY
 
     def commit(self, state: State) -> None:
-        """Makes all frames up to now safe. state: what the next one is made from."""
+        """Makes all frames up to now safe, soon. state: what the next one is made from."""
+        kept = {name: value.clone() for name, value in state.items()}
+        self._clerk.do(partial(self._commit, kept))
+        self._committed = time.monotonic()
+
+    def _commit(self, state: State) -> None:
         with clear_words(self._order.target):
             self._journal.commit(state)
-        self._committed = time.monotonic()
+
+    def settle(self) -> None:
+        """Waits until all that was given is in the journal, and what was committed is safe."""
+        self._clerk.settle()
 
     def finish(self, force: bool = False) -> None:
         """Joins the film, looks at it, and gives it its name; without `force` only where none is there."""
+        self.settle()
         journal, order = self._journal, self._order
         with clear_words(order.target):
             journal.rest()
         last = journal.reel.segment(journal.frame)
         if journal.frame > journal.reel.first(last) and last not in journal.segments:
-            self._encode(last)
+            self._encode(last, full=True)
         self._wait()
         files = list(journal.segments.values())
         try:
@@ -451,39 +466,52 @@ class Press:
                 )
             _place(part, self._order, self._journal)
 
-    def _encode(self, segment: int) -> None:
-        """Begins to encode a full segment, once the one before it is done."""
-        self._wait()
-        journal = self._journal
-        frames = min(journal.frame - journal.reel.first(segment), journal.reel.length)
-        raw = journal.raw(segment)
-        with clear_words(self._order.target):
-            self._running = _Encoding(self._order, self._form, journal.folder, segment, raw, frames)
+    def _encode(self, segment: int, full: bool) -> None:
+        """Encodes what has come of a segment, once the one before it is done.
+
+        Only a full one is waited for; until then its frames are in the journal.
+        """
+        running = self._running
+        if running and (running.stopped or (full and running.segment != segment)):
+            self._wait()
+        if self._running is None:
+            journal = self._journal
+            with clear_words(self._order.target):
+                self._running = _Encoding(
+                    self._order, self._form, journal.folder, segment, journal.raw(segment)
+                )
+        if self._running.segment == segment:
+            self._running.go_on(self._journal.there(segment), full)
 
     def _wait(self) -> None:
-        running, self._running = self._running, None
-        if running:
+        if self._running:
             with clear_words(self._order.target):
-                self._journal.close(running.segment, running.finish())
+                self._journal.close(self._running.segment, self._running.finish())
+            self._running = None
 
     def stop(self) -> None:
         """Ends what still runs; what is committed stays."""
         if self._running:
             self._running.kill()
+        self._clerk.stop(OutputError(f"{self._order.target} is no longer written"))
+        if self._running:
+            self._running.kill()  # a last one may have begun meanwhile
         with contextlib.suppress(OSError):
             self._journal.rest()
 
 
 class _Encoding:
-    """A segment on its way from raw frames to a closed file, which is believed once it is looked at."""
+    """A segment on its way from raw frames to a closed file, which is believed once it is looked at.
 
-    def __init__(
-        self, order: Order, form: Format, folder: Path, segment: int, raw: Path, frames: int
-    ) -> None:
-        self.segment, self._frames, self._folder = segment, frames, folder
+    Its frames are read from the journal as they come, on a thread of its own.
+    """
+
+    def __init__(self, order: Order, form: Format, folder: Path, segment: int, raw: Path) -> None:
+        self.segment, self._folder = segment, folder
         self._target = order.target
         self._name = f"segment-{segment:06d}{form.segment}"
         self._part = f"{os.getpid()}-{self._name}"
+        self._frames, self._full, self._come = 0, False, threading.Condition()
         remove(folder / self._part)
         first: tuple[str, ...] = ()
         output = self._part
@@ -492,21 +520,51 @@ class _Encoding:
             first = ("-start_number", str(order.reel.first(segment)))
             output = f"{self._part}/%06d.png"
         height, width = order.size
+        source = raw.open("rb")
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (`finish` and `kill` close it)
-        self.process = start(
+        self._process = start(
             command(
-                "-nostdin", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
-                "-video_size", f"{width}x{height}", "-framerate", str(order.fps),
-                "-i", f"file:{raw.absolute()}",
-                "-frames:v", str(frames), *form.options(order.output), *first,
-                "-f", form.segment_muxer, output,
+                "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
+                "-video_size", f"{width}x{height}", "-framerate", str(order.fps), "-i", "-",
+                *form.options(order.output), *first, "-f", form.segment_muxer, output,
             ),
-            self._said, folder,
+            self._said, folder, giving=True,
         )  # fmt: skip
+        self._feeder = threading.Thread(
+            target=self._feed, args=(source, order.reel.frame_bytes), name="feeder", daemon=True
+        )
+        self._feeder.start()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether ffmpeg has ended, for better or worse."""
+        return self._process.poll() is not None
+
+    def go_on(self, frames: int, full: bool) -> None:
+        """So many frames of it are there now; `full` when no more will come."""
+        with self._come:
+            self._frames, self._full = frames, full
+            self._come.notify()
+
+    def _feed(self, source: BinaryIO, size: int) -> None:
+        sink = self._process.stdin
+        assert sink is not None
+        with source, contextlib.suppress(OSError), sink:  # ffmpeg itself says why it has ended
+            for fed in itertools.count():
+                if not self._waited(fed):
+                    return
+                sink.write(source.read(size))
+
+    def _waited(self, number: int) -> bool:
+        """Waits for a frame; whether it has come."""
+        with self._come:
+            self._come.wait_for(lambda: self._full or self._frames > number)
+            return self._frames > number
 
     def finish(self) -> str:
         """Waits for it; the name of the file."""
-        code = self.process.wait()
+        code = self._process.wait()
+        self._feeder.join()
         with self._said as said:
             said.seek(0)
             told = said.read()
@@ -526,8 +584,10 @@ class _Encoding:
         return self._name
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        self._process.kill()
+        self._process.wait()
+        self.go_on(0, full=True)
+        self._feeder.join()
         self._said.close()
 
 
