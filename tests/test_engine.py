@@ -1,8 +1,11 @@
 """Steps give what autograd gives: forth, back, on every network, at sizes odd and even."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.test_net import CPU
 from zoomdream import engine, net, steps
@@ -172,3 +175,85 @@ def test_weights_are_laid_out_for_a_few_sizes_only() -> None:
             packed(torch.rand(1, 3, side, side))
     assert len(packed._packed) <= steps.SIZES
     assert bool(packed._packed) == steps._packs(torch.float32)
+
+
+def copying(work: engine.Work, given: list[torch.Tensor]) -> engine.Work:
+    """Plays as a CUDA graph does: from tensors of its own, into the same ones each time."""
+    held = [part.clone() for part in given]
+    made = work(*held)
+
+    def play(*given: torch.Tensor) -> list[torch.Tensor]:
+        for old, new in zip([*held, *made], [*given, *work(*held)], strict=True):
+            old.copy_(new)
+        for old, new in zip(made, work(*held), strict=True):
+            old.copy_(new)
+        return made
+
+    return play
+
+
+def test_what_comes_again_is_played_from_a_recording() -> None:
+    recorded: list[torch.Size] = []
+
+    def record(work: engine.Work, given: list[torch.Tensor]) -> engine.Work:
+        recorded.append(given[0].shape)
+        return copying(work, given)
+
+    replay = engine.Replay(CPU.device, record)
+    assert replay.on
+    for length in (2, 3, 2, 2, 3, 2, 2, 2):
+        given = torch.rand(length)
+        (made,) = replay("double", lambda part: [part * 2], given)
+        assert torch.equal(made, given * 2)
+    assert recorded == [torch.Size([2])]
+
+
+def test_where_nothing_can_be_recorded_it_is_done_all_the_same() -> None:
+    def record(*_: object) -> engine.Work:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    replay = engine.Replay(CPU.device, record)
+    for _ in range(6):
+        assert replay("one", lambda part: [part + 1], torch.ones(1))[0] == 2
+    assert not replay.on
+    assert not engine.Replay(CPU.device).on
+
+
+def test_a_recording_takes_weights_mixtures_and_pictures_as_they_are_now() -> None:
+    plain, played = network("pocket"), network("pocket")
+    played._replay = engine.Replay(CPU.device, copying)
+    chance = torch.Generator().manual_seed(0)
+    for number in range(engine.SEEN + 3):
+        frame = torch.rand(1, 3, 64, 72, generator=chance)
+        mix = [torch.rand(1, channels, 1, 1, generator=chance) for channels in plain.channels]
+        plain.weights = played.weights = [1.0, float(number)]
+        expected, energies = plain.gradient(frame, mix)
+        gradient, told = played.gradient(frame, mix)
+        assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-7)
+        assert told == pytest.approx(energies)
+    assert played._replay._played
+
+
+class Flowing(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees whatever would make a GPU wait for the processor, or the other way round."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        assert func is not torch.ops.aten._local_scalar_dense.default
+        assert func is not torch.ops.aten.lift_fresh.default  # a tensor made of Python's numbers
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["pocket", "googlenet", "resnet50"])
+def test_what_is_recorded_waits_for_nothing(name: str) -> None:
+    kind = net.kind_of(name)
+    texts = [kind.layers[0].partition("=")[0], "class:lion", "class:3-5"]
+    targets = [Target.parse(text) for text in texts if name != "pocket" or "class" not in text]
+    tested = net.Network(kind, net.untrained(kind), targets, CPU)
+    factors = torch.ones(len(targets), 1).unbind()
+    given = torch.rand(1, 3, 96, 96), factors, (), True
+    with torch.no_grad():
+        tested._look(*given)
+        with Flowing():  # type: ignore[no-untyped-call]
+            tested._look(*given)

@@ -7,7 +7,7 @@ the targets' values, and then the gradient of the picture.
 import contextlib
 import ctypes
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -330,3 +330,71 @@ class Pass:
                         storage = part.untyped_storage()
                         found[storage.data_ptr()] = storage.nbytes()
         return sum(found.values())
+
+
+# --- Replay ----------------------------------------------------------------------------------------
+
+SEEN = 3  # times that tensors of the same shapes have come before their work is recorded
+RECORDINGS = 16  # at a time
+Work = Callable[..., list[Tensor]]
+
+
+class Replay:
+    """Work on tensors that a GPU does again from a recording, a CUDA graph; other devices just do it.
+
+    To launch the hundreds of small kernels of a step takes a processor longer than it takes the GPU to
+    do them. Work may be recorded whose kernels follow from its name and its tensors' shapes alone; what
+    it gives is written over by the next.
+    """
+
+    def __init__(
+        self, device: torch.device, record: Callable[[Work, list[Tensor]], Work] | None = None
+    ) -> None:
+        """record: makes of work and tensors the same work, played from a recording."""
+        self._record = record or (_recorder() if device.type == "cuda" else None)
+        self._times: dict[Hashable, int] = {}
+        self._played: dict[Hashable, Work] = {}
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is recorded here."""
+        return self._record is not None
+
+    def __call__(self, name: Hashable, work: Work, *given: Tensor) -> list[Tensor]:
+        """What `work(*given)` gives."""
+        if self._record is None:
+            return work(*given)
+        key = name, *(part.shape for part in given)
+        if key not in self._played:
+            times = self._times[key] = self._times.get(key, 0) + 1
+            if times <= SEEN or len(self._played) >= RECORDINGS:
+                return work(*given)
+            try:
+                self._played[key] = self._record(work, list(given))
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:  # something in it cannot be recorded here
+                self._record = None
+                return work(*given)
+        return self._played[key](*given)
+
+
+def _recorder() -> Callable[[Work, list[Tensor]], Work]:
+    """Records CUDA graphs, which share their memory: one is read before the next is played."""
+    pool = torch.cuda.graph_pool_handle()
+
+    def record(work: Work, given: list[Tensor]) -> Work:
+        held = [part.clone() for part in given]
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            made = work(*held)
+
+        def play(*given: Tensor) -> list[Tensor]:
+            for old, new in zip(held, given, strict=True):
+                old.copy_(new)
+            graph.replay()
+            return made
+
+        return play
+
+    return record

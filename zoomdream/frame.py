@@ -10,6 +10,7 @@ Conventions, stated once:
 - Where a camera looks beyond the border, the picture is mirrored about its edge.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -100,7 +101,32 @@ def _drawn(figure: Any) -> Bytes:
 
 def to_bytes(frame: Frame) -> Bytes:
     """(H, W, 3) uint8, rounded: the only place where a Frame becomes 8 bits."""
-    return (frame[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy()
+    return leaving(frame)()
+
+
+def leaving(frame: Frame) -> Callable[[], Bytes]:
+    """The same, begun: a GPU brings it over while it does other things; the function waits for it."""
+    pixels = (frame[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
+    if pixels.device.type != "cuda":
+        here: Bytes = pixels.cpu().numpy()
+        return lambda: here
+    there = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
+    there.copy_(pixels, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+
+    def wait() -> Bytes:
+        arrived.synchronize()
+        return there.numpy()
+
+    return wait
+
+
+def entering(frame: Frame, device: torch.device) -> Frame:
+    """A Frame on a device; a GPU fetches it while others wait for nothing."""
+    if device.type != "cuda" or frame.device.type != "cpu":
+        return frame.to(device)
+    return frame.pin_memory().to(device, non_blocking=True)
 
 
 def resize(frame: Tensor, size: tuple[int, int]) -> Tensor:

@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from zoomdream.engine import Engine, Place, fold, place
+from zoomdream.engine import Engine, Place, Replay, fold, place
 from zoomdream.errors import UsageError, WeightsError
 from zoomdream.frame import Frame, pink
 from zoomdream.objective import CLASS, Target, energy_of, seed_of
@@ -290,6 +290,8 @@ class Network:
         )
         self.weights = [target.weight for target in self.targets]
         self.guides: Sequence[Callable[[Tensor, Tensor], Tensor] | None] | None = None
+        self._replay = Replay(at.device)
+        self._held: tuple[list[float], Tensor] | None = None
         self.balance(_standard_picture().to(at.device))
 
     def _count_channels(self) -> list[int]:
@@ -346,23 +348,48 @@ class Network:
         factors of its channels' energies. The gradient has the frame's shape, float32, in no particular
         unit: normalise it.
         """
+        factors, mixed = self._factors(), () if mix is None else mix
+        if self._replay.on and not any(self.guides or ()):  # guides look differently each time
+            gradient, *energies = self._replay(
+                measured,
+                lambda frame, factors, *mix: self._look(frame, factors.split(1), mix, measured),
+                frame, self._on_device(factors), *mixed,
+            )  # fmt: skip
+        else:
+            gradient, *energies = self._look(frame, factors, mixed, measured)
+        return gradient, [float(energy) for energy in energies]
+
+    def _look(
+        self, frame: Frame, factors: Sequence[Any], mix: Sequence[Tensor], measured: bool
+    ) -> list[Tensor]:
+        """The gradient, and each target's energy if `measured`. factors: of each target's seed."""
         look = self._engine.forth(self._normalised(frame, self.at.dtype))
         seeds: dict[str, Tensor] = {}
         energies = []
-        whole = sum(map(abs, self.weights)) or 1.0
         for number, (target, name) in enumerate(self._named):
             value = self._as_map(target, look.values[name])
             if measured:
                 energies.append(energy_of(target, value))
             seed = seed_of(target, value)
-            if target.channel is None and mix is not None:
+            if target.channel is None and mix:
                 seed = seed * mix[number]
             if self.guides and (guide := self.guides[number]):
                 seed = guide(value, seed)
-            seed = seed * (self.weights[number] / whole / self._sizes[number])
-            seed = seed.view_as(look.values[name])
+            seed = (seed * factors[number]).to(value.dtype).view_as(look.values[name])
             seeds[name] = seeds[name] + seed if name in seeds else seed
-        return look.back(seeds) * self._scale, energies
+        return [look.back(seeds) * self._scale, *energies]
+
+    def _factors(self) -> list[float]:
+        """What each target's seed is multiplied by, for its weight."""
+        whole = sum(map(abs, self.weights)) or 1.0
+        pairs = zip(self.weights, self._sizes, strict=True)
+        return [weight / whole / size for weight, size in pairs]
+
+    def _on_device(self, factors: list[float]) -> Tensor:
+        """The same as a tensor, which is brought there only when they change."""
+        if self._held is None or self._held[0] != factors:
+            self._held = factors, torch.tensor(factors, device=self.at.device)
+        return self._held[1]
 
     def values(self, frames: Tensor) -> list[Tensor]:
         """Each target's layer on pictures (N, 3, H, W) in 0..1: (N, C, h, w), in the network's precision.

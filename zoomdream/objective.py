@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -128,11 +128,18 @@ class Target:
 
     def vector(self, value: Tensor) -> Tensor:
         """The direction in a layer's space, (1, C, 1, 1), of length 1; like `value`, (N, C, H, W)."""
-        made = torch.zeros(1, value.shape[1], 1, 1)
-        for channel, share in self.terms:
-            made[:, channel] += share
-        made /= made.norm().clamp_min(1e-12)
-        return made.to(value)
+        return _vector(self.terms, value.shape[1], value.dtype, value.device)
+
+
+@lru_cache(maxsize=64)
+def _vector(
+    terms: tuple[Term, ...], channels: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    made = torch.zeros(1, channels, 1, 1)
+    for channel, share in terms:
+        made[:, channel] += share
+    made /= made.norm().clamp_min(1e-12)
+    return made.to(device, dtype)
 
 
 def _split(wanted: str) -> list[tuple[float, str]]:
@@ -191,15 +198,18 @@ def seed_of(target: Target, value: Tensor) -> Tensor:
     return seed
 
 
-def energy_of(target: Target, value: Tensor) -> float:
-    """What is told of a target: mean squared activation; of a class or direction, softplus of its mean."""
+def energy_of(target: Target, value: Tensor) -> Tensor:
+    """What is told of a target: mean squared activation; of a class or direction, softplus of its mean.
+
+    A single number, float32, on the value's device.
+    """
     if target.is_direction or (target.terms and target.layer == CLASS):
         along = (value.float() * target.vector(value).float()).sum(1)
-        return float(nn.functional.softplus(along.mean()))
+        return nn.functional.softplus(along.mean())
     if target.terms:
         value = value[:, target.channel]
     elif target.layer == CLASS:
         value = value.relu()
     if value.dtype == torch.float16:  # whose squares would overflow
         value = value.float()
-    return float(value.square().mean(dtype=torch.float32))
+    return value.square().mean(dtype=torch.float32)

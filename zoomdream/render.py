@@ -14,7 +14,7 @@ from zoomdream import net, presets
 from zoomdream.ahead import ahead
 from zoomdream.dream import Dreamt, channel_mix, dream, tile_side
 from zoomdream.errors import Interrupted, OutputError, UsageError
-from zoomdream.frame import Bytes, Flow, Frame, as_frame, cover, to_bytes
+from zoomdream.frame import Bytes, Flow, Frame, as_frame, cover, entering, to_bytes
 from zoomdream.guide import guide_of
 from zoomdream.journal import State
 from zoomdream.metrics import loop_steps
@@ -195,7 +195,7 @@ class Dreaming:
         """Source frames from where it begins, looked at."""
         for number, frame in sources:
             skipped = number < self._begin
-            seen = motion.look(frame.to(self._network.at.device), skipped)
+            seen = motion.look(entering(frame, self._network.at.device), skipped)
             if not skipped:
                 yield number, seen
 

@@ -26,7 +26,7 @@ from typing import BinaryIO, Self
 from zoomdream.ahead import Behind
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.ffmpeg import command, complaint, count_frames, given, start
-from zoomdream.frame import Bytes, Frame, Sound, to_bytes
+from zoomdream.frame import Bytes, Frame, Sound, leaving
 from zoomdream.journal import (
     Journal,
     Line,
@@ -402,17 +402,18 @@ class Press:
 
     def add(self, frame: Frame) -> None:
         """Takes the next frame of the film."""
-        picture = to_bytes(frame)
-        if picture.shape != (*self._order.size, 3):
-            size = self._order.size
-            raise OutputError(f"a frame is {picture.shape[:2]} instead of {size} (height, width)")
-        self._clerk.do(partial(self._take, picture))
+        size = self._order.size
+        if tuple(frame.shape[2:]) != size:
+            raise OutputError(
+                f"a frame is {tuple(frame.shape[2:])} instead of {size} (height, width)"
+            )
+        self._clerk.do(partial(self._take, leaving(frame)))
         self.frame += 1
 
-    def _take(self, picture: Bytes) -> None:
+    def _take(self, picture: Callable[[], Bytes]) -> None:
         segment = self._journal.reel.segment(self._journal.frame)
         with clear_words(self._order.target):
-            full = self._journal.add(picture)
+            full = self._journal.add(picture())
         if segment >= 0:
             self._encode(segment, full)
 
