@@ -353,42 +353,42 @@ class Peaks:
 
     def _handed_on(self, gradient: Tensor, largest: Tensor, bits: Tensor, axis: int) -> Tensor:
         """The gradient of what the largest were taken from."""
-        sign, rest, below = 8 * bits.element_size() - 1, gradient.view(bits.dtype), largest - 1
+        rest = gradient.view(bits.dtype)  # what none of the places looked at so far has taken
         length, stride = bits.shape[axis], self._stride[axis - 2]
-        taps = list(self._taps(length, axis))
+        *taps, last = self._taps(length, axis)
         found, begun = torch.empty_like(bits), set[int]()
         aside = torch.empty_like(largest)
-        for number, (windows, where) in enumerate(taps):
-            left, place = _cut(rest, windows, axis), _cut(found, where, axis)
+
+        def place(where: slice) -> tuple[Tensor, bool]:
+            """Where to put gradients, and whether nothing is there yet."""
             apart = where.start % stride  # places so many apart from the first make a comb
-            first = apart not in begun  # nothing is there yet
+            first = apart not in begun
             begun.add(apart)
             if first and (where.start >= stride or where.stop + stride <= length):
                 _cut(found, slice(apart, None, stride), axis).zero_()
                 first = False
-            if number == len(taps) - 1:  # what none of the others has taken
-                _put(place, left, gradient.dtype, first)
-                break
+            return _cut(found, where, axis), first
+
+        for windows, where in taps:
+            left, (here, first) = _cut(rest, windows, axis), place(where)
             same = _cut(aside, windows, axis)
-            torch.sub(_cut(below, windows, axis), _cut(bits, where, axis), out=same)
-            same >>= sign  # all ones where it was the largest, or else 0
-            same &= left
-            left ^= same
-            _put(place, same, gradient.dtype, first)
+            torch.eq(_cut(largest, windows, axis), _cut(bits, where, axis), out=same)  # 1 or 0
+            taken = torch.mul(left, same, out=here if first else same)
+            left ^= taken
+            if not first:
+                here.view(gradient.dtype).add_(taken.view(gradient.dtype))
+        windows, where = last
+        left, (here, first) = _cut(rest, windows, axis), place(where)
+        if first:
+            here.copy_(left)
+        else:
+            here.view(gradient.dtype).add_(left.view(gradient.dtype))
         for missing in set(range(stride)) - begun:
             _cut(found, slice(missing, None, stride), axis).zero_()
         return found.view(gradient.dtype)
 
 
 BITS = {2: torch.int16, 4: torch.int32}  # whole numbers by bytes
-
-
-def _put(place: Tensor, part: Tensor, dtype: torch.dtype, first: bool) -> None:
-    """Puts floats that are seen as whole numbers where nothing is yet, or adds them to what is there."""
-    if first:
-        place.copy_(part)
-    else:
-        place.view(dtype).add_(part.view(dtype))
 
 
 def _cut(planes: Tensor, where: slice, axis: int) -> Tensor:
