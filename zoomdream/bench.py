@@ -178,8 +178,9 @@ def _textbook(
 
     The truncated network as torchvision makes it, in float32, by autograd.
     """
-    mean = frame.new_tensor(net.MEAN).view(1, 3, 1, 1)
-    deviation = frame.new_tensor(net.DEVIATION).view(1, 3, 1, 1)
+    kind = net.kind_of(job.model)
+    mean = frame.new_tensor(kind.mean).view(1, 3, 1, 1)
+    deviation = frame.new_tensor(kind.deviation).view(1, 3, 1, 1)
     chance = chance_of(job.seed, 0)
     detail = torch.zeros_like(frame)
     for size in sizes:

@@ -71,6 +71,9 @@ def dream(
     """
     if spec.steps == 0:
         return Dreamt(frame, 0.0)
+    if not spec.tile:
+        tile = network.tile or tile_side(network, frame.shape[2] * frame.shape[3])
+        spec = spec.model_copy(update={"tile": tile})
     if spec.grow:
         near = near_lines(frame, spec.grow)
         amount = near if amount is None else near * amount
@@ -208,8 +211,7 @@ def _gradient(
 
     Where memory runs out the network's `tile` becomes half as large, and stays so.
     """
-    height, width = picture.shape[-2:]
-    side = spec.tile or network.tile or tile_side(network, height * width)
+    side = spec.tile
     shift = _draw(chance, 0, side - 1), _draw(chance, 0, side - 1)  # drawn even when not needed
     while True:
         side = min(side, network.tile or side)

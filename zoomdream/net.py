@@ -25,8 +25,10 @@ from zoomdream.pocket.network import STAGES, Pocket
 from zoomdream.spec import nearest
 from zoomdream.weights import cache_folder, fetch, read_weights
 
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training pictures, RGB in 0..1
-DEVIATION = (0.229, 0.224, 0.225)
+RGB = tuple[float, float, float]
+MEAN: RGB = (0.485, 0.456, 0.406)  # of ImageNet's training pictures, RGB in 0..1
+DEVIATION: RGB = (0.229, 0.224, 0.225)
+HALF: RGB = (0.5, 0.5, 0.5)  # of networks from TensorFlow, in place of `transform_input`
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,18 @@ class Kind:
     weights: str = "IMAGENET1K_V1"
     depth: int = 1  # how many dots deep its layers' names go
     least: int = 32  # px, the smallest picture it takes
+    mean: RGB = MEAN  # of pictures as it takes them
+    deviation: RGB = DEVIATION
 
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("pocket", "eyes, fur, faces, birds; ships with zoomdream", ("creatures", "faces=0.4"), 3.4),
-        Kind("googlenet", "the 2015 look: dog-slugs, pagodas, arches", ("inception4c",), 49.7),
-        Kind("inception_v3", "soft birds, feathers, insects", ("Mixed_6b",), 103.9, least=96),
+        Kind("googlenet", "the 2015 look: dog-slugs, pagodas, arches", ("inception4c",), 49.7,
+             mean=HALF, deviation=HALF),
+        Kind("inception_v3", "soft birds, feathers, insects", ("Mixed_6b",), 103.9, least=96,
+             mean=HALF, deviation=HALF),
         Kind("vgg16", "sharp textures, scales, eyes and beaks", ("relu4_3",), 527.8),
         Kind("vgg19", "as vgg16, a little more baroque", ("relu4_4",), 548.1),
         Kind("resnet50", "brushwork, fur, dense ornaments", ("layer3",), 97.8, depth=2),
@@ -87,7 +93,7 @@ def _bare(kind: Kind, classes: int = 1000) -> nn.Module:
 
     options: dict[str, Any] = {"weights": None, "num_classes": classes}
     if kind.name in ("googlenet", "inception_v3"):
-        options |= {"aux_logits": False, "init_weights": False, "transform_input": True}
+        options |= {"aux_logits": False, "init_weights": False, "transform_input": False}
     with _no_init():
         return cast(nn.Module, torchvision.models.get_model(kind.name, **options).eval())
 
@@ -278,8 +284,8 @@ class Network:
             if getattr(part, "inplace", False):
                 part.inplace = False  # type: ignore[assignment]  # else it writes over what is kept
         self._module = fold(cut).to(at.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._scale = 1 / torch.tensor(DEVIATION, device=at.device).view(1, 3, 1, 1)
-        self._shift = -torch.tensor(MEAN, device=at.device).view(1, 3, 1, 1) * self._scale
+        self._scale = 1 / torch.tensor(kind.deviation, device=at.device).view(1, 3, 1, 1)
+        self._shift = -torch.tensor(kind.mean, device=at.device).view(1, 3, 1, 1) * self._scale
         self._bytes: float | None = None
         self.channels = self._count_channels()  # of each target's layer
         self._module = self._module.to(at.dtype)
