@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+import cv2
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -41,12 +42,12 @@ _PARTS = ("deviations", "mean", "chroma")
 def measure(frame: Frame, bands: int) -> Statistics:
     """A frame's statistics; `bands` is lowered where the frame is too small for them."""
     planes = to_opponent(frame)
-    return _measure(planes, list(_split(planes, bands)))
+    return Statistics(*_measure(list(_split(planes, bands))), _chroma(planes))
 
 
-def _measure(planes: Tensor, parts: list[Tensor]) -> Statistics:
-    deviations = torch.stack([_deviation(part) for part in parts])
-    return Statistics(deviations, parts[-1].mean((2, 3))[0], _chroma(planes))
+def _measure(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Deviations of each band, and the mean of what remains."""
+    return torch.stack([_deviation(part) for part in parts]), parts[-1].mean((2, 3))[0]
 
 
 def _deviation(planes: Tensor) -> Tensor:
@@ -67,10 +68,21 @@ def _split(planes: Tensor, bands: int) -> Iterator[Tensor]:
     for _ in range(bands):
         if min(planes.shape[-2:]) < 8:
             break
-        small = F.avg_pool2d(planes, 2, ceil_mode=True)
+        small = _half(planes)
         yield planes - _double(small, planes)
         planes = small
     yield planes
+
+
+def _half(planes: Tensor) -> Tensor:
+    """Means of 2x2 pixels, on a CPU by OpenCV."""
+    height, width = planes.shape[-2:]
+    if planes.device.type != "cpu" or height % 2 or width % 2:
+        return F.avg_pool2d(planes, 2, ceil_mode=True)
+    small = planes.new_empty(1, planes.shape[1], height // 2, width // 2)
+    for plane, place in zip(planes[0].numpy(), small[0].numpy(), strict=True):
+        cv2.resize(plane, place.shape[::-1], place, interpolation=cv2.INTER_AREA)
+    return small
 
 
 def _double(small: Tensor, like: Tensor) -> Tensor:
@@ -85,13 +97,13 @@ def hold(frame: Frame, target: Statistics, anchor: Anchor) -> Frame:
     """
     planes = to_opponent(frame)
     parts = list(_split(planes, anchor.bands))
-    now = _measure(planes, parts)
+    deviations, mean = _measure(parts)
     wanted = target.deviations.clone()
     wanted[:, 0].clamp_min_(_FLOOR)
     wanted = torch.cat([wanted[:-1] * anchor.vivid, wanted[-1:]])
-    gains = (wanted / now.deviations.clamp_min(1e-6)) ** anchor.rate
+    gains = (wanted / deviations.clamp_min(1e-6)) ** anchor.rate
     gains = gains.clamp(1 / anchor.limit, anchor.limit)[..., None, None]
-    middle = now.mean[:, None, None]
+    middle = mean[:, None, None]
     goal = target.mean[:, None, None]
     planes = (parts[-1] - middle) * gains[-1] + middle + anchor.rate * (goal - middle)
     for part, gain in zip(parts[-2::-1], gains[:-1].flip(0), strict=True):

@@ -11,12 +11,14 @@ place at any fps, with zoom, rotation, pan, turn and tilt together.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Protocol
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -120,13 +122,57 @@ def warp(frame: Tensor, flow: Flow) -> Tensor:
     pan, and blurs more. We evaluate the spline by four bilinear lookups (Sigg and Hadwiger 2005).
     """
     spline = _spline(frame)
-    out = torch.zeros_like(spline)
-    for grid, share in _lookups(flow):
+    quick = spline.device.type == "cpu" and spline.shape[1] <= 4 and _remap_is_exact()
+    return (_remapped if quick else _sampled)(spline, _lookups(flow))
+
+
+@dataclass(frozen=True)
+class _Lookup:
+    """Where to look bilinearly, in pixels from the first one's centre, and the weight; each (H, W)."""
+
+    x: Tensor
+    y: Tensor
+    share: Tensor
+
+
+def _sampled(planes: Tensor, lookups: Sequence[_Lookup]) -> Tensor:
+    """The weighted sum of lookups in (1, C, H, W)."""
+    height, width = planes.shape[-2:]
+    out = torch.zeros_like(planes)
+    for at in lookups:
+        grid = torch.stack([(at.x + 0.5) * (2 / width) - 1, (at.y + 0.5) * (2 / height) - 1], -1)
         found = F.grid_sample(
-            spline, grid, mode="bilinear", padding_mode="border", align_corners=False
+            planes, grid[None], mode="bilinear", padding_mode="border", align_corners=False
         )
-        out.addcmul_(found, share)
+        out.addcmul_(found, at.share)
     return out
+
+
+def _remapped(planes: Tensor, lookups: Sequence[_Lookup]) -> Tensor:
+    """The same by OpenCV, on four channels side by side: three times as fast."""
+    _, channels, height, width = planes.shape
+    pixels = planes.new_zeros(height, width, 4)
+    pixels[..., :channels] = planes[0].permute(1, 2, 0)
+    apart = planes.new_empty(4, height, width)
+    out, found = torch.zeros_like(planes), torch.empty_like(pixels)
+    for at in lookups:
+        cv2.remap(
+            pixels.numpy(), at.x.numpy(), at.y.numpy(), cv2.INTER_LINEAR, found.numpy(),
+            borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        cv2.split(found.numpy(), list(apart.numpy()))
+        for plane, part in zip(out[0], apart[:channels], strict=True):
+            plane.addcmul_(part, at.share)
+    return out
+
+
+@cache
+def _remap_is_exact() -> bool:
+    """Whether OpenCV looks up where it is told to: before version 5 it did so to 1/32 px."""
+    ramp = np.repeat(np.arange(64, dtype=np.float32)[None, :, None], 64, 0) * np.ones(4, np.float32)
+    at = np.full((64, 64), 20.0, np.float32) + np.linspace(0, 1, 64, dtype=np.float32)
+    found = cv2.remap(ramp, at, at.T.copy(), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return bool(np.abs(found - at[..., None]).max() < 1e-5)
 
 
 _POLE = math.sqrt(3) - 2  # of the cubic B-spline's inverse filter
@@ -189,16 +235,13 @@ def _mirror(plane: Tensor, axis: int, wanted: int) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _lookups(flow: Flow) -> list[tuple[Tensor, Tensor]]:
-    """Four grids to look up bilinearly, and the weight of each; kept while the flow is the same."""
+def _lookups(flow: Flow) -> list[_Lookup]:
+    """Four, which make up a spline; kept while the flow is the same."""
     height, width = flow.shape[-2:]
-    x = torch.arange(width, device=flow.device) + flow[:, 0]
-    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
+    x = torch.arange(width, device=flow.device) + flow[0, 0]
+    y = torch.arange(height, device=flow.device)[:, None] + flow[0, 1]
     return [
-        (
-            torch.stack([_mirrored_to(at_x, width), _mirrored_to(at_y, height)], -1),
-            (share_x * share_y)[:, None],
-        )
+        _Lookup(_mirrored_to(at_x, width), _mirrored_to(at_y, height), share_x * share_y)
         for at_y, share_y in _pairs(y)
         for at_x, share_x in _pairs(x)
     ]
@@ -210,9 +253,9 @@ def forget_grids() -> None:
 
 
 def _mirrored_to(at: Tensor, length: int) -> Tensor:
-    """Pixels as a grid counts, -1..1 from edge to edge; those beyond are mirrored about the edges."""
+    """Pixels beyond the edges are mirrored about them."""
     at = torch.remainder(at + 0.5, 2 * length)
-    return torch.minimum(at, 2 * length - at) * (2 / length) - 1
+    return torch.minimum(at, 2 * length - at) - 0.5
 
 
 def _pairs(at: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
