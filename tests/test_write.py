@@ -1,6 +1,7 @@
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from tests.conftest import decode
+from zoomdream import write as press_room
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.ffmpeg import count_frames
 from zoomdream.frame import Frame
@@ -103,7 +105,7 @@ def test_a_folder_of_png(tmp_path: Path) -> None:
     names = sorted(p.name for p in (tmp_path / "frames").iterdir())
     assert names == ["000000.png", "000001.png", "000002.png"]
     with pytest.raises(OutputError, match="--force"):
-        check_target(tmp_path / "frames", force=False)
+        check_target(tmp_path / "frames", force=False, output=Output())
     write(tmp_path / "frames", 2)
     assert len(list((tmp_path / "frames").iterdir())) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["frames"]
@@ -229,6 +231,19 @@ def test_an_ffmpeg_that_fails_is_believed_to_have_failed(
     assert not (tmp_path / "a.mp4").exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+def test_an_ffmpeg_that_dies_between_two_frames_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "head -c 9216 >/dev/null; echo 'I died' >&2; exit 9"
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(fake_ffmpeg(tmp_path, script)))
+    with pytest.raises(OutputError, match="I died"), pressing(tmp_path / "a.mp4") as press:
+        press.add(grey(0.1))
+        time.sleep(0.5)  # it has come and gone, and what feeds it waits for more
+        press.add(grey(0.2))
+        press.settle()
+
+
 def test_targets_are_checked_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "there.mp4").write_text("")
@@ -241,8 +256,8 @@ def test_targets_are_checked_before_any_work(tmp_path: Path) -> None:
         (tmp_path, "which is no frame"),
     ):
         with pytest.raises(OutputError, match=told):
-            check_target(target, force=False)
-    check_target(tmp_path / "there.mp4", force=True)
+            check_target(target, force=False, output=Output())
+    check_target(tmp_path / "there.mp4", force=True, output=Output())
     with pytest.raises(UsageError, match=r"\.mp4, \.webm or \.gif"):
         format_of(Path("a.avi"))
 
@@ -250,7 +265,7 @@ def test_targets_are_checked_before_any_work(tmp_path: Path) -> None:
 def test_an_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(OutputError, match="may not be written"):
-        check_target(tmp_path / "a.mp4", force=False)
+        check_target(tmp_path / "a.mp4", force=False, output=Output())
 
 
 def test_frames_are_counted(tmp_path: Path) -> None:
@@ -302,3 +317,40 @@ def test_a_long_gif_is_not_held_in_memory(tmp_path: Path) -> None:
             press.add(grey(number / 10))
     film = decode(tmp_path / "a.gif")
     assert film.frames.mean((1, 2, 3)) / 255 == pytest.approx(np.arange(10) / 10, abs=0.03)
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A card whose encoder is one that our ffmpeg has, after one that it has not."""
+    monkeypatch.setattr(
+        press_room, "HARDWARE", {"h264_none": lambda _: [], "libopenh264": lambda _: ["-b:v", "1M"]}
+    )
+    press_room._hardware.cache_clear()
+    yield
+    press_room._hardware.cache_clear()
+
+
+@pytest.mark.usefixtures("card")
+@pytest.mark.skipif(not press_room._works("libopenh264"), reason="needs an ffmpeg with OpenH264")
+def test_hardware_encodes_where_it_works(tmp_path: Path) -> None:
+    output = Output(encoder="hardware")
+    assert press_room.encoder_of(output) == "libopenh264"
+    assert press_room.encoder_of(Output()) == "libx264"
+    film = tmp_path / "a.mp4"
+    with pressing(film, output) as press:
+        for number in range(10):
+            press.add(grey(number / 10))
+    assert len(decode(film).frames) == 10
+    assert b"x264" not in film.read_bytes()
+
+
+def test_without_hardware_it_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(press_room, "HARDWARE", {"h264_none": lambda _: []})
+    press_room._hardware.cache_clear()
+    output = Output(encoder="hardware")
+    with pytest.raises(OutputError, match=r"no hardware encoder works here \(h264_none were tried"):
+        check_target(tmp_path / "a.mp4", force=False, output=output)
+    with pytest.raises(UsageError, match=r"hardware encodes \.mp4 alone, and a\.gif is none"):
+        check_target(tmp_path / "a.gif", force=False, output=output)

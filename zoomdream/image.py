@@ -64,7 +64,7 @@ def dream_image(
     prints.check(target, job.force)
     _check_beside(job, target)
     if film is not None:
-        check_target(film, job.force)
+        check_target(film, job.force, Output())
     if job.output.size:
         prints.check_sides(target, job.output.size)
     now, t = _in_the_middle(job)

@@ -70,6 +70,7 @@ FILM: Panels = {
         Option("output.size", metavar="WxH"),
         Option("output.loop"),
         Option("output.quality"),
+        Option("output.encoder"),
     ),
 }
 PICTURE: Panels = {
@@ -85,6 +86,7 @@ CLIP: Panels = {
         Option("output.size", metavar="WxH"),
         Option("output.audio"),
         Option("output.quality"),
+        Option("output.encoder"),
     ),
     "Ride": (
         Option("flow.flow"),

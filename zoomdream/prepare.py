@@ -17,7 +17,7 @@ from zoomdream.frame import Sound, as_frame, cover
 from zoomdream.journal import digest
 from zoomdream.read import Clip, noise, read_still, still
 from zoomdream.spec import FlowBlend, RenderJob, shipped
-from zoomdream.write import fitting, has_sound
+from zoomdream.write import encoder_of, fitting, has_sound
 
 LONGEST, LONGEST_CLIP = (
     512,
@@ -127,6 +127,8 @@ def passport(job: RenderJob, network: net.Network, picture: Any = None) -> dict[
         if value is not None and name not in (*FILES, "device", "precision", "max_pixels")
     }
     found["format"] = job.target.suffix.lower() if job.target else ""
+    if job.output.encoder == "hardware":
+        found["encoder"] = encoder_of(job.output)
     for name, path in presets.flat(job):
         if name in FILES and path is not None:
             found[name] = _content(ours(path, job) if name == "source" else path)

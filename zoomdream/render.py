@@ -54,7 +54,7 @@ def render_film(
     started = time.monotonic()
     done = settled(job.target, resume)
     if not done:
-        check_target(job.target, job.force)
+        check_target(job.target, job.force, job.output)
     clip = open_clip(job, picture)
     size = clip.size[::-1]
     if done:

@@ -410,6 +410,10 @@ class Output(Settings):
     quality: float = Field(
         18.0, ge=0, le=51, description="constant rate factor of H.264 and VP9; lower is better"
     )
+    encoder: Literal["software", "hardware"] = Field(
+        "software",
+        description="of an .mp4; hardware is a graphics card's own, quicker, in a larger file",
+    )
 
     @field_validator("fps", mode="before")
     @classmethod

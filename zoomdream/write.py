@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -59,6 +59,41 @@ _PALETTE = "split[a][b];[a]palettegen=stats_mode={}[p];[b][p]paletteuse=dither=s
 _LONG = 250_000_000  # pixels of a GIF; ffmpeg holds all of them to find one palette, 4 bytes each
 
 
+HARDWARE: dict[str, Callable[[Output], list[str]]] = {  # H.264 encoders, the first that works is taken
+    "h264_nvenc": lambda o: [
+        "-preset", "p5", "-rc", "vbr", "-cq", f"{max(1, o.quality):g}", "-b:v", "0",
+    ],
+    "h264_videotoolbox": lambda o: ["-q:v", f"{100 - 1.5 * o.quality:.0f}"],
+    "h264_qsv": lambda o: ["-global_quality", f"{max(1, o.quality):.0f}"],
+    "h264_amf": lambda o: [
+        "-rc", "cqp", "-qp_i", f"{o.quality:.0f}", "-qp_p", f"{o.quality:.0f}",
+    ],
+}  # fmt: skip
+
+
+def encoder_of(output: Output) -> str:
+    """H.264's; raises OutputError where hardware is wanted and none works."""
+    return _hardware() if output.encoder == "hardware" else "libx264"
+
+
+@cache
+def _hardware() -> str:
+    for name in HARDWARE:
+        if _works(name):
+            return name
+    raise OutputError(
+        f"no hardware encoder works here ({', '.join(HARDWARE)} were tried): leave out --encoder hardware"
+    )
+
+
+def _h264(output: Output) -> list[str]:
+    name, rate = encoder_of(output), ["-preset", "veryfast", "-crf", f"{output.quality:g}"]
+    return [
+        "-vf", _BT709, "-c:v", name, *(_EVEN if output.loop else ()),
+        *(HARDWARE[name](output) if name in HARDWARE else rate), "-pix_fmt", "yuv420p",
+    ]  # fmt: skip
+
+
 def _as_they_are(_: int) -> list[str]:
     return ["-c:v", "copy"]
 
@@ -82,11 +117,8 @@ class Format:
 FORMATS = {
     f.suffix: f
     for f in (
-        Format(".mp4", True, "mp4", ".mp4", "mp4", 0.1, lambda o: [
-            "-vf", _BT709, "-c:v", "libx264", "-preset", "veryfast",
-            *(_EVEN if o.loop else ()), "-crf", f"{o.quality:g}",
-            "-pix_fmt", "yuv420p",
-        ], lambda _: ["-c:v", "copy", "-movflags", "+faststart"],
+        Format(".mp4", True, "mp4", ".mp4", "mp4", 0.1, _h264,
+               lambda _: ["-c:v", "copy", "-movflags", "+faststart"],
         frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), ("aac", "-b:a", "192k")),
         Format(".webm", True, "webm", ".webm", "webm", 0.1, lambda o: [
             "-vf", _BT709, "-c:v", "libvpx-vp9", "-crf", f"{o.quality + 6:g}", "-b:v", "0",
@@ -130,9 +162,14 @@ def has_sound(target: Path) -> bool:
     return form is not None and bool(form.sound)
 
 
-def check_target(target: Path, force: bool) -> None:
-    """Raises OutputError where the target could not be put, before any work is done."""
-    if format_of(target):
+def check_target(target: Path, force: bool, output: Output) -> None:
+    """Raises OutputError where the target could not be put or encoded, before any work is done."""
+    form = format_of(target)
+    if output.encoder == "hardware":
+        if form is None or form.suffix != ".mp4":
+            raise UsageError(f"hardware encodes .mp4 alone, and {target.name} is none")
+        encoder_of(output)
+    if form:
         check_file(target, force)
         return
     _check_folder(target, "-o dream.mp4")
@@ -564,8 +601,7 @@ class _Encoding:
 
     def finish(self) -> str:
         """Waits for it; the name of the file."""
-        code = self._process.wait()
-        self._feeder.join()
+        code = self._end()
         with self._said as said:
             said.seek(0)
             told = said.read()
@@ -584,11 +620,16 @@ class _Encoding:
         part.replace(self._folder / self._name)
         return self._name
 
+    def _end(self) -> int:
+        """Waits for ffmpeg, which may have died early, and for the feeder; ffmpeg's exit code."""
+        code = self._process.wait()
+        self.go_on(self._frames, full=True)
+        self._feeder.join()
+        return code
+
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait()
-        self.go_on(0, full=True)
-        self._feeder.join()
+        self._end()
         self._said.close()
 
 
@@ -676,7 +717,7 @@ def clear_words(target: Path) -> Iterator[None]:
 
 def encoders() -> dict[str, bool]:
     """Which encoders work here, each tried on one frame."""
-    names = ("libx264", "libvpx-vp9", "gif", "libx265", "libsvtav1", "h264_nvenc")
+    names = ("libx264", "libvpx-vp9", "gif", *HARDWARE)
     return {name: _works(name) for name in names}
 
 
