@@ -136,4 +136,6 @@ def test_what_was_not_begun_when_it_ends_is_not_done() -> None:
     assert done == []
     with pytest.raises(KeyError, match="no longer"):
         worker.do(lambda: done.append(2))
+    with pytest.raises(KeyError, match="no longer"):
+        worker.settle()
     assert not running()

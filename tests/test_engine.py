@@ -183,7 +183,7 @@ def copying(work: engine.Work, given: list[torch.Tensor]) -> engine.Work:
     made = work(*held)
 
     def play(*given: torch.Tensor) -> list[torch.Tensor]:
-        for old, new in zip([*held, *made], [*given, *work(*held)], strict=True):
+        for old, new in zip(held, given, strict=True):
             old.copy_(new)
         for old, new in zip(made, work(*held), strict=True):
             old.copy_(new)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from zoomdream import anchor, move
 from zoomdream.anchor import Keeper, hold, measure
 from zoomdream.frame import Frame
 from zoomdream.move import camera_flow, warp
@@ -192,3 +193,21 @@ def test_grey_stays_grey(photo: Frame) -> None:
     for _ in range(50):
         canvas = keeper.keep(canvas, torch.Generator())
     assert torch.allclose(canvas[:, 0], canvas[:, 2], atol=2e-3)
+
+
+@pytest.mark.skipif(not move._remap_is_exact(), reason="needs OpenCV 5")
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_both_ways_to_look_up_are_the_same(channels: int) -> None:
+    chance = torch.Generator().manual_seed(0)
+    planes = torch.rand(1, channels, 61, 90, generator=chance)
+    flow = 12 * torch.randn(1, 2, 61, 90, generator=chance)  # beyond every edge, too
+    lookups = move._lookups(flow)
+    found, expected = move._remapped(planes, lookups), move._sampled(planes, lookups)
+    assert (found - expected).abs().max() < 2e-5
+
+
+def test_halving_is_the_mean_of_four() -> None:
+    for size in ((48, 64), (47, 64), (48, 63)):
+        planes = torch.rand(1, 3, *size).permute(0, 1, 3, 2)
+        expected = torch.nn.functional.avg_pool2d(planes, 2, ceil_mode=True)
+        assert torch.allclose(anchor._half(planes), expected, atol=1e-6)

@@ -1,4 +1,5 @@
 import pickle
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,16 @@ def test_no_such_device() -> None:
         with pytest.raises(UsageError, match="--device auto"):
             engine.place("cuda")
     assert engine.place("cpu", "bf16").dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_pictures_are_scaled_as_torchvision_does_inside(name: str) -> None:
+    kind = net.kind_of(name)
+    module = net.untrained(kind)
+    network = net.Network(kind, deepcopy(module), [objective.Target(kind.layers[0])], CPU)
+    module.transform_input = True  # type: ignore[assignment]  # from ImageNet's scale
+    picture = torch.rand(1, 3, 96, 96)
+    mean, deviation = (torch.tensor(part).view(1, 3, 1, 1) for part in (net.MEAN, net.DEVIATION))
+    (expected,) = net._extractor(module, [kind.layers[0]])((picture - mean) / deviation).values()
+    (found,) = network.values(picture)
+    assert (found - expected).abs().max() < 1e-3 * expected.abs().max()

@@ -244,6 +244,28 @@ def test_an_ffmpeg_that_dies_between_two_frames_is_not_waited_for(
         press.settle()
 
 
+def test_frames_that_cannot_be_read_again_are_told(tmp_path: Path) -> None:
+    target = tmp_path / "a.mp4"
+    with pytest.raises(OutputError, match="cannot be read again"), pressing(target) as press:
+        press.add(grey(0.1))
+        press.settle()
+        os.truncate(press._journal.raw(0), 0)
+        press.add(grey(0.2))
+        press.settle()
+    assert not target.exists()
+
+
+def test_what_was_given_before_a_fault_is_safe(tmp_path: Path) -> None:
+    order = Order(tmp_path / "a.mp4", Output(), SIZE, RATE, 10)
+    with pytest.raises(KeyError), open_press(order, {"all": "the same"}) as press:
+        for _ in range(3):
+            press.add(grey(0.1))
+        press.commit(STATE)
+        raise KeyError("theirs")
+    with open_press(order, {"all": "the same"}, resume=True) as press:
+        assert press.frame == 3
+
+
 def test_targets_are_checked_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "there.mp4").write_text("")
@@ -352,5 +374,7 @@ def test_without_hardware_it_is_told_at_once(
     output = Output(encoder="hardware")
     with pytest.raises(OutputError, match=r"no hardware encoder works here \(h264_none were tried"):
         check_target(tmp_path / "a.mp4", force=False, output=output)
+    with pytest.raises(UsageError, match="a loop has all its frames coded alike"):
+        check_target(tmp_path / "a.mp4", False, Output(encoder="hardware", loop=True))
     with pytest.raises(UsageError, match=r"hardware encodes \.mp4 alone, and a\.gif is none"):
         check_target(tmp_path / "a.gif", force=False, output=output)

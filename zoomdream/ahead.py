@@ -90,9 +90,10 @@ class Behind:
                 if self._error is None:
                     task()
             except BaseException as error:
-                self._error = error
+                self._error = self._error or error
             finally:
                 self._line.task_done()
+        self._line.task_done()
 
     def do(self, task: Callable[[], object]) -> None:
         """Has something done soon."""
@@ -101,6 +102,7 @@ class Behind:
 
     def settle(self) -> None:
         """Waits until all that was given is done."""
+        self._complain()
         self._line.join()
         self._complain()
 
@@ -108,9 +110,13 @@ class Behind:
         if self._error is not None:
             raise self._error
 
-    def stop(self, error: BaseException) -> None:
-        """Ends it: what has not been begun is not done, and all later calls raise the error."""
+    def refuse(self, error: BaseException) -> None:
+        """What has not been begun is no longer done, and all later calls raise the error."""
         self._error = self._error or error
+
+    def stop(self, error: BaseException) -> None:
+        """Refuses, and ends the thread."""
+        self.refuse(error)
         if self._worker.is_alive():
             self._line.put(None)
             self._worker.join()

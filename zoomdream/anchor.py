@@ -77,7 +77,7 @@ def _split(planes: Tensor, bands: int) -> Iterator[Tensor]:
 def _half(planes: Tensor) -> Tensor:
     """Means of 2x2 pixels, on a CPU by OpenCV."""
     height, width = planes.shape[-2:]
-    if planes.device.type != "cpu" or height % 2 or width % 2:
+    if planes.device.type != "cpu" or planes.dtype != torch.float32 or height % 2 or width % 2:
         return F.avg_pool2d(planes, 2, ceil_mode=True)
     small = planes.new_empty(1, planes.shape[1], height // 2, width // 2)
     for plane, place in zip(planes[0].numpy(), small[0].numpy(), strict=True):

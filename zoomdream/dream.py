@@ -139,7 +139,10 @@ def step(
     mix: Mix | None = None,
     measured: bool = True,
 ) -> tuple[Frame, float]:
-    """One step of ascent, clipped to 0..1; and the objective before it, where it is measured."""
+    """One step of ascent, clipped to 0..1; and the objective before it, where it is measured.
+
+    spec: as `dream` takes it, with a `tile`.
+    """
     reach = min(spec.jitter, min(picture.shape[-2:]) // 2)
     shift = _draw(chance, -reach, reach), _draw(chance, -reach, reach)
     gradient, objective = _gradient(
@@ -220,6 +223,7 @@ def _gradient(
         except (MemoryError, RuntimeError) as error:
             if not _is_full(error):
                 raise
+        network.forget()
         network.tile = _smaller(picture, network, side)
 
 

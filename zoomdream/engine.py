@@ -343,8 +343,8 @@ class Replay:
     """Work on tensors that a GPU does again from a recording, a CUDA graph; other devices just do it.
 
     To launch the hundreds of small kernels of a step takes a processor longer than it takes the GPU to
-    do them. Work may be recorded whose kernels follow from its name and its tensors' shapes alone; what
-    it gives is written over by the next.
+    do them. Work may be recorded whose kernels follow from its name and its tensors' kinds alone, and
+    what else it reads must stay where it is. What it gives is written over by the next.
     """
 
     def __init__(
@@ -353,7 +353,7 @@ class Replay:
         """record: makes of work and tensors the same work, played from a recording."""
         self._record = record or (_recorder() if device.type == "cuda" else None)
         self._times: dict[Hashable, int] = {}
-        self._played: dict[Hashable, Work] = {}
+        self._played: dict[Hashable, Work] = {}  # what was recorded, by name and kinds of tensors
 
     @property
     def on(self) -> bool:
@@ -364,7 +364,7 @@ class Replay:
         """What `work(*given)` gives."""
         if self._record is None:
             return work(*given)
-        key = name, *(part.shape for part in given)
+        key = name, *((part.shape, part.dtype) for part in given)
         if key not in self._played:
             times = self._times[key] = self._times.get(key, 0) + 1
             if times <= SEEN or len(self._played) >= RECORDINGS:
@@ -374,9 +374,15 @@ class Replay:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError:  # something in it cannot be recorded here
+                self.forget()
                 self._record = None
                 return work(*given)
         return self._played[key](*given)
+
+    def forget(self) -> None:
+        """Gives the memory of all recordings back."""
+        self._played.clear()
+        self._times.clear()
 
 
 def _recorder() -> Callable[[Work, list[Tensor]], Work]:
@@ -385,9 +391,13 @@ def _recorder() -> Callable[[Work, list[Tensor]], Work]:
 
     def record(work: Work, given: list[Tensor]) -> Work:
         held = [part.clone() for part in given]
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            made = work(*held)
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                made = work(*held)
+        except BaseException:
+            torch.cuda.set_stream(before)  # which torch leaves where it was recording
+            raise
 
         def play(*given: Tensor) -> list[Tensor]:
             for old, new in zip(held, given, strict=True):

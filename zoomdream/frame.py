@@ -100,13 +100,21 @@ def _drawn(figure: Any) -> Bytes:
 
 
 def to_bytes(frame: Frame) -> Bytes:
-    """(H, W, 3) uint8, rounded: the only place where a Frame becomes 8 bits."""
-    return leaving(frame)()
+    """(H, W, 3) uint8, rounded."""
+    return _eight_bits(frame).cpu().numpy()
+
+
+def _eight_bits(frame: Frame) -> Tensor:
+    """The only place where a Frame becomes 8 bits."""
+    return (frame[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
 
 
 def leaving(frame: Frame) -> Callable[[], Bytes]:
-    """The same, begun: a GPU brings it over while it does other things; the function waits for it."""
-    pixels = (frame[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
+    """`to_bytes`, begun: a GPU brings it over while it does other things; the function waits for it.
+
+    Not to be kept for long: its memory is page-locked then.
+    """
+    pixels = _eight_bits(frame)
     if pixels.device.type != "cuda":
         here: Bytes = pixels.cpu().numpy()
         return lambda: here
@@ -123,7 +131,7 @@ def leaving(frame: Frame) -> Callable[[], Bytes]:
 
 
 def entering(frame: Frame, device: torch.device) -> Frame:
-    """A Frame on a device; a GPU fetches it while others wait for nothing."""
+    """A Frame on a device; a GPU fetches it beside its other work."""
     if device.type != "cuda" or frame.device.type != "cpu":
         return frame.to(device)
     return frame.pin_memory().to(device, non_blocking=True)

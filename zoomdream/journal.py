@@ -138,7 +138,7 @@ class Journal:
 
     def close(self, segment: int, file: str) -> None:
         """Says that a segment is encoded, in a file (or folder) of this name."""
-        frames = min(self.frame, self.reel.first(segment + 1)) - self.reel.first(segment)
+        frames = self.there(segment)
         flush_folder(self.folder)
         self._write(
             {

@@ -122,7 +122,8 @@ def warp(frame: Tensor, flow: Flow) -> Tensor:
     pan, and blurs more. We evaluate the spline by four bilinear lookups (Sigg and Hadwiger 2005).
     """
     spline = _spline(frame)
-    quick = spline.device.type == "cpu" and spline.shape[1] <= 4 and _remap_is_exact()
+    kind = spline.device.type, spline.dtype
+    quick = kind == ("cpu", torch.float32) and spline.shape[1] <= 4 and _remap_is_exact()
     return (_remapped if quick else _sampled)(spline, _lookups(flow))
 
 
@@ -169,10 +170,12 @@ def _remapped(planes: Tensor, lookups: Sequence[_Lookup]) -> Tensor:
 @cache
 def _remap_is_exact() -> bool:
     """Whether OpenCV looks up where it is told to: before version 5 it did so to 1/32 px."""
-    ramp = np.repeat(np.arange(64, dtype=np.float32)[None, :, None], 64, 0) * np.ones(4, np.float32)
-    at = np.full((64, 64), 20.0, np.float32) + np.linspace(0, 1, 64, dtype=np.float32)
-    found = cv2.remap(ramp, at, at.T.copy(), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return bool(np.abs(found - at[..., None]).max() < 1e-5)
+    y, x = np.mgrid[:64, :64].astype(np.float32)
+    at_x, at_y = 20 + x / 64, 30 + y / 96
+    ramp = np.stack([x, y, x + y, x - y], -1)
+    wanted = np.stack([at_x, at_y, at_x + at_y, at_x - at_y], -1)
+    found = cv2.remap(ramp, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return bool(np.abs(found - wanted).max() < 1e-4)
 
 
 _POLE = math.sqrt(3) - 2  # of the cubic B-spline's inverse filter

@@ -297,7 +297,7 @@ class Network:
         self.weights = [target.weight for target in self.targets]
         self.guides: Sequence[Callable[[Tensor, Tensor], Tensor] | None] | None = None
         self._replay = Replay(at.device)
-        self._held: tuple[list[float], Tensor] | None = None
+        self._held: tuple[list[float], Tensor] | None = None  # factors, and the same on the device
         self.balance(_standard_picture().to(at.device))
 
     def _count_channels(self) -> list[int]:
@@ -361,9 +361,14 @@ class Network:
                 lambda frame, factors, *mix: self._look(frame, factors.split(1), mix, measured),
                 frame, self._on_device(factors), *mixed,
             )  # fmt: skip
+            gradient = gradient.clone()  # the next one is written over it
         else:
             gradient, *energies = self._look(frame, factors, mixed, measured)
         return gradient, [float(energy) for energy in energies]
+
+    def forget(self) -> None:
+        """Gives memory back that only makes the next gradient quicker."""
+        self._replay.forget()
 
     def _look(
         self, frame: Frame, factors: Sequence[Any], mix: Sequence[Tensor], measured: bool
@@ -420,8 +425,8 @@ class Network:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all parameters that are used, as they are used."""
-        total = hashlib.sha256()
+        """SHA-256 of all parameters that are used, as they are used, and of the scale of pictures."""
+        total = hashlib.sha256(repr((self.kind.mean, self.kind.deviation)).encode())
         for name, tensor in sorted(self._module.state_dict().items()):
             content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
             total.update(name.encode() + content.numpy().tobytes())

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -131,7 +131,7 @@ class Target:
         return _vector(self.terms, value.shape[1], value.dtype, value.device)
 
 
-@lru_cache(maxsize=64)
+@cache  # kept for good: a recording may read them
 def _vector(
     terms: tuple[Term, ...], channels: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:

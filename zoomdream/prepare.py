@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 
 from zoomdream import engine, net, presets
@@ -32,7 +33,7 @@ FILES = (
     "anchor.palette",
     "flow.flow_weights",
 )  # settings that name one
-PACKAGES = ("zoomdream", "torch", "torchvision", "numpy", "opencv-python", "scenedetect")
+PACKAGES = ("zoomdream", "torch", "torchvision", "numpy", "scenedetect")
 
 
 def open_clip(job: RenderJob, picture: Any = None) -> Clip:
@@ -141,6 +142,7 @@ def passport(job: RenderJob, network: net.Network, picture: Any = None) -> dict[
     found["threads"] = str(torch.get_num_threads())
     for package in PACKAGES:
         found[package] = _version(package)
+    found["opencv"] = cv2.__version__  # of whichever package
     found["ffmpeg"] = version()
     return found
 

@@ -1,6 +1,6 @@
 """The press: Frames become a film, and sound is laid to it.
 
-Frames go into a journal; each segment that is full is encoded while the next one is dreamt. At the end
+Frames go into a journal, and each segment is encoded as its frames come. At the end
 the segments are joined as they are, and the film takes its name in one rename, once it was looked at and
 holds as many frames as were sent: what has the name is whole.
 """
@@ -78,8 +78,8 @@ def encoder_of(output: Output) -> str:
 
 @cache
 def _hardware() -> str:
-    for name in HARDWARE:
-        if _works(name):
+    for name, words in HARDWARE.items():
+        if _works(name, words(Output())):
             return name
     raise OutputError(
         f"no hardware encoder works here ({', '.join(HARDWARE)} were tried): leave out --encoder hardware"
@@ -168,6 +168,8 @@ def check_target(target: Path, force: bool, output: Output) -> None:
     if output.encoder == "hardware":
         if form is None or form.suffix != ".mp4":
             raise UsageError(f"hardware encodes .mp4 alone, and {target.name} is none")
+        if output.loop:
+            raise UsageError("a loop has all its frames coded alike: leave out --encoder hardware")
         encoder_of(output)
     if form:
         check_file(target, force)
@@ -249,6 +251,7 @@ class Order:
             "early": self.early,
             "sound": sound,
             "quality": self.output.quality,
+            "encoder": self.output.encoder,
         }
 
     @classmethod
@@ -258,7 +261,7 @@ class Order:
         sound = facts["sound"]
         if sound:
             sound = Sound(Path(sound[0]), sound[1], Fraction(sound[2]))
-        output = Output(quality=facts["quality"])
+        output = Output(quality=facts["quality"], encoder=facts.get("encoder", "software"))
         return cls(
             target, output, (height, width), Fraction(facts["fps"]), 0, facts["early"], sound
         )
@@ -303,7 +306,12 @@ def open_press(
                 journal.begin(passport, order.label, order.facts)
         press = Press(order, journal, state)
         try:
+            press.catch_up()
             yield press
+        except Exception:  # what was given before is good, whatever has gone wrong since
+            with contextlib.suppress(Exception):
+                press.settle()
+            raise
         finally:
             press.stop()
             if press.whole or journal.committed is None:
@@ -424,9 +432,12 @@ class Press:
         self._committed = time.monotonic()
         self.frame = journal.frame  # the number of the next one that it takes
         self.whole = False
-        for segment in journal.waiting:
-            self._encode(segment, full=True)
         self._clerk = Behind()
+
+    def catch_up(self) -> None:
+        """Encodes what an interrupted render had no time for."""
+        for segment in self._journal.waiting:
+            self._encode(segment, full=True)
 
     @property
     def notes(self) -> list[str]:
@@ -529,11 +540,13 @@ class Press:
 
     def stop(self) -> None:
         """Ends what still runs; what is committed stays."""
-        if self._running:
-            self._running.kill()
-        self._clerk.stop(OutputError(f"{self._order.target} is no longer written"))
-        if self._running:
-            self._running.kill()  # a last one may have begun meanwhile
+        over = OutputError(f"{self._order.target} is no longer written")
+        self._clerk.refuse(over)
+        if running := self._running:
+            running.kill()
+        self._clerk.stop(over)
+        if running := self._running:  # a last one may have begun meanwhile
+            running.kill()
         with contextlib.suppress(OSError):
             self._journal.rest()
 
@@ -550,6 +563,7 @@ class _Encoding:
         self._name = f"segment-{segment:06d}{form.segment}"
         self._part = f"{os.getpid()}-{self._name}"
         self._frames, self._full, self._come = 0, False, threading.Condition()
+        self._fault: str | None = None  # why frames could not be read again
         remove(folder / self._part)
         first: tuple[str, ...] = ()
         output = self._part
@@ -591,7 +605,19 @@ class _Encoding:
             for fed in itertools.count():
                 if not self._waited(fed):
                     return
-                sink.write(source.read(size))
+                sink.write(self._read(source, size))
+
+    def _read(self, source: BinaryIO, size: int) -> bytes:
+        """The next frame; raises OSError where it is not there."""
+        try:
+            content = source.read(size)
+        except OSError as error:
+            self._fault = error.strerror or str(error)
+            raise
+        if len(content) < size:
+            self._fault = "the file is too short"
+            raise OSError(self._fault)
+        return content
 
     def _waited(self, number: int) -> bool:
         """Waits for a frame; whether it has come."""
@@ -606,6 +632,11 @@ class _Encoding:
             said.seek(0)
             told = said.read()
         part = self._folder / self._part
+        if self._fault:
+            raise OutputError(
+                f"{self._target} cannot be written: frames that wait in {self._folder} cannot be read "
+                f"again ({self._fault})"
+            )
         if code != 0:
             raise OutputError(f"{self._target} cannot be written: {complaint(told)}")
         found = len(list(part.iterdir())) if part.is_dir() else count_frames(part)
@@ -721,11 +752,12 @@ def encoders() -> dict[str, bool]:
     return {name: _works(name) for name in names}
 
 
-def _works(encoder: str) -> bool:
+def _works(encoder: str, words: list[str] | None = None) -> bool:
+    """Whether an encoder takes a frame, with such options."""
     form = "gif" if encoder == "gif" else "matroska"
-    words = command(
+    trial = command(
         "-nostdin", "-f", "lavfi",
         "-i", "color=size=256x256:rate=1:duration=1", "-frames:v", "1", "-c:v", encoder,
-        *([] if encoder == "gif" else ["-pix_fmt", "yuv420p"]), "-f", form, os.devnull, "-y",
+        *(words or ()), *([] if encoder == "gif" else ["-pix_fmt", "yuv420p"]), "-f", form, os.devnull, "-y",
     )  # fmt: skip
-    return subprocess.run(words, check=False, capture_output=True).returncode == 0
+    return subprocess.run(trial, check=False, capture_output=True).returncode == 0
