@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from tests.conftest import decode
-from zoomdream import write as press_room
+from zoomdream import formats
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.ffmpeg import count_frames
+from zoomdream.formats import encoders, fitting, format_of
 from zoomdream.frame import Frame
 from zoomdream.spec import Output
-from zoomdream.write import Order, Press, check_target, encoders, fitting, format_of, open_press
+from zoomdream.write import Order, Press, check_target, open_press
 
 SIZE = (48, 64)
 RATE = Fraction(25)
@@ -345,19 +346,19 @@ def test_a_long_gif_is_not_held_in_memory(tmp_path: Path) -> None:
 def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A card whose encoder is one that our ffmpeg has, after one that it has not."""
     monkeypatch.setattr(
-        press_room, "HARDWARE", {"h264_none": lambda _: [], "libopenh264": lambda _: ["-b:v", "1M"]}
+        formats, "HARDWARE", {"h264_none": lambda _: [], "libopenh264": lambda _: ["-b:v", "1M"]}
     )
-    press_room._hardware.cache_clear()
+    formats._hardware.cache_clear()
     yield
-    press_room._hardware.cache_clear()
+    formats._hardware.cache_clear()
 
 
 @pytest.mark.usefixtures("card")
-@pytest.mark.skipif(not press_room._works("libopenh264"), reason="needs an ffmpeg with OpenH264")
+@pytest.mark.skipif(not formats._works("libopenh264"), reason="needs an ffmpeg with OpenH264")
 def test_hardware_encodes_where_it_works(tmp_path: Path) -> None:
     output = Output(encoder="hardware")
-    assert press_room.encoder_of(output) == "libopenh264"
-    assert press_room.encoder_of(Output()) == "libx264"
+    assert formats.encoder_of(output) == "libopenh264"
+    assert formats.encoder_of(Output()) == "libx264"
     film = tmp_path / "a.mp4"
     with pressing(film, output) as press:
         for number in range(10):
@@ -369,8 +370,8 @@ def test_hardware_encodes_where_it_works(tmp_path: Path) -> None:
 def test_without_hardware_it_is_told_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(press_room, "HARDWARE", {"h264_none": lambda _: []})
-    press_room._hardware.cache_clear()
+    monkeypatch.setattr(formats, "HARDWARE", {"h264_none": lambda _: []})
+    formats._hardware.cache_clear()
     output = Output(encoder="hardware")
     with pytest.raises(OutputError, match=r"no hardware encoder works here \(h264_none were tried"):
         check_target(tmp_path / "a.mp4", force=False, output=output)

@@ -714,7 +714,7 @@ def _checks() -> Iterator[tuple[str, bool, str, str]]:
         yield "torch", False, str(error), "pip install --force-reinstall torch torchvision"
         return
     yield "torch", True, f"{torch.__version__}, torchvision {torchvision.__version__}", ""
-    from zoomdream import engine, ffmpeg, net, write
+    from zoomdream import engine, ffmpeg, formats, net
     from zoomdream.weights import cache_folder
 
     place = engine.place()
@@ -729,7 +729,7 @@ def _checks() -> Iterator[tuple[str, bool, str, str]]:
     yield "pocket", path.exists(), str(path), "pip install --force-reinstall zoomdream"
     try:
         binary = ffmpeg.ffmpeg()
-        works = [encoder for encoder, good in write.encoders().items() if good]
+        works = [encoder for encoder, good in formats.encoders().items() if good]
         needed = {"libx264", "libvpx-vp9", "gif"} - set(works)
         cure = "unset IMAGEIO_FFMPEG_EXE, or point it at an ffmpeg with these encoders"
         yield "ffmpeg", True, binary, ""

@@ -16,6 +16,7 @@ from torch import Tensor
 from zoomdream import net, presets, prints
 from zoomdream.dream import channel_mix, dream, octave_sizes, tile_side
 from zoomdream.errors import OutputError, UsageError
+from zoomdream.formats import fitting
 from zoomdream.frame import Frame, as_frame, cover, resize, to_bytes
 from zoomdream.guide import guide_of
 from zoomdream.paper import aged
@@ -33,7 +34,7 @@ from zoomdream.render import chance_of, weights_of
 from zoomdream.report import Listener, Picture, Start, Step, silent
 from zoomdream.spec import STILL, Output, RenderJob
 from zoomdream.timeline import Timeline
-from zoomdream.write import Order, Press, check_target, fitting, open_press
+from zoomdream.write import Order, Press, check_target, open_press
 
 BALANCE = 512  # px of the longer side at which layers are weighed against each other
 GROWING = 5.0  # seconds that a film of the dream growing lasts, about

@@ -14,11 +14,11 @@ import torch
 from zoomdream import engine, net, presets
 from zoomdream.errors import InputError, UsageError
 from zoomdream.ffmpeg import version
+from zoomdream.formats import encoder_of, fitting, has_sound
 from zoomdream.frame import Sound, as_frame, cover
 from zoomdream.journal import digest
 from zoomdream.read import Clip, noise, read_still, still
 from zoomdream.spec import FlowBlend, RenderJob, shipped
-from zoomdream.write import encoder_of, fitting, has_sound
 
 LONGEST, LONGEST_CLIP = (
     512,

@@ -19,13 +19,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from zoomdream.ahead import Behind
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.ffmpeg import command, complaint, count_frames, given, start
+from zoomdream.formats import PICTURES, Format, encoder_of, format_of
 from zoomdream.frame import Bytes, Frame, Sound, leaving
 from zoomdream.journal import (
     Journal,
@@ -48,118 +49,6 @@ from zoomdream.spec import Output
 COMMIT_EVERY = 5.0  # seconds
 STANDARD = 18  # the quality for which a format's bulk is told
 STATE = 16  # bytes a pixel of what a commit carries, at most
-GIF_RATES = (10, 20, 25, 50)  # frames a second that GIF can hold: its delays are centiseconds
-
-_BT709 = (
-    "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int,"
-    "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
-)
-_EVEN = ("-g", "1")  # every frame coded alike: else the seam of a loop is a step in blur, and shows
-_PALETTE = "split[a][b];[a]palettegen=stats_mode={}[p];[b][p]paletteuse=dither=sierra2_4a:new={}"
-_LONG = 250_000_000  # pixels of a GIF; ffmpeg holds all of them to find one palette, 4 bytes each
-
-
-HARDWARE: dict[str, Callable[[Output], list[str]]] = {  # H.264 encoders, the first that works is taken
-    "h264_nvenc": lambda o: [
-        "-preset", "p5", "-rc", "vbr", "-cq", f"{max(1, o.quality):g}", "-b:v", "0",
-    ],
-    "h264_videotoolbox": lambda o: ["-q:v", f"{100 - 1.5 * o.quality:.0f}"],
-    "h264_qsv": lambda o: ["-global_quality", f"{max(1, o.quality):.0f}"],
-    "h264_amf": lambda o: [
-        "-rc", "cqp", "-qp_i", f"{o.quality:.0f}", "-qp_p", f"{o.quality:.0f}",
-    ],
-}  # fmt: skip
-
-
-def encoder_of(output: Output) -> str:
-    """H.264's; raises OutputError where hardware is wanted and none works."""
-    return _hardware() if output.encoder == "hardware" else "libx264"
-
-
-@cache
-def _hardware() -> str:
-    for name, words in HARDWARE.items():
-        if _works(name, words(Output())):
-            return name
-    raise OutputError(
-        f"no hardware encoder works here ({', '.join(HARDWARE)} were tried): leave out --encoder hardware"
-    )
-
-
-def _h264(output: Output) -> list[str]:
-    name, rate = encoder_of(output), ["-preset", "veryfast", "-crf", f"{output.quality:g}"]
-    return [
-        "-vf", _BT709, "-c:v", name, *(_EVEN if output.loop else ()),
-        *(HARDWARE[name](output) if name in HARDWARE else rate), "-pix_fmt", "yuv420p",
-    ]  # fmt: skip
-
-
-def _as_they_are(_: int) -> list[str]:
-    return ["-c:v", "copy"]
-
-
-@dataclass(frozen=True)
-class Format:
-    """A kind of film."""
-
-    suffix: str
-    even: bool  # sides must be even
-    muxer: str
-    segment: str  # suffix of a segment's file
-    segment_muxer: str
-    bulk: float  # bytes a pixel that a film of dreams has, about
-    options: Callable[[Output], list[str]]  # that encode a segment
-    joined: Callable[[int], list[str]] = _as_they_are  # that join segments; from all frames' pixels
-    sounds: frozenset[str] = frozenset()  # codecs that it holds as they are
-    sound: tuple[str, ...] = ()  # how to encode others; without it the format is silent
-
-
-FORMATS = {
-    f.suffix: f
-    for f in (
-        Format(".mp4", True, "mp4", ".mp4", "mp4", 0.1, _h264,
-               lambda _: ["-c:v", "copy", "-movflags", "+faststart"],
-        frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), ("aac", "-b:a", "192k")),
-        Format(".webm", True, "webm", ".webm", "webm", 0.1, lambda o: [
-            "-vf", _BT709, "-c:v", "libvpx-vp9", "-crf", f"{o.quality + 6:g}", "-b:v", "0",
-            "-row-mt", "1", "-deadline", "good", "-cpu-used", "4", "-pix_fmt", "yuv420p",
-        ], sounds=frozenset({"opus", "vorbis"}), sound=("libopus", "-b:a", "160k")),
-        Format(".gif", False, "gif", ".mkv", "matroska", 2.5,
-               lambda _: ["-c:v", "ffv1", "-pix_fmt", "gbrp"], lambda pixels: [
-            "-vf", _PALETTE.format(*(("single", 1) if pixels > _LONG else ("full", 0))), "-loop", "0",
-        ]),
-    )
-}  # fmt: skip
-PICTURES = Format("", False, "image2", "", "image2", 2.5, lambda _: ["-c:v", "png"])
-
-
-def format_of(target: Path) -> Format | None:
-    """The format that a name asks for; None means a folder of PNG pictures."""
-    suffix = target.suffix.lower()
-    if suffix in FORMATS:
-        return FORMATS[suffix]
-    if not suffix:
-        return None
-    raise UsageError(
-        f'"{target.name}" is no kind of film: name it .mp4, .webm or .gif, '
-        "or give it no ending for a folder of .png"
-    )
-
-
-def fitting(target: Path, size: tuple[int, int], fps: Fraction) -> tuple[tuple[int, int], Fraction]:
-    """The nearest (height, width) and fps that the target's format can hold."""
-    form = format_of(target)
-    if form and form.even:
-        size = (size[0] - size[0] % 2, size[1] - size[1] % 2)
-    if form and form.muxer == "gif" and fps not in GIF_RATES:
-        fps = Fraction(min(GIF_RATES, key=lambda rate: abs(rate - fps)))
-    return size, fps
-
-
-def has_sound(target: Path) -> bool:
-    """Whether the format that a name asks for can hold sound."""
-    form = format_of(target)
-    return form is not None and bool(form.sound)
 
 
 def check_target(target: Path, force: bool, output: Output) -> None:
@@ -744,20 +633,3 @@ def clear_words(target: Path) -> Iterator[None]:
         full = error.errno == errno.ENOSPC
         reason = "the disk is full" if full else error.strerror or error
         raise OutputError(f"{target} cannot be written: {reason}") from None
-
-
-def encoders() -> dict[str, bool]:
-    """Which encoders work here, each tried on one frame."""
-    names = ("libx264", "libvpx-vp9", "gif", *HARDWARE)
-    return {name: _works(name) for name in names}
-
-
-def _works(encoder: str, words: list[str] | None = None) -> bool:
-    """Whether an encoder takes a frame, with such options."""
-    form = "gif" if encoder == "gif" else "matroska"
-    trial = command(
-        "-nostdin", "-f", "lavfi",
-        "-i", "color=size=256x256:rate=1:duration=1", "-frames:v", "1", "-c:v", encoder,
-        *(words or ()), *([] if encoder == "gif" else ["-pix_fmt", "yuv420p"]), "-f", form, os.devnull, "-y",
-    )  # fmt: skip
-    return subprocess.run(trial, check=False, capture_output=True).returncode == 0
