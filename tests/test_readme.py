@@ -40,30 +40,13 @@ def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> No
     (tmp_path / "plot.svg").write_text(sketch)
     program, *words = shlex.split(line)
     assert program == "zoomdream"
+    little = ["--size", "64x48", "--octaves", "1"]
     if words[0] == "zoom":
-        words += ["--frames", "2", "--size", "64x48", "--octaves", "1"]
+        words += [*little, "--frames", "2"]
     if words[0] == "bench":
-        words += [
-            "--size",
-            "64x48",
-            "--octaves",
-            "1",
-            "--steps",
-            "1",
-            "--rounds",
-            "1",
-            "--frames",
-            "4",
-        ]
+        words += [*little, "--steps", "1", "--rounds", "1", "--frames", "4"]
     if words[0] == "image":
-        words += [
-            "--size",
-            "64x48",
-            "--octaves",
-            "1",
-            "--steps",
-            "20" if "--strip" in words else "1",
-        ]
+        words += [*little, "--steps", "20" if "--strip" in words else "1"]
     if "video.mp4" in words:
         long = films.counting(70)
         films.write(long, tmp_path / "video.mp4", 1)

@@ -34,9 +34,7 @@ MOST_OCTAVES = 12  # likewise
 GENTLER = 0.8  # size of a step at one octave to that at the coarser one before it, likewise
 TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
 TILE_MOST = 2_000_000_000  # bytes that it may take on a CPU
-ALL_MOST = (
-    3_000_000_000  # bytes that it may take there with the picture, which is held `COPIES` times
-)
+ALL_MOST = 3_000_000_000  # bytes that it may take there with the picture, held `COPIES` times
 COPIES = 9
 
 

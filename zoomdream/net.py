@@ -291,9 +291,7 @@ class Network:
         self._module = self._module.to(at.dtype)
         self._engine = Engine(self._module, at)
         self._sizes = [1.0] * len(self.targets)
-        self.tile = (
-            0  # px of a tile's side, at most; 0: chosen for each picture (`dream.tile_side`)
-        )
+        self.tile = 0  # px of a tile's side, at most; 0: `dream.tile_side` chooses for a picture
         self.weights = [target.weight for target in self.targets]
         self.guides: Sequence[Callable[[Tensor, Tensor], Tensor] | None] | None = None
         self._replay = Replay(at.device)
@@ -497,11 +495,11 @@ def filled_or_random(
     return untrained(kind), True
 
 
-def untrained(kind: Kind, seed: int = 0) -> nn.Module:
+def untrained(kind: Kind) -> nn.Module:
     """The whole network with weights by chance: He's normal ones, no biases, norms that do nothing."""
     module = _bare(kind)
     with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         for part in module.modules():
             if isinstance(part, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(part.weight)

@@ -490,7 +490,7 @@ class _Encoding:
     def _feed(self, source: BinaryIO, size: int) -> None:
         sink = self._process.stdin
         assert sink is not None
-        with source, contextlib.suppress(OSError), sink:  # ffmpeg itself says why it has ended
+        with source, contextlib.suppress(OSError), sink:  # ffmpeg or `_fault` says why
             for fed in itertools.count():
                 if not self._waited(fed):
                     return
