@@ -209,24 +209,27 @@ class _Convolutions:
 
     def __init__(self, steps: int) -> None:
         self._steps, self.flop = steps, 0
-        self._runs: list[tuple[Tensor, Tensor, Tensor | None, Any, Tensor]] = []
+        self._forth: list[tuple[Any, ...]] = []  # what convolutions are given
+        self._back: list[tuple[Tensor, Tensor, Tensor, Any]] = []
 
-    def add(self, module: nn.Conv2d, x: Tensor) -> None:
-        """One of them, as it looks at x."""
+    def add(self, module: nn.Conv2d, x: Tensor, exactly: bool) -> None:
+        """One of them, as it looks at x; exactly: in float32 on the way forth."""
         how: Any = (module.stride, module.padding, module.dilation, module.groups)
         x = x.detach().contiguous(memory_format=torch.channels_last)
         weight = module.weight.detach().contiguous(memory_format=torch.channels_last)
         bias = None if module.bias is None else module.bias.detach()
         value = F.conv2d(x, weight, bias, *how)
         self.flop += 4 * self._steps * weight.numel() * value.shape[2] * value.shape[3]
-        self._runs.append((x, weight, bias, how, torch.randn_like(value)))
+        given = [part.float() if exactly and part is not None else part for part in (x, weight, bias)]
+        self._forth.append((*given, *how))
+        self._back.append((torch.randn_like(value), x, weight, how))
 
     def run(self) -> None:
         """All of them, once for each step."""
         for _ in range(self._steps):
-            for x, weight, bias, how, _ in self._runs:
-                F.conv2d(x, weight, bias, *how)
-            for x, weight, _, (stride, padding, dilation, groups), gradient in self._runs:
+            for given in self._forth:
+                F.conv2d(*given)
+            for gradient, x, weight, (stride, padding, dilation, groups) in self._back:
                 torch.ops.aten.convolution_backward(
                     gradient, x, weight, None, stride, padding, dilation, False, (0, 0), groups,
                     (True, False, False),
@@ -236,14 +239,17 @@ class _Convolutions:
 def _convolutions(
     network: net.Network, sizes: Sequence[tuple[int, int]], steps: int
 ) -> _Convolutions:
-    """Those of a network, in its own precision, at every octave."""
+    """Those of a network, each in the precision that we compute it in, at every octave."""
     found = _Convolutions(steps)
-    module = network.module
-    parts = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
+    parts = {
+        part: name
+        for name, part in network.module.named_modules()
+        if isinstance(part, nn.Conv2d)
+    }
 
     def look(part: nn.Module, given: tuple[Tensor, ...]) -> None:
         assert isinstance(part, nn.Conv2d)
-        found.add(part, given[0])
+        found.add(part, given[0], parts[part] in network.exact)
 
     hooks = [part.register_forward_pre_hook(look) for part in parts]
     with torch.no_grad():

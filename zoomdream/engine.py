@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import operator
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -102,6 +103,7 @@ def fold(cut: nn.Module) -> nn.Module:
 
 # --- Steps -----------------------------------------------------------------------------------------
 
+DEEP = 32  # px of stride, from which on a network is deep
 FEW = 4  # channels of a first convolution, at most, that is computed in blocks
 
 
@@ -113,13 +115,24 @@ class _Tracer(Tracer):
 
 
 class Engine:
-    """A network as steps, on one device and in one precision. x: (N, 3, H, W), channels last."""
+    """A network as steps, on one device. x: (N, 3, H, W), float32, channels last.
 
-    def __init__(self, cut: nn.Module, at: Place) -> None:
-        """cut: a network that returns a dict of its targets' values; it stays as it is."""
+    In a precision of 16 bits the way back is computed in it, and the way forth from some layer on; the
+    layers before it look at the picture in float32 (`exact`). A rounded value near 0 falls on the wrong
+    side of a ReLU, or a pooling takes the wrong one of two neighbours; and every layer that follows
+    makes more of it. The earliest make almost all of the difference between the gradient and float32's.
+    """
+
+    def __init__(self, cut: nn.Module, at: Place, exact: int) -> None:
+        """cut: a network in float32 that returns a dict of its targets' values; it stays as it is.
+
+        exact: what looks at values of a smaller stride than this is computed in float32 on its way forth;
+        twice as much of a network that reaches a stride of `DEEP`.
+        """
         graph = cut.graph if isinstance(cut, GraphModule) else _Tracer().trace(cut)
         self._parts = dict(cut.named_modules())
-        self._like = torch.empty(0, device=at.device, dtype=at.dtype)
+        self._like = torch.empty(0, device=at.device, dtype=at.dtype)  # of gradients
+        self._exactly = torch.empty(0, device=at.device)
         self._same: dict[Node, Node] = {}  # nodes that only hand on another's value
         self._constants: dict[str, Any] = {}
         nodes = list(graph.nodes)
@@ -127,18 +140,56 @@ class Engine:
         targets = {name: self._origin(node) for name, node in output.args[0].items()}
         self._looked_at = set(targets.values())
         self._early = set(self._rectified_early(nodes))
+        self._exact = set(self._looking_closely(nodes, exact))
         self._steps: list[tuple[str, Step, list[str]]] = []
         for node in nodes:
             if node.op == "placeholder":
                 self._input = node.name
             elif node.op == "get_attr":
                 value = operator.attrgetter(str(node.target))(cut)
-                self._constants[node.name] = value.detach().to(self._like)
+                self._constants[node.name] = value.detach().to(self._exactly)
             elif node.op != "output" and node not in self._same and self._origin(node) is node:
-                inputs = [self._origin(part).name for part in node.all_input_nodes]
+                inputs = [self._given(part, node in self._exact) for part in node.all_input_nodes]
                 self._steps.append((node.name, self._step(node, inputs), inputs))
-        self.targets = {name: self._origin(node).name for name, node in targets.items()}
+        self.targets = {name: self._given(node, False) for name, node in targets.items()}
         self._spent = self._last_uses()
+
+    @property
+    def exact(self) -> frozenset[str]:
+        """Names of the modules that are computed in float32 on their way forth, though 16 bits are asked for."""
+        if self._like.dtype == self._exactly.dtype:
+            return frozenset()
+        modules = [str(node.target) for node in self._exact if node.op == "call_module"]
+        return frozenset(
+            f"{name}.{part}".rstrip(".")
+            for name in modules
+            for part, _ in self._parts[name].named_modules()
+        )
+
+    def _looking_closely(self, nodes: list[Node], exact: int) -> Iterator[Node]:
+        """The nodes that look at values of a smaller stride than `exact`, or than twice that in a network
+        that goes deep."""
+        looked_at: dict[Node, int] = {}  # strides
+        made: dict[Node, int] = {}
+        for node in nodes:
+            module = self._parts.get(str(node.target)) if node.op == "call_module" else None
+            looked_at[node] = max((made[part] for part in node.all_input_nodes), default=1)
+            made[node] = looked_at[node] * max(steps.pair(getattr(module, "stride", 1)))
+        enough = exact * 2 if max(made.values()) >= DEEP else exact
+        yield from (node for node, stride in looked_at.items() if stride < enough)
+
+    def _given(self, node: Node, exactly: bool) -> str:
+        """The name of a value as it is given to a step that looks at it exactly, or not."""
+        origin = self._origin(node)
+        exact = origin in self._exact or origin.op in ("placeholder", "get_attr")
+        if exactly or not exact or self._like.dtype == self._exactly.dtype:
+            return origin.name
+        name = f"{origin.name}, rounded"
+        if origin.op == "get_attr":
+            self._constants[name] = self._constants[origin.name].to(self._like)
+        elif all(name != known for known, *_ in self._steps):
+            self._steps.append((name, steps.Rounded(self._like.dtype), [origin.name]))
+        return name
 
     def _origin(self, node: Node) -> Node:
         """The node whose value another hands on."""
@@ -198,34 +249,46 @@ class Engine:
 
     def _step(self, node: Node, inputs: list[str]) -> Step:
         module = self._parts[str(node.target)] if node.op == "call_module" else None
+        like = self._exactly if node in self._exact else self._like
         if isinstance(module, Blur):
-            return steps.Halving(module.get_buffer("kernel").to(self._like))
+            return steps.Halving(module.get_buffer("kernel").to(like))
         if isinstance(module, Edges):
-            weight, bias = module.filters.weight, module.filters.bias
-            return self._stem(F.pixel_shuffle(weight, 2), bias, 2, (2, 4), relu=True, edge=True)
+            weight, bias = F.pixel_shuffle(module.filters.weight, 2), module.filters.bias
+            return self._stem(weight, bias, 2, (2, 4), like, relu=True, masks=True, edge=True)
         if isinstance(module, nn.Conv2d) and not isinstance(module.padding, str):
-            return self._convolution(module, node in self._early or self._rectified(node))
+            relu = node in self._early or self._rectified(node)
+            return self._convolution(module, like, relu, relu and not self._goes_to_pool(node))
         if isinstance(module, nn.MaxPool2d):
-            quick = steps.Peaks.pays(self._like) and self._is_rectified(node.all_input_nodes[0])
-            return (
-                steps.Peaks(module) if quick and steps.Peaks.fits(module) else steps.MaxPool(module)
-            )
+            (before,) = node.all_input_nodes
+            rectifies = self._goes_to_pool(self._origin(before))
+            if steps.Peaks.pays(like) and steps.Peaks.fits(module) and self._is_rectified(before):
+                return steps.Peaks(module, rectifies)
+            return steps.MaxPool(module, self._like, rectifies)
         if self._is(node, nn.ReLU, F.relu):
-            return steps.Rectifier()
+            return steps.Rectifier(self._like)
         if node.target is torch.cat and _axis(node) == 1 and len(inputs) == len(_listed(node)):
             return steps.Together()
         if node.target in (operator.add, operator.iadd, torch.add) and len(inputs) == 2:
             return steps.Sum()
-        return steps.Other(self._call(node))
+        return steps.Other(self._call(node, like))
 
-    def _convolution(self, module: nn.Conv2d, relu: bool) -> Step:
+    def _goes_to_pool(self, node: Node) -> bool:
+        """Whether a convolution's ReLU has nothing but a pooling of the largest to look at it."""
+        relus = [relu for relu, origin in self._same.items() if origin is node]
+        rectified = any(self._is(relu, nn.ReLU, F.relu) for relu in relus)
+        seen, users = self._looked_at.intersection([node, *relus]), list(self._users(node))
+        alone = not seen and len(users) == 1 and self._is(users[0], nn.MaxPool2d)
+        return alone and rectified and self._is(node, nn.Conv2d)
+
+    def _convolution(self, module: nn.Conv2d, like: Tensor, relu: bool, masks: bool) -> Step:
         stride, before = module.stride[0], module.padding[0]
         square = len({*module.stride}) == len({*module.padding}) == len({*module.kernel_size}) == 1
         plain = module.groups == 1 and set(module.dilation) == {1} and square
         if module.in_channels <= FEW and stride > 1 and plain:
             assert isinstance(before, int)
-            return self._stem(module.weight, module.bias, stride, (before, before), relu)
-        return steps.Convolution(module, relu, self._like)
+            pads = before, before
+            return self._stem(module.weight, module.bias, stride, pads, like, relu, masks)
+        return steps.Convolution(module, like, self._like, relu, masks)
 
     def _stem(
         self,
@@ -233,19 +296,22 @@ class Engine:
         bias: Tensor | None,
         stride: int,
         pads: tuple[int, int],
+        like: Tensor,
         relu: bool,
+        masks: bool,
         edge: bool = False,
     ) -> Step:
-        like = self._like
-        bias = None if bias is None else bias.detach().to(like)
-        return steps.Stem(weight.detach().to(like), bias, stride, *pads, relu, edge)
+        bias = None if bias is None else bias.detach()
+        return steps.Stem(
+            weight.detach(), bias, stride, pads, like, self._like, relu, masks, edge
+        )
 
-    def _call(self, node: Node) -> Callable[..., Any]:
+    def _call(self, node: Node, like: Tensor) -> Callable[..., Any]:
         """A node's own operation, as a function of what it looks at."""
         parts = node.all_input_nodes
         target: Any = self._parts[str(node.target)] if node.op == "call_module" else node.target
         if node.op == "call_module":
-            target = target.to(self._like)
+            target = deepcopy(target).to(like)
 
         def call(*values: Any) -> Any:
             found = dict(zip(parts, values, strict=True))

@@ -42,6 +42,7 @@ class Kind:
     weights: str = "IMAGENET1K_V1"
     depth: int = 1  # how many dots deep its layers' names go
     least: int = 32  # px, the smallest picture it takes
+    exact: int = 8  # what looks at values of a smaller stride is computed in float32 (see `Engine`)
     mean: RGB = MEAN  # of pictures as it takes them
     deviation: RGB = DEVIATION
 
@@ -49,7 +50,8 @@ class Kind:
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("pocket", "eyes, fur, faces, birds; ships with zoomdream", ("creatures", "faces=0.4"), 3.4),
+        Kind("pocket", "eyes, fur, faces, birds; ships with zoomdream", ("creatures", "faces=0.4"), 3.4,
+             exact=4),
         Kind("googlenet", "the 2015 look: dog-slugs, pagodas, arches", ("inception4c",), 49.7,
              mean=HALF, deviation=HALF),
         Kind("inception_v3", "soft birds, feathers, insects", ("Mixed_6b",), 103.9, least=96,
@@ -58,7 +60,7 @@ KINDS: dict[str, Kind] = {
         Kind("vgg19", "as vgg16, a little more baroque", ("relu4_4",), 548.1),
         Kind("resnet50", "brushwork, fur, dense ornaments", ("layer3",), 97.8, depth=2),
         Kind("squeezenet1_0", "eyes at features.9, dogs at 10, birds at 12", ("features.9",), 4.8, depth=2),
-        Kind("squeezenet1_1", "as squeezenet1_0, coarser and quicker", ("features.9",), 4.7, depth=2),
+        Kind("squeezenet1_1", "as squeezenet1_0, coarser and quicker", ("features.9",), 4.7, depth=2, exact=16),
         Kind("densenet121", "woven eyes, petals, faces", ("features.denseblock3",), 30.8, depth=2),
         Kind("convnext_tiny", "large smooth shapes, animals in parts", ("features.5",), 109.1, depth=2),
         Kind("efficientnet_b0", "fine lace, insects, flowers", ("features.5",), 20.5, depth=2),
@@ -288,8 +290,8 @@ class Network:
         self._shift = -torch.tensor(kind.mean, device=at.device).view(1, 3, 1, 1) * self._scale
         self._bytes: float | None = None
         self.channels = self._count_channels()  # of each target's layer
+        self._engine = Engine(self._module, at, kind.exact)
         self._module = self._module.to(at.dtype)
-        self._engine = Engine(self._module, at)
         self._sizes = [1.0] * len(self.targets)
         self.tile = 0  # px of a tile's side, at most; 0: `dream.tile_side` chooses for a picture
         self.weights = [target.weight for target in self.targets]
@@ -319,7 +321,7 @@ class Network:
     @torch.no_grad()
     def balance(self, frame: Frame) -> None:
         """Makes weights mean the same on every layer, by the gradients that layers have on a frame."""
-        x = self._normalised(frame, self.at.dtype)
+        x = self._normalised(frame)
         for number, (target, name) in enumerate(self._named):
             look = self._engine.forth(x)
             value = look.values[name]
@@ -372,7 +374,7 @@ class Network:
         self, frame: Frame, factors: Sequence[Any], mix: Sequence[Tensor], measured: bool
     ) -> list[Tensor]:
         """The gradient, and each target's energy if `measured`. factors: of each target's seed."""
-        look = self._engine.forth(self._normalised(frame, self.at.dtype))
+        look = self._engine.forth(self._normalised(frame))
         seeds: dict[str, Tensor] = {}
         energies = []
         for number, (target, name) in enumerate(self._named):
@@ -421,6 +423,11 @@ class Network:
         """The network itself, cut and folded, in its precision; gives a dict of its targets' values."""
         return cast(nn.Module, self._module)
 
+    @property
+    def exact(self) -> frozenset[str]:
+        """Names of its modules that `gradient` computes in float32 on the way forth (see `Engine`)."""
+        return self._engine.exact
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all parameters that are used, as they are used, and of the scale of pictures."""
@@ -437,7 +444,7 @@ class Network:
             size = max(64, self.kind.least)
             with torch.no_grad():
                 frame = torch.zeros(1, 3, size, size, device=self.at.device)
-                held = self._engine.forth(self._normalised(frame, self.at.dtype)).nbytes
+                held = self._engine.forth(self._normalised(frame)).nbytes
             self._bytes = 1.5 * max(held, 1) / size**2
         return self._bytes
 

@@ -4,9 +4,12 @@ Autograd keeps and calls more than gradient ascent on a picture needs, which ask
 weight. Here a convolution takes its ReLU along; its way back is a convolution too, with its weights
 turned round and packed once; what is done in place is done so. What has no rule of its own is left to
 autograd, operation by operation (`Other`).
+
+A value may be more precise than gradients are: the way back is computed in the precision of the gradient
+that comes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, Protocol, cast
 
@@ -35,37 +38,43 @@ class Step(Protocol):
 class Convolution:
     """A convolution, batch norm folded in, and the ReLU after it where nothing else looks between."""
 
-    def __init__(self, module: nn.Conv2d, relu: bool, like: Tensor) -> None:
-        """like: a tensor of the device and precision to compute in."""
-        weight = module.weight.detach().to(like)
+    def __init__(
+        self, module: nn.Conv2d, like: Tensor, back: Tensor, relu: bool, masks: bool
+    ) -> None:
+        """like, back: tensors of the device and precision to compute in, forth and back. masks: whether
+        the ReLU's way back is taken here, too, and not by what looks at it."""
+        weight = module.weight.detach()
         bias = None if module.bias is None else module.bias.detach().to(like)
-        stride, padding, dilation = map(_pair, (module.stride, module.padding, module.dilation))
-        self._relu, self._bias = relu, bias
-        self._forth = Packed(weight, bias, stride, padding, dilation, module.groups, relu)
-        self._back: Packed | None = None
+        stride, padding, dilation = map(pair, (module.stride, module.padding, module.dilation))
+        self._masks, self._precision = masks, back.dtype
+        how = stride, padding, dilation, module.groups
+        self._forth = Packed(weight.to(like), bias, *how, relu)
         reach = tuple(
             d * (k - 1) - p for d, k, p in zip(dilation, weight.shape[2:], padding, strict=True)
         )
         depthwise = module.groups == len(weight) == module.in_channels
+        weight = weight.to(back)
         if stride == (1, 1) and min(reach) >= 0 and (module.groups == 1 or depthwise):
             turned = weight.flip(2, 3)
             turned = turned if depthwise else turned.transpose(0, 1)
-            self._back = Packed(turned, None, stride, (reach[0], reach[1]), dilation, module.groups)
+            how = stride, (reach[0], reach[1]), dilation, module.groups
+            self._back: Packed | Strided = Packed(turned, None, *how)
+        else:
+            self._back = Strided(weight, how)
 
     def forth(self, kept: Kept, x: Tensor) -> Tensor:
         value = self._forth(x)
-        if self._relu:
-            kept["value"] = value
-        if self._back is None:
-            kept["x"] = x
+        kept["size"] = x.shape
+        if self._masks:
+            kept["value"] = value.to(self._precision)
         return value
 
     def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
-        if self._relu:
+        if self._masks:
             gradient = masked(gradient, kept["value"])
-        if self._back is not None:
+        if isinstance(self._back, Packed):
             return [self._back(gradient)]
-        return [self._forth.transposed(gradient, kept["x"])]
+        return [self._back(gradient, kept["size"])]
 
 
 class Packed:
@@ -109,14 +118,28 @@ class Packed:
             )
         return self._packed[size]
 
-    def transposed(self, gradient: Tensor, x: Tensor) -> Tensor:
-        """The gradient of what it was given, x."""
+
+class Strided:
+    """The way back of a convolution that is no convolution itself, as with a stride."""
+
+    def __init__(self, weight: Tensor, how: tuple[Pair, Pair, Pair, int]) -> None:
+        """how: stride, padding, dilation and groups, as on the way forth."""
+        self._weight, self._how = weight.contiguous(memory_format=NHWC), how
+
+    def __call__(self, gradient: Tensor, size: torch.Size) -> Tensor:
+        """The gradient of what was looked at, which had a size."""
+        gradient = gradient.contiguous(memory_format=NHWC)
         stride, padding, dilation, groups = self._how
         found: Tensor = torch.ops.aten.convolution_backward(
-            gradient.contiguous(memory_format=NHWC), x, self._weight, None, stride, padding, dilation,
+            gradient, _shaped(gradient, size), self._weight, None, stride, padding, dilation,
             False, (0, 0), groups, (True, False, False),
         )[0]  # fmt: skip
         return found
+
+
+def _shaped(like: Tensor, size: torch.Size) -> Tensor:
+    """A tensor that is only asked for its size, and never written to."""
+    return torch.empty(size, dtype=like.dtype, device=like.device, memory_format=NHWC)
 
 
 @cache
@@ -159,11 +182,15 @@ class Stem:
         weight: Tensor,
         bias: Tensor | None,
         stride: int,
-        before: int,
-        after: int,
+        pads: Pair,
+        like: Tensor,
+        back: Tensor,
         relu: bool,
+        masks: bool,
         edge: bool = False,
     ) -> None:
+        """pads: pixels before and after each axis. The others as for `Convolution`."""
+        before, after = pads
         self._stride, self._before, self._after, self._edge = stride, before, after, edge
         self._size = weight.shape[2]
         self._lead = -(-before // stride)
@@ -172,9 +199,10 @@ class Stem:
         first = self._lead * stride - before
         spread[:, :, first : first + self._size, first : first + self._size] = weight
         blocks = F.pixel_unshuffle(spread, stride)
-        self._relu = relu
-        self._forth = Packed(blocks, bias, (1, 1), (0, 0), (1, 1), 1, relu)
-        turned = blocks.flip(2, 3).transpose(0, 1)
+        self._masks, self._precision = masks, back.dtype
+        bias = None if bias is None else bias.to(like)
+        self._forth = Packed(blocks.to(like), bias, (1, 1), (0, 0), (1, 1), 1, relu)
+        turned = blocks.flip(2, 3).transpose(0, 1).to(back)
         self._back = Packed(turned, None, (1, 1), (taps - 1, taps - 1), (1, 1), 1)
         self._taps = taps
 
@@ -193,12 +221,12 @@ class Stem:
         left, right = self._pads(x.shape[-1])
         kept["pads"] = left, right, top, bottom
         value = self._forth(F.pixel_unshuffle(F.pad(x, kept["pads"]), self._stride))
-        if self._relu:
-            kept["value"] = value
+        if self._masks:
+            kept["value"] = value.to(self._precision)
         return value
 
     def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
-        if self._relu:
+        if self._masks:
             gradient = masked(gradient, kept["value"])
         found = F.pixel_shuffle(self._back(gradient), self._stride)
         found = F.pad(found, [-pad for pad in kept["pads"]])
@@ -230,11 +258,28 @@ class Halving:
         return [doubled[..., :high, :wide]]
 
 
+class Rounded:
+    """From here on a value is less precise; its gradient already is."""
+
+    def __init__(self, to: torch.dtype) -> None:
+        self._to = to
+
+    def forth(self, kept: Kept, x: Tensor) -> Tensor:
+        return x.to(self._to)
+
+    def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
+        return [gradient]
+
+
 class Rectifier:
     """A ReLU that stands alone."""
 
+    def __init__(self, back: Tensor) -> None:
+        self._precision = back.dtype
+
     def forth(self, kept: Kept, x: Tensor) -> Tensor:
-        kept["value"] = value = x.relu()
+        value = x.relu()
+        kept["value"] = value.to(self._precision)
         return value
 
     def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
@@ -267,21 +312,28 @@ class Sum:
 class MaxPool:
     """The largest of each window."""
 
-    def __init__(self, module: nn.MaxPool2d) -> None:
-        size, padding = _pair(module.kernel_size), _pair(module.padding)
-        stride = _pair(module.stride if module.stride is not None else module.kernel_size)
-        self._how = size, stride, padding, _pair(module.dilation), module.ceil_mode
+    def __init__(self, module: nn.MaxPool2d, back: Tensor, rectifies: bool) -> None:
+        """rectifies: whether to take over the way back of the ReLU that x comes from: a window's
+        gradient goes to its largest, which that ReLU let through unless it is 0."""
+        self._precision, self._rectifies = back.dtype, rectifies
+        size, padding = pair(module.kernel_size), pair(module.padding)
+        stride = pair(module.stride if module.stride is not None else module.kernel_size)
+        self._how = size, stride, padding, pair(module.dilation), module.ceil_mode
 
     def forth(self, kept: Kept, x: Tensor) -> Tensor:
         found: Tensor
         found, kept["at"] = torch.ops.aten.max_pool2d_with_indices(x, *self._how)
-        kept["x"] = x
+        kept["size"] = x.shape
+        if self._rectifies:
+            kept["value"] = found.to(self._precision)
         return found
 
     def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
         gradient = gradient.contiguous(memory_format=NHWC)
+        if self._rectifies:
+            gradient = masked(gradient, kept["value"])
         back = torch.ops.aten.max_pool2d_with_indices_backward
-        return [back(gradient, kept["x"], *self._how, kept["at"])]
+        return [back(gradient, _shaped(gradient, kept["size"]), *self._how, kept["at"])]
 
 
 class Peaks:
@@ -292,9 +344,11 @@ class Peaks:
     indices and no branches. Of equals the gradient goes to one.
     """
 
-    def __init__(self, module: nn.MaxPool2d) -> None:
-        self._size, self._padding = _pair(module.kernel_size), _pair(module.padding)
-        self._stride = _pair(module.stride)
+    def __init__(self, module: nn.MaxPool2d, rectifies: bool) -> None:
+        """rectifies: as for `MaxPool`."""
+        self._rectifies = rectifies
+        self._size, self._padding = pair(module.kernel_size), pair(module.padding)
+        self._stride = pair(module.stride)
         self._ceil = module.ceil_mode
 
     @staticmethod
@@ -305,16 +359,16 @@ class Peaks:
     @staticmethod
     def fits(module: nn.MaxPool2d) -> bool:
         """Whether a pooling is one of these."""
-        size, stride, padding = map(_pair, (module.kernel_size, module.stride, module.padding))
+        size, stride, padding = map(pair, (module.kernel_size, module.stride, module.padding))
         if stride == (1, 1):
             covers = all(k == 2 * p + 1 for k, p in zip(size, padding, strict=True))
         else:  # every window has the place that is `padding` from its beginning
             centred = all(k > 2 * p for k, p in zip(size, padding, strict=True))
             covers = centred and not (module.ceil_mode and max(padding) > 0)
-        return covers and stride[0] == stride[1] and _pair(module.dilation) == (1, 1)
+        return covers and stride[0] == stride[1] and pair(module.dilation) == (1, 1)
 
     def forth(self, kept: Kept, x: Tensor) -> Tensor:
-        bits = x.contiguous(memory_format=NHWC).view(BITS[x.element_size()])
+        bits = x.contiguous(memory_format=NHWC).view(torch.int16)
         rows = self._largest(bits, 3)
         both = self._largest(rows, 2)
         kept["bits"], kept["rows"], kept["both"] = bits, rows, both
@@ -322,6 +376,8 @@ class Peaks:
 
     def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
         gradient = gradient.contiguous(memory_format=NHWC)
+        if self._rectifies:
+            gradient = masked(gradient, kept["both"].view(gradient.dtype))
         gradient = self._handed_on(gradient, kept["both"], kept["rows"], 2)
         return [self._handed_on(gradient, kept["rows"], kept["bits"], 3)]
 
@@ -388,9 +444,6 @@ class Peaks:
         return found.view(gradient.dtype)
 
 
-BITS = {2: torch.int16, 4: torch.int32}  # whole numbers by bytes
-
-
 def _cut(planes: Tensor, where: slice, axis: int) -> Tensor:
     return planes[:, :, where] if axis == 2 else planes[:, :, :, where]
 
@@ -412,16 +465,16 @@ class Other:
         wanted = [part for part in leaves if isinstance(part, Tensor) and part.requires_grad]
         if not (isinstance(made, Tensor) and made.requires_grad):
             return [None] * len(leaves)
-        found = iter(
-            _apart(gradient, torch.autograd.grad(made, wanted, gradient, allow_unused=True))
-        )
+        parts = torch.autograd.grad(made, wanted, gradient.to(made), allow_unused=True)
+        same = (None if part is None else part.to(gradient) for part in parts)
+        found = iter(_apart(gradient, same))
         return [
             next(found) if isinstance(part, Tensor) and part.requires_grad else None
             for part in leaves
         ]
 
 
-def _apart(gradient: Tensor, found: Sequence[Tensor | None]) -> Iterator[Tensor | None]:
+def _apart(gradient: Tensor, found: Iterable[Tensor | None]) -> Iterator[Tensor | None]:
     """Gradients none of which shares memory with another, so that each may be written over."""
     taken = {gradient.untyped_storage().data_ptr()}
     for part in found:
@@ -438,5 +491,6 @@ def _leaf(part: Any) -> Any:
     return part
 
 
-def _pair(value: Any) -> Pair:
+def pair(value: Any) -> Pair:
+    """One number for both axes, or one for each."""
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))

@@ -27,6 +27,8 @@ STAGES = ("edges", "strokes", "patterns", "scales", "eyes", "faces", "creatures"
 class Blur(nn.Module):
     """Binomial blur and halving: (N, C, H, W) -> (N, C, ceil(H / 2), ceil(W / 2))."""
 
+    stride = 2
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         line = torch.tensor([1.0, 2.0, 1.0]) / 4
@@ -36,7 +38,7 @@ class Blur(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         kernel = self.get_buffer("kernel")
-        return F.conv2d(x, kernel, stride=2, padding=1, groups=self.channels)
+        return F.conv2d(x, kernel, stride=self.stride, padding=1, groups=self.channels)
 
 
 class Fire(nn.Module):
@@ -56,6 +58,8 @@ class Fire(nn.Module):
 
 class Edges(nn.Module):
     """8x8 pixels at stride 2, by 2x2 blocks: (N, 3, H, W) -> (N, 48, H / 2, W / 2)."""
+
+    stride = 2
 
     def __init__(self) -> None:
         super().__init__()
