@@ -1,5 +1,7 @@
 """Steps give what autograd gives: forth, back, on every network, at sizes odd and even."""
 
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,14 +12,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.test_net import CPU
 from zoomdream import engine, net, steps
 from zoomdream.engine import Engine
+from zoomdream.frame import cover
 from zoomdream.objective import Target
+from zoomdream.read import read_still
+from zoomdream.spec import shipped
 
 BF16 = engine.Place(torch.device("cpu"), torch.bfloat16, "")
 
 
-def network(name: str, at: engine.Place = CPU) -> net.Network:
+def network(name: str, at: engine.Place = CPU, **changed: Any) -> net.Network:
     """With random weights that keep values in range, and two targets; pocket with its own."""
-    kind = net.kind_of(name)
+    kind = replace(net.kind_of(name), **changed)
     layers = [layer.name for layer in net.layers(name)]
     targets = [Target.parse(layers[len(layers) // part]) for part in (3, 2)]
     module, _ = net.filled_or_random(kind, targets, None)
@@ -50,9 +55,46 @@ def test_every_network_has_autograds_gradient(name: str, size: tuple[int, int]) 
     assert cosine(gradient, expected) > 0.999
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("name", list(net.KINDS))
+def test_a_precision_of_16_bits_has_the_gradient_of_32(name: str, precision: str) -> None:
+    kind = net.kind_of(name)
+    targets = net.parse_targets(kind, kind.layers)
+    module, _ = net.filled_or_random(kind, targets, None)
+    frame = cover(read_still(shipped("sample.jpg")), (128, 160))
+    found = []
+    for asked in ("fp32", precision):
+        tested = net.Network(kind, deepcopy(module), targets, engine.place("cpu", asked))
+        tested.balance(frame)
+        found.append(tested.gradient(frame)[0])
+    assert cosine(*found) > 0.99
+    assert bool(tested.exact) and not network("pocket").exact
+
+
+def test_what_is_exact_is_as_exact_as_float32() -> None:
+    frame = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    kind, targets = net.kind_of("squeezenet1_0"), [Target("features.6")]  # at the end of a stride of 4
+    exact, rounded, expected = (
+        net.Network(replace(kind, exact=stride), net.untrained(kind), targets, at).gradient(frame)[0]
+        for stride, at in ((8, BF16), (1, BF16), (8, CPU))
+    )
+    assert cosine(exact, expected) > 0.9999
+    assert cosine(rounded, expected) < 0.999
+
+
+def test_deep_networks_are_exact_up_to_twice_the_stride() -> None:
+    kind = net.kind_of("resnet50")
+    shallow, deep = (
+        net.Network(kind, net.untrained(kind), [Target(layer)], BF16).exact
+        for layer in ("layer3", "layer4")
+    )
+    assert "layer2.0.conv1" in shallow and "layer2.1.conv1" not in shallow
+    assert "layer3.0.conv1" in deep and "layer3.1.conv1" not in deep
+
+
 @pytest.mark.parametrize("name", ["googlenet", "squeezenet1_0", "resnet50"])
 def test_pooling_without_indices_has_autograds_gradient(name: str) -> None:
-    tested = network(name, BF16)
+    tested = network(name, BF16, exact=1)
     kinds = {type(step) for _, step, _ in tested._engine._steps}
     assert steps.Peaks in kinds
     assert steps.MaxPool not in kinds
@@ -60,14 +102,21 @@ def test_pooling_without_indices_has_autograds_gradient(name: str) -> None:
     assert cosine(tested.gradient(frame)[0], by_autograd(tested, frame)) > 0.95  # both are rounded
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rectifies", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize(
     ("size", "stride", "padding", "ceil"),
     [(3, 2, 0, True), (3, 2, 1, False), (3, 1, 1, False), (2, 2, 0, False), (2, 2, 0, True)],
 )
 @pytest.mark.parametrize("sides", [(17, 24), (16, 23)])
 def test_peaks_are_max_pooling(
-    sides: tuple[int, int], size: int, stride: int, padding: int, ceil: bool, dtype: torch.dtype
+    sides: tuple[int, int],
+    size: int,
+    stride: int,
+    padding: int,
+    ceil: bool,
+    dtype: torch.dtype,
+    rectifies: bool,
 ) -> None:
     pool = nn.MaxPool2d(size, stride, padding, ceil_mode=ceil)
     assert steps.Peaks.fits(pool)
@@ -75,7 +124,8 @@ def test_peaks_are_max_pooling(
     values = torch.randperm(5 * sides[0] * sides[1], generator=chance).view(1, 5, *sides)
     x = values.clamp_max(250).to(dtype).contiguous(memory_format=torch.channels_last)
     x[:, :, 2:6, 2:6] = 0  # as a ReLU leaves it
-    one, other = steps.MaxPool(pool), steps.Peaks(pool)
+    one = steps.MaxPool(pool, torch.empty(0, dtype=dtype), rectifies)
+    other = steps.Peaks(pool, rectifies)
     kept: tuple[steps.Kept, steps.Kept] = ({}, {})
     with torch.no_grad():
         value = one.forth(kept[0], x)
@@ -86,13 +136,15 @@ def test_peaks_are_max_pooling(
     assert also.sum(dtype=torch.float32) == back.sum(dtype=torch.float32)  # nothing is lost
     alone = (x > 0) & (x < 250)  # equals share nothing: one of them has all
     assert torch.equal(back[alone], also[alone])
+    assert not (rectifies and back[x == 0].any())
 
 
 def test_a_stem_in_blocks_is_the_same_convolution() -> None:
     chance = torch.Generator().manual_seed(0)
     for size, stride, padding in ((7, 2, 3), (7, 2, 0), (3, 2, 1), (3, 2, 0), (4, 4, 0), (8, 2, 3)):
         weight, bias = torch.randn(8, 3, size, size, generator=chance), torch.randn(8)
-        stem = steps.Stem(weight, bias, stride, padding, padding, relu=False)
+        pads = padding, padding
+        stem = steps.Stem(weight, bias, stride, pads, weight, weight, relu=False, masks=False)
         for sides in ((32, 40), (33, 39), (35, 34)):
             x = torch.rand(1, 3, *sides, generator=chance, requires_grad=True)
             expected = nn.functional.conv2d(x, weight, bias, stride, padding)
@@ -153,7 +205,7 @@ def test_values_that_are_looked_at_in_many_ways() -> None:
     seeds = {name: torch.randn_like(value) for name, value in values.items()}
     expected = torch.autograd.grad(list(values.values()), x, list(seeds.values()))[0]
     with torch.no_grad():
-        look = Engine(module, CPU).forth(x.detach())
+        look = Engine(module, CPU, 8).forth(x.detach())
         for name, value in values.items():
             assert torch.allclose(look.values[name], value, atol=1e-5)
         assert look.nbytes > 0

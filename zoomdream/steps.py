@@ -168,13 +168,10 @@ def masked(gradient: Tensor, value: Tensor) -> Tensor:
 
 
 class Stem:
-    """A first convolution with a stride, on blocks of stride x stride pixels, at a stride of 1.
+    """A first convolution with a stride; its way back is one on blocks of stride x stride pixels.
 
     It gives the same values. Three channels are too few for a processor's vectors, and the way back
-    from a stride is slow: in blocks they are twelve channels, or forty-eight.
-
-    before: pixels of padding at the top and left, which are made whole blocks of. edge: whether an odd
-    last row or column is repeated to fill its block (as pocket does), or zeros follow.
+    from a stride is slow: in blocks they are twelve channels, or forty-eight, at a stride of 1.
     """
 
     def __init__(
@@ -189,54 +186,55 @@ class Stem:
         masks: bool,
         edge: bool = False,
     ) -> None:
-        """pads: pixels before and after each axis. The others as for `Convolution`."""
+        """pads: pixels of padding before and after each axis, in blocks those before are made whole ones
+        of. edge: whether an odd last row or column is repeated to fill its block (as pocket does), or
+        zeros follow. The others as for `Convolution`."""
         before, after = pads
-        self._stride, self._before, self._after, self._edge = stride, before, after, edge
-        self._size = weight.shape[2]
+        self._stride, self._pads, self._edge, self._size = stride, pads, edge, weight.shape[2]
+        self._masks, self._precision = masks, back.dtype
+        bias = None if bias is None else bias.to(like)
+        inside = before if before == after else 0  # padding that the convolution does by itself
+        self._alike = before == after
+        self._forth = Packed(
+            weight.to(like), bias, (stride, stride), (inside, inside), (1, 1), 1, relu
+        )
         self._lead = -(-before // stride)
         taps = self._lead + (self._size - 1 - before) // stride + 1
         spread = weight.new_zeros(len(weight), weight.shape[1], taps * stride, taps * stride)
         first = self._lead * stride - before
         spread[:, :, first : first + self._size, first : first + self._size] = weight
-        blocks = F.pixel_unshuffle(spread, stride)
-        self._masks, self._precision = masks, back.dtype
-        bias = None if bias is None else bias.to(like)
-        self._forth = Packed(blocks.to(like), bias, (1, 1), (0, 0), (1, 1), 1, relu)
-        turned = blocks.flip(2, 3).transpose(0, 1).to(back)
+        turned = F.pixel_unshuffle(spread, stride).flip(2, 3).transpose(0, 1).to(back)
         self._back = Packed(turned, None, (1, 1), (taps - 1, taps - 1), (1, 1), 1)
-        self._taps = taps
-
-    def _pads(self, length: int) -> Pair:
-        """Pixels before and after an axis, so that it is whole blocks, as many as are looked at."""
-        out = (length + self._before + self._after - self._size) // self._stride + 1
-        blocks = out + self._taps - 1
-        lead = self._lead * self._stride
-        return lead, blocks * self._stride - lead - length
 
     def forth(self, kept: Kept, x: Tensor) -> Tensor:
-        kept["odd"] = odd = [length % 2 if self._edge else 0 for length in x.shape[-2:]]
-        if any(odd):
-            x = F.pad(x, (0, odd[1], 0, odd[0]), mode="replicate")
-        top, bottom = self._pads(x.shape[-2])
-        left, right = self._pads(x.shape[-1])
-        kept["pads"] = left, right, top, bottom
-        value = self._forth(F.pixel_unshuffle(F.pad(x, kept["pads"]), self._stride))
+        kept["size"] = x.shape[-2:]
+        odd_height, odd_width = self._odd(x.shape[-2:])
+        if odd_height or odd_width:
+            x = F.pad(x, (0, odd_width, 0, odd_height), mode="replicate")
+        value = self._forth(x if self._alike else F.pad(x, self._pads * 2))
         if self._masks:
             kept["value"] = value.to(self._precision)
         return value
+
+    def _odd(self, size: Sequence[int]) -> list[int]:
+        """Rows and columns that are repeated."""
+        return [length % 2 if self._edge else 0 for length in size]
 
     def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
         if self._masks:
             gradient = masked(gradient, kept["value"])
         found = F.pixel_shuffle(self._back(gradient), self._stride)
-        found = F.pad(found, [-pad for pad in kept["pads"]])
-        odd_height, odd_width = kept["odd"]
+        height, width = kept["size"]
+        odd_height, odd_width = self._odd(kept["size"])
+        lead = self._lead * self._stride
+        missing_rows = height + odd_height + lead - found.shape[2]  # that no window looked at
+        missing_columns = width + odd_width + lead - found.shape[3]
+        found = F.pad(found, (-lead, missing_columns, -lead, missing_rows))
         if odd_width:
             found[..., -2] += found[..., -1]
         if odd_height:
             found[..., -2, :] += found[..., -1, :]
-        height, width = found.shape[-2:]
-        return [found[..., : height - odd_height, : width - odd_width]]
+        return [found[..., :height, :width]]
 
 
 class Halving:
