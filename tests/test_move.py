@@ -206,6 +206,31 @@ def test_both_ways_to_look_up_are_the_same(channels: int) -> None:
     assert (found - expected).abs().max() < 2e-5
 
 
+@pytest.mark.parametrize(
+    "camera",
+    [
+        Camera(zoom=1.3),
+        Camera(zoom=0.2, pan=(0.4, 0.0)),  # beyond every edge, more than once
+        Camera(zoom=20, center=(0.1, 0.9)),
+        Camera(zoom=1, pan=(-3, 2)),
+    ],
+)
+@pytest.mark.parametrize("size", [(97, 60), (32, 150), (33, 40)])
+def test_axes_one_by_one_are_the_same_warp(camera: Camera, size: tuple[int, int]) -> None:
+    frame = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    flow = camera_flow(camera, size, 1.0)
+    axes = move._axes(flow)
+    assert axes
+    expected = move._sampled(move._spline(frame), move._lookups(flow))
+    assert (move._woven(frame, *axes) - expected).abs().max() < 2e-5
+    assert (warp(frame, flow) - expected).abs().max() < 2e-5
+
+
+def test_a_camera_that_turns_needs_both_axes_at_once() -> None:
+    for camera in (Camera(rotate=5), Camera(turn=5), Camera(swirl=9), Camera(kaleidoscope=6)):
+        assert move._axes(camera_flow(camera, (40, 50), 0.1)) is None
+
+
 def test_halving_is_the_mean_of_four() -> None:
     for size in ((48, 64), (47, 64), (48, 63)):
         planes = torch.rand(1, 3, *size).permute(0, 1, 3, 2)

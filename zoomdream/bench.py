@@ -220,7 +220,9 @@ class _Convolutions:
         bias = None if module.bias is None else module.bias.detach()
         value = F.conv2d(x, weight, bias, *how)
         self.flop += 4 * self._steps * weight.numel() * value.shape[2] * value.shape[3]
-        given = [part.float() if exactly and part is not None else part for part in (x, weight, bias)]
+        given = [
+            part.float() if exactly and part is not None else part for part in (x, weight, bias)
+        ]
         self._forth.append((*given, *how))
         self._back.append((torch.randn_like(value), x, weight, how))
 
@@ -242,9 +244,7 @@ def _convolutions(
     """Those of a network, each in the precision that we compute it in, at every octave."""
     found = _Convolutions(steps)
     parts = {
-        part: name
-        for name, part in network.module.named_modules()
-        if isinstance(part, nn.Conv2d)
+        part: name for name, part in network.module.named_modules() if isinstance(part, nn.Conv2d)
     }
 
     def look(part: nn.Module, given: tuple[Tensor, ...]) -> None:

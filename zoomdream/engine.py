@@ -156,7 +156,7 @@ class Engine:
 
     @property
     def exact(self) -> frozenset[str]:
-        """Names of the modules that are computed in float32 on their way forth, though 16 bits are asked for."""
+        """Names of the modules that are computed in float32 on their way forth, though gradients are not."""
         if self._like.dtype == self._exactly.dtype:
             return frozenset()
         modules = [str(node.target) for node in self._exact if node.op == "call_module"]
@@ -302,9 +302,7 @@ class Engine:
         edge: bool = False,
     ) -> Step:
         bias = None if bias is None else bias.detach()
-        return steps.Stem(
-            weight.detach(), bias, stride, pads, like, self._like, relu, masks, edge
-        )
+        return steps.Stem(weight.detach(), bias, stride, pads, like, self._like, relu, masks, edge)
 
     def _call(self, node: Node, like: Tensor) -> Callable[..., Any]:
         """A node's own operation, as a function of what it looks at."""

@@ -119,8 +119,11 @@ def warp(frame: Tensor, flow: Flow) -> Tensor:
     Not clipped to 0..1. Splines (Unser 1999, "Splines: a perfect fit for signal and image
     processing") reproduce cubic polynomials; the usual bicubic kernel with a = -0.75 does not even
     reproduce straight lines: it is off by up to 0.05 px a step, always in one direction under a slow
-    pan, and blurs more. We evaluate the spline by four bilinear lookups (Sigg and Hadwiger 2005).
+    pan, and blurs more. We evaluate the spline by four bilinear lookups (Sigg and Hadwiger 2005); on a
+    CPU one axis after the other, where a flow allows it.
     """
+    if frame.device.type == "cpu" and frame.dtype == torch.float32 and (axes := _axes(flow)):
+        return _woven(frame, *axes)
     spline = _spline(frame)
     kind = spline.device.type, spline.dtype
     quick = kind == ("cpu", torch.float32) and spline.shape[1] <= 4 and _remap_is_exact()
@@ -178,6 +181,57 @@ def _remap_is_exact() -> bool:
     return bool(np.abs(found - wanted).max() < 1e-4)
 
 
+@dataclass(frozen=True)
+class _Strip:
+    """Some rows, or columns, of a warped frame: `weights` times those from `first` to `end`."""
+
+    first: int
+    end: int
+    weights: Tensor
+
+
+def _woven(frame: Tensor, rows: Sequence[_Strip], columns: Sequence[_Strip]) -> Tensor:
+    """A frame warped along its columns, and then along its rows: a quarter of the time of lookups."""
+    tall = [torch.matmul(at.weights, frame[0][:, at.first : at.end]) for at in rows]
+    half = torch.cat(tall, 1)
+    wide = [torch.matmul(half[..., at.first : at.end], at.weights.mT) for at in columns]
+    return torch.cat(wide, 2)[None]
+
+
+@lru_cache(maxsize=1)
+def _axes(flow: Flow) -> tuple[list[_Strip], list[_Strip]] | None:
+    """How to take a flow's axes one by one, or None where what one looks at depends on the other: a
+    camera that zooms and pans moves each by itself, one that turns does not."""
+    across, down = flow[0]
+    apart = across.eq(across[:1]).all() and down.eq(down[:, :1]).all()
+    return (_strips(down[:, 0]), _strips(across[0])) if apart else None
+
+
+def _strips(flow: Tensor) -> list[_Strip]:
+    """Of an axis whose every place moves by `flow`: the spline's filter and its lookups, in one."""
+    length = len(flow)
+    spline = _down(torch.eye(length))
+    at = torch.arange(length) + flow
+    found = []
+    for part in torch.split(at, _NARROW):
+        weights = torch.zeros(len(part), length)
+        for place, share in _pairs(part):
+            weights.addcmul_(_between(spline, _mirrored_to(place, length)), share[:, None])
+        seen = weights.any(0).nonzero()
+        first, end = int(seen[0]), int(seen[-1]) + 1
+        found.append(_Strip(first, end, weights[:, first:end].contiguous()))
+    return found
+
+
+def _between(rows: Tensor, at: Tensor) -> Tensor:
+    """Rows at places between them, the first and the last repeated beyond."""
+    at = at.clamp(0, len(rows) - 1)
+    low = at.floor()
+    near, share = low.long(), (at - low)[:, None]
+    return rows[near].lerp(rows[(near + 1).clamp_max(len(rows) - 1)], share)
+
+
+_NARROW = 32  # rows or columns that are woven at once
 _POLE = math.sqrt(3) - 2  # of the cubic B-spline's inverse filter
 _REACH = 10  # taps to each side; _POLE ** 10 is 2e-6
 _STRIP = 64  # rows that are filtered at once
@@ -253,6 +307,7 @@ def _lookups(flow: Flow) -> list[_Lookup]:
 def forget_grids() -> None:
     """Gives back what `warp` keeps for the next frame: at 3840x2160 px some 460 MB."""
     _lookups.cache_clear()
+    _axes.cache_clear()
 
 
 def _mirrored_to(at: Tensor, length: int) -> Tensor:

@@ -262,10 +262,10 @@ class Rounded:
     def __init__(self, to: torch.dtype) -> None:
         self._to = to
 
-    def forth(self, kept: Kept, x: Tensor) -> Tensor:
+    def forth(self, _: Kept, x: Tensor) -> Tensor:
         return x.to(self._to)
 
-    def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
+    def back(self, _: Kept, gradient: Tensor) -> list[Tensor]:
         return [gradient]
 
 
