@@ -76,6 +76,22 @@ def test_tiles_are_chosen_by_memory(pocket: Network, monkeypatch: pytest.MonkeyP
     assert 50 < pocket.bytes_per_pixel < 5000
 
 
+def test_large_blocks_of_memory_are_kept_where_sizes_stay(
+    pocket: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[int, int] = {}
+
+    def tune(what: int, value: int) -> int:
+        told[what] = value
+        return 1
+
+    monkeypatch.setattr(engine, "_mallopt", lambda: tune)
+    spec, frame = DreamSpec(octaves=1, steps=1), torch.rand(1, 3, 64, 96)
+    for tile, blocks in ((0, 0), (96, 0), (64, 1 << 16)):  # of the system's own
+        dream(frame, pocket, spec.change(tile=tile), seeded())
+        assert told[engine._MMAP_MAX] == blocks
+
+
 def test_a_film_keeps_its_tile(pocket: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory that is free for another process meanwhile changes no pixel."""
     photo = cover(read_still(shipped("sample.jpg")), (320, 384))

@@ -19,6 +19,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from zoomdream.engine import keep_memory
 from zoomdream.errors import UsageError
 from zoomdream.frame import Frame, blur, resize, to_opponent
 from zoomdream.net import Network
@@ -72,6 +73,8 @@ def dream(
     if not spec.tile:
         tile = network.tile or tile_side(network, frame.shape[2] * frame.shape[3])
         spec = spec.model_copy(update={"tile": tile})
+    if frame.device.type == "cpu":
+        keep_memory(large=max(frame.shape[-2:]) <= min(spec.tile, network.tile or spec.tile))
     if spec.grow:
         near = near_lines(frame, spec.grow)
         amount = near if amount is None else near * amount

@@ -57,19 +57,28 @@ def place(device: str = "auto", precision: str = "auto") -> Place:
     return Place(torch.device(device), types[precision], why)
 
 
-@cache
-def keep_memory() -> None:
-    """Lets freed memory stay with this process: a tenth of a step was the system handing it out anew.
+def keep_memory(large: bool = False) -> None:
+    """Lets freed memory stay with this process: a tenth of a step, and more of a large picture's, was the
+    system handing it out anew.
 
-    By glibc's mallopt(3), where there is one; elsewhere nothing changes.
+    large: also blocks of 32 MB and more. Where sizes change from step to step, as those of tiles do, such
+    blocks would come to lie in pieces, and twice the memory be held. By glibc's mallopt(3), where there
+    is one; elsewhere nothing changes.
     """
+    if (tune := _mallopt()) and tune(_MMAP_THRESHOLD, 1 << 25):
+        tune(_TRIM_THRESHOLD, (1 << 31) - 1)
+        tune(_MMAP_MAX, 0 if large else 1 << 16)
+
+
+@cache
+def _mallopt() -> Callable[[int, int], int] | None:
     with contextlib.suppress(AttributeError, OSError, TypeError):
-        library = ctypes.CDLL(None)
-        if library.mallopt(_MMAP_THRESHOLD, 1 << 25):  # what is larger would lie in pieces
-            library.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+        found: Callable[[int, int], int] = ctypes.CDLL(None).mallopt
+        return found
+    return None
 
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h has them
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # as malloc.h has them
 
 
 def _best_precision(device: str) -> str:
@@ -347,10 +356,15 @@ class Engine:
             _add(gradients, self.targets[name], seed)
         for name, step, inputs in reversed(self._steps):
             aside, gradient = kept.pop(), gradients.pop(name, None)
-            if gradient is not None:
-                for part, found in zip(inputs, step.back(aside, gradient), strict=True):
-                    if found is not None and part not in self._constants:
-                        _add(gradients, part, found)
+            if gradient is None:
+                continue
+            if isinstance(step, steps.Convolution):  # which adds by itself, and quicker
+                before = gradients.pop(inputs[0], None)
+                (gradients[inputs[0]],) = step.back(aside, gradient, before)
+                continue
+            for part, found in zip(inputs, step.back(aside, gradient), strict=True):
+                if found is not None and part not in self._constants:
+                    _add(gradients, part, found)
         return gradients[self._input]
 
 

@@ -69,12 +69,14 @@ class Convolution:
             kept["value"] = value.to(self._precision)
         return value
 
-    def back(self, kept: Kept, gradient: Tensor) -> list[Tensor]:
+    def back(self, kept: Kept, gradient: Tensor, onto: Tensor | None = None) -> list[Tensor]:
+        """onto: a gradient of the same input, which this one is added to."""
         if self._masks:
             gradient = masked(gradient, kept["value"])
         if isinstance(self._back, Packed):
-            return [self._back(gradient)]
-        return [self._back(gradient, kept["size"])]
+            return [self._back(gradient, onto)]
+        found = self._back(gradient, kept["size"])
+        return [found if onto is None else onto.add_(found)]
 
 
 class Packed:
@@ -95,9 +97,18 @@ class Packed:
         self._packed: dict[torch.Size, Tensor] = {}  # by the size of what is looked at
         self._packs = weight.device.type == "cpu" and _packs(weight.dtype)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """onto: what its values, without a ReLU, are added to in place."""
         x = x.contiguous(memory_format=NHWC)
         stride, padding, dilation, groups = self._how
+        if onto is not None:
+            if not self._packs or not onto.is_contiguous(memory_format=NHWC):
+                return onto.add_(self(x))
+            added: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
+                onto, x, self._laid_out(x.shape), self._bias, padding, stride, dilation, groups,
+                "add", 1.0, None, [], None,
+            )  # fmt: skip
+            return added
         if not self._packs:
             value = F.conv2d(x, self._weight, self._bias, stride, padding, dilation, groups)
             return value.relu_() if self._relu else value
@@ -152,9 +163,13 @@ def _packs(dtype: torch.dtype) -> bool:
     try:
         packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *how, [1, 4, 8, 8])
         value = torch.ops.mkldnn._convolution_pointwise(x, packed, None, *how, "relu", [], "")
+        added = value.clone()
+        torch.ops.mkldnn._convolution_pointwise_.binary(
+            added, x, packed, None, *how, "add", 1.0, None, [], None
+        )
     except (AttributeError, RuntimeError, TypeError):
         return False
-    return bool((value[:, :, 1:-1, 1:-1] == 36).all())
+    return bool((value[..., 1:-1, 1:-1] == 36).all() and (added[..., 1:-1, 1:-1] == 72).all())
 
 
 def masked(gradient: Tensor, value: Tensor) -> Tensor:
