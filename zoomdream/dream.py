@@ -37,6 +37,7 @@ TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
 TILE_MOST = 2_000_000_000  # bytes that it may take on a CPU
 ALL_MOST = 3_000_000_000  # bytes that it may take there with the picture, held `COPIES` times
 COPIES = 9
+KEPT_MOST = 1_000_000_000  # bytes of gradients' memory, so far as freed blocks of any size are kept
 
 
 Mix = Sequence[Tensor]  # for each target (1, C, 1, 1): factors of its channels' energies
@@ -74,7 +75,7 @@ def dream(
         tile = network.tile or tile_side(network, frame.shape[2] * frame.shape[3])
         spec = spec.model_copy(update={"tile": tile})
     if frame.device.type == "cpu":
-        keep_memory(large=max(frame.shape[-2:]) <= min(spec.tile, network.tile or spec.tile))
+        keep_memory(large=_fits_twice(frame, network, spec.tile))
     if spec.grow:
         near = near_lines(frame, spec.grow)
         amount = near if amount is None else near * amount
@@ -99,6 +100,12 @@ def dream(
         )
     dreamt = picture
     return Dreamt(dreamt if amount is None else dreamt.where(amount > 0, frame), objective)
+
+
+def _fits_twice(frame: Frame, network: Network, tile: int) -> bool:
+    """Whether a picture is dreamt whole, in so little memory that holding it twice does no harm."""
+    whole = max(frame.shape[-2:]) <= min(tile, network.tile or tile)
+    return whole and network.bytes_per_pixel * frame[0, 0].numel() < KEPT_MOST
 
 
 def _laid(frame: Frame, base: Frame, picture: Frame, amount: Tensor | None) -> Frame:
