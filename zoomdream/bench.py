@@ -27,7 +27,8 @@ from zoomdream.render import chance_of, render_film
 from zoomdream.spec import Output, RenderJob, shipped
 
 ROUNDS = 5  # turns that each contender has
-FRAMES = 24  # of the film
+FRAMES = 24  # of the film, at least
+SECONDS = 10  # that it takes, about, where its frames are not given
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,11 @@ class Bench:
 
 
 def bench(
-    job: RenderJob, rounds: int = ROUNDS, frames: int = FRAMES, told: Callable[[str], None] = print
+    job: RenderJob, rounds: int = ROUNDS, frames: int = 0, told: Callable[[str], None] = print
 ) -> Bench:
     """Measures a job's dream, on the sample or `job.source`. told: is told what is measured now.
+
+    frames: of the film; 0: as many as take `SECONDS`.
 
     Of the job: model, weights, dream, output.size (else 512x512), device, precision and seed.
     Raises UsageError, WeightsError.
@@ -83,8 +86,7 @@ def bench(
     network, module, random = _networks(job)
     frame = cover(read_still(job.source or shipped("sample.jpg")), (height, width)).to(at.device)
     sizes = octave_sizes((height, width), job.dream, network.kind.least)
-    told(f"a film of {frames} frames")
-    film = _film(job, network, frames)
+    film = _film(job, network, frames, told)
     network.balance(frame)
     convolutions = _convolutions(network, sizes, job.dream.steps)
 
@@ -263,13 +265,18 @@ def _convolutions(
 # --- The whole -------------------------------------------------------------------------------------------
 
 
-def _film(job: RenderJob, network: net.Network, frames: int) -> dict[str, Any]:
+def _film(
+    job: RenderJob, network: net.Network, frames: int, told: Callable[[str], None]
+) -> dict[str, Any]:
     """A film of the job's dream as it is rendered otherwise: seconds a frame, and where they go."""
     with tempfile.TemporaryDirectory() as folder:
-        output = Output(size=job.output.size or (512, 512), frames=frames)
+        output = Output(size=job.output.size or (512, 512), frames=4)
         source = job.source or Path("sample")
         changed = job.change(target=Path(folder) / "film.mp4", output=output, source=source)
-        render_film(changed.change(output=output.change(frames=2), force=True), network=network)
+        short = render_film(changed.change(force=True), network=network)  # things warm up, too
+        frames = frames or max(FRAMES, round(SECONDS / short.spent["dreaming"] * short.frames))
+        told(f"a film of {frames} frames")
+        changed = changed.change(output=output.change(frames=frames))
         if network.at.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         film = render_film(changed.change(force=True), network=network)

@@ -607,7 +607,9 @@ def bench(
     rounds: Annotated[
         int, typer.Option(min=1, max=1000, help="Turns that each way has; medians are told.")
     ] = 5,
-    frames: Annotated[int, typer.Option(min=4, help="Frames of the film that is rendered.")] = 24,
+    frames: Annotated[
+        int, typer.Option(min=0, help="Frames of the film that is rendered; 0: ten seconds' worth.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     *,
     settings: dict[str, Any],
