@@ -47,6 +47,7 @@ from zoomdream.journal import (
 from zoomdream.spec import Output
 
 COMMIT_EVERY = 5.0  # seconds
+SHARE = 32  # frames that an encoder gets at a time: waking it for each slows the dreaming
 STANDARD = 18  # the quality for which a format's bulk is told
 STATE = 16  # bytes a pixel of what a commit carries, at most
 
@@ -443,7 +444,7 @@ class Press:
 class _Encoding:
     """A segment on its way from raw frames to a closed file, which is believed once it is looked at.
 
-    Its frames are read from the journal as they come, on a thread of its own.
+    Its frames are read from the journal as they come, `SHARE` at a time, on a thread of its own.
     """
 
     def __init__(self, order: Order, form: Format, folder: Path, segment: int, raw: Path) -> None:
@@ -509,9 +510,10 @@ class _Encoding:
         return content
 
     def _waited(self, number: int) -> bool:
-        """Waits for a frame; whether it has come."""
+        """Waits for a frame and the others of its share; whether it has come."""
+        share = (number // SHARE + 1) * SHARE
         with self._come:
-            self._come.wait_for(lambda: self._full or self._frames > number)
+            self._come.wait_for(lambda: self._full or self._frames >= share)
             return self._frames > number
 
     def finish(self) -> str:
