@@ -267,8 +267,9 @@ class Training:
         }
         torch.save(state, folder / "checkpoint.pt.part")
         (folder / "checkpoint.pt.part").replace(folder / "checkpoint.pt")
-        half = {k: v.half().contiguous() for k, v in self.average.state_dict().items()}
-        save_file(half, folder / "pocket.safetensors.part")
+        average = self.average.state_dict()
+        short = {name: value.bfloat16().contiguous() for name, value in average.items()}
+        save_file(short, folder / "pocket.safetensors.part")
         (folder / "pocket.safetensors.part").replace(folder / "pocket.safetensors")
 
     def load(self, folder: Path) -> None:
