@@ -48,6 +48,17 @@ def test_as_json(zoomdream: Command, model: str) -> None:
     assert found["memory"] > 1e8
 
 
+@pytest.mark.parametrize("steps", [0, 1])
+def test_its_film_is_as_long_as_a_time(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "FRAMES", (5, 7))
+    job = RenderJob(output=Output(size=(64, 64)), dream=DreamSpec(octaves=1, steps=steps))
+    for seconds, frames in ((0.0, 5), (1000.0, 7)):
+        monkeypatch.setattr(bench, "SECONDS", seconds)
+        told: list[str] = []
+        bench._film(job, net.load("pocket"), 0, told.append)
+        assert told == [f"a film of {frames} frames"]
+
+
 def test_operations_are_counted() -> None:
     """One convolution of 12 channels of 2x2 pixels, each 4x4 of them, to 48; there and back."""
     at = engine.place("cpu", "fp32")

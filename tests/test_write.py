@@ -1,6 +1,7 @@
 import os
 import stat
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from zoomdream.ffmpeg import count_frames
 from zoomdream.formats import encoders, fitting, format_of
 from zoomdream.frame import Frame
 from zoomdream.spec import Output
-from zoomdream.write import Order, Press, check_target, open_press
+from zoomdream.write import Order, Press, _Encoding, check_target, open_press
 
 SIZE = (48, 64)
 RATE = Fraction(25)
@@ -379,3 +380,19 @@ def test_without_hardware_it_is_told_at_once(
         check_target(tmp_path / "a.mp4", False, Output(encoder="hardware", loop=True))
     with pytest.raises(UsageError, match=r"hardware encodes \.mp4 alone, and a\.gif is none"):
         check_target(tmp_path / "a.gif", force=False, output=output)
+
+
+def test_an_encoder_gets_shares_of_frames_or_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoomdream.write.SHARE", 4)
+    monkeypatch.setattr("zoomdream.write.LATEST", 60.0)
+    encoding = object.__new__(_Encoding)  # without its ffmpeg
+    encoding._frames, encoding._full, encoding._come = 4, False, threading.Condition()
+    assert encoding._come_since(0) == 4
+    encoding._frames = 6
+    threading.Timer(0.2, encoding.go_on, (8, False)).start()
+    assert encoding._come_since(4) == 8
+    monkeypatch.setattr("zoomdream.write.LATEST", 0.05)
+    encoding._frames = 9  # slow dreams are not waited for
+    assert encoding._come_since(8) == 9
+    threading.Timer(0.2, encoding.go_on, (9, True)).start()
+    assert encoding._come_since(9) == 9  # no more will come

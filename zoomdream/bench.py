@@ -27,8 +27,8 @@ from zoomdream.render import chance_of, render_film
 from zoomdream.spec import Output, RenderJob, shipped
 
 ROUNDS = 5  # turns that each contender has
-FRAMES = 24  # of the film, at least
-SECONDS = 10  # that it takes, about, where its frames are not given
+FRAMES = 24, 300  # of the film, where they are not given: at least, and at most
+SECONDS = 10  # that it then takes, about
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ def _convolutions(
 
     def look(part: nn.Module, given: tuple[Tensor, ...]) -> None:
         assert isinstance(part, nn.Conv2d)
-        found.add(part, given[0], parts[part] in network.exact)
+        found.add(part, given[0], parts[part] in network.in_float32)
 
     hooks = [part.register_forward_pre_hook(look) for part in parts]
     with torch.no_grad():
@@ -273,8 +273,11 @@ def _film(
         output = Output(size=job.output.size or (512, 512), frames=4)
         source = job.source or Path("sample")
         changed = job.change(target=Path(folder) / "film.mp4", output=output, source=source)
-        short = render_film(changed.change(force=True), network=network)  # things warm up, too
-        frames = frames or max(FRAMES, round(SECONDS / short.spent["dreaming"] * short.frames))
+        for _ in range(2):  # in the first of which things warm up
+            short = render_film(changed.change(force=True), network=network)
+        least, most = FRAMES
+        wanted = SECONDS * short.frames / max(short.seconds, 1e-3)
+        frames = frames or max(least, min(most, round(wanted)))
         told(f"a film of {frames} frames")
         changed = changed.change(output=output.change(frames=frames))
         if network.at.device.type == "cuda":

@@ -608,7 +608,10 @@ def bench(
         int, typer.Option(min=1, max=1000, help="Turns that each way has; medians are told.")
     ] = 5,
     frames: Annotated[
-        int, typer.Option(min=0, help="Frames of the film that is rendered; 0: ten seconds' worth.")
+        int,
+        typer.Option(
+            min=0, help="Frames of the film; 0: as many as take ten seconds, but at least 24."
+        ),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     *,

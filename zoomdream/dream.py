@@ -19,7 +19,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from zoomdream.engine import keep_memory
+from zoomdream.engine import large_blocks_kept
 from zoomdream.errors import UsageError
 from zoomdream.frame import Frame, blur, resize, to_opponent
 from zoomdream.net import Network
@@ -74,11 +74,28 @@ def dream(
     if not spec.tile:
         tile = network.tile or tile_side(network, frame.shape[2] * frame.shape[3])
         spec = spec.model_copy(update={"tile": tile})
-    if frame.device.type == "cpu":
-        keep_memory(large=_fits_twice(frame, network, spec.tile))
     if spec.grow:
         near = near_lines(frame, spec.grow)
         amount = near if amount is None else near * amount
+    with large_blocks_kept(_fits_twice(frame, network, spec.tile)):
+        picture, objective = _ascended(frame, network, spec, chance, amount, mix, watch)
+    if not math.isfinite(objective) or not torch.isfinite(picture.sum()):
+        raise UsageError(
+            f"the gradient of {network.kind.name} overflows in {network.at.dtype}: use --precision fp32"
+        )
+    return Dreamt(picture if amount is None else picture.where(amount > 0, frame), objective)
+
+
+def _ascended(
+    frame: Frame,
+    network: Network,
+    spec: DreamSpec,
+    chance: torch.Generator,
+    amount: Tensor | None,
+    mix: Mix | None,
+    watch: Watch | None,
+) -> tuple[Frame, float]:
+    """A frame after all steps at all octaves, and the objective before the last; as for `dream`."""
     picture, objective = frame, 0.0
     detail: Frame | None = None
     sizes = octave_sizes(frame.shape[-2:], spec, network.kind.least)
@@ -94,18 +111,14 @@ def dream(
                 watch(objective, partial(_laid, frame, base, picture, amount))
         if octave < len(sizes) - 1:
             detail = picture - base
-    if not math.isfinite(objective) or not torch.isfinite(picture.sum()):
-        raise UsageError(
-            f"the gradient of {network.kind.name} overflows in {network.at.dtype}: use --precision fp32"
-        )
-    dreamt = picture
-    return Dreamt(dreamt if amount is None else dreamt.where(amount > 0, frame), objective)
+    return picture, objective
 
 
 def _fits_twice(frame: Frame, network: Network, tile: int) -> bool:
-    """Whether a picture is dreamt whole, in so little memory that holding it twice does no harm."""
+    """Whether a picture is dreamt whole on a CPU, in so little memory that twice of it does no harm."""
     whole = max(frame.shape[-2:]) <= min(tile, network.tile or tile)
-    return whole and network.bytes_per_pixel * frame[0, 0].numel() < KEPT_MOST
+    small = frame.device.type == "cpu" and network.bytes_per_pixel * frame[0, 0].numel() < KEPT_MOST
+    return whole and small
 
 
 def _laid(frame: Frame, base: Frame, picture: Frame, amount: Tensor | None) -> Frame:

@@ -51,23 +51,37 @@ def place(device: str = "auto", precision: str = "auto") -> Place:
     if precision == "auto":
         precision = _best_precision(device)
     torch.backends.cudnn.deterministic = True  # the same seed gives the same pixels
+    torch.backends.cudnn.allow_tf32 = False  # what is to be float32 is, and not ten bits of it
     if device == "cpu":
         keep_memory()
     types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     return Place(torch.device(device), types[precision], why)
 
 
-def keep_memory(large: bool = False) -> None:
-    """Lets freed memory stay with this process: a tenth of a step, and more of a large picture's, was the
-    system handing it out anew.
+def keep_memory() -> None:
+    """Lets freed memory stay with this process: a tenth of a step was the system handing it out anew.
 
-    large: also blocks of 32 MB and more. Where sizes change from step to step, as those of tiles do, such
-    blocks would come to lie in pieces, and twice the memory be held. By glibc's mallopt(3), where there
-    is one; elsewhere nothing changes.
+    By glibc's mallopt(3), where there is one; elsewhere nothing changes.
     """
-    if (tune := _mallopt()) and tune(_MMAP_THRESHOLD, 1 << 25):
+    if (tune := _mallopt()) and tune(_MMAP_THRESHOLD, 1 << 25):  # more than this it does not take
         tune(_TRIM_THRESHOLD, (1 << 31) - 1)
-        tune(_MMAP_MAX, 0 if large else 1 << 16)
+
+
+@contextlib.contextmanager
+def large_blocks_kept(on: bool) -> Iterator[None]:
+    """The same for blocks of any size, within the `with` block: a quarter of a step of 2048x2048 px.
+
+    Where sizes change from step to step, as those of tiles do, such blocks would come to lie in pieces,
+    and twice the memory be held.
+    """
+    tune = _mallopt() if on else None
+    if tune:
+        tune(_MMAP_MAX, 0)
+    try:
+        yield
+    finally:
+        if tune:
+            tune(_MMAP_MAX, 1 << 16)  # as it was
 
 
 @cache
@@ -127,21 +141,21 @@ class Engine:
     """A network as steps, on one device. x: (N, 3, H, W), float32, channels last.
 
     In a precision of 16 bits the way back is computed in it, and the way forth from some layer on; the
-    layers before it look at the picture in float32 (`exact`). A rounded value near 0 falls on the wrong
+    layers before it look at the picture in float32. A rounded value near 0 falls on the wrong
     side of a ReLU, or a pooling takes the wrong one of two neighbours; and every layer that follows
     makes more of it. The earliest make almost all of the difference between the gradient and float32's.
     """
 
-    def __init__(self, cut: nn.Module, at: Place, exact: int) -> None:
+    def __init__(self, cut: nn.Module, at: Place, exact_below: int) -> None:
         """cut: a network in float32 that returns a dict of its targets' values; it stays as it is.
 
-        exact: what looks at values of a smaller stride than this is computed in float32 on its way forth;
-        twice as much of a network that reaches a stride of `DEEP`.
+        exact_below: what looks at values of a smaller stride than this is computed in float32 on its way
+        forth; than twice this in a network that reaches a stride of `DEEP`.
         """
         graph = cut.graph if isinstance(cut, GraphModule) else _Tracer().trace(cut)
         self._parts = dict(cut.named_modules())
         self._like = torch.empty(0, device=at.device, dtype=at.dtype)  # of gradients
-        self._exactly = torch.empty(0, device=at.device)
+        self._like_exact = torch.empty(0, device=at.device)
         self._same: dict[Node, Node] = {}  # nodes that only hand on another's value
         self._constants: dict[str, Any] = {}
         nodes = list(graph.nodes)
@@ -149,14 +163,16 @@ class Engine:
         targets = {name: self._origin(node) for name, node in output.args[0].items()}
         self._looked_at = set(targets.values())
         self._early = set(self._rectified_early(nodes))
-        self._exact = set(self._looking_closely(nodes, exact))
+        self._exact = set(self._looking_closely(nodes, exact_below))
         self._steps: list[tuple[str, Step, list[str]]] = []
         for node in nodes:
             if node.op == "placeholder":
                 self._input = node.name
             elif node.op == "get_attr":
                 value = operator.attrgetter(str(node.target))(cut)
-                self._constants[node.name] = value.detach().to(self._exactly)
+                self._constants[node.name] = steps.rounded(
+                    value.detach().to(at.device), torch.float32
+                )
             elif node.op != "output" and node not in self._same and self._origin(node) is node:
                 inputs = [self._given(part, node in self._exact) for part in node.all_input_nodes]
                 self._steps.append((node.name, self._step(node, inputs), inputs))
@@ -164,10 +180,10 @@ class Engine:
         self._spent = self._last_uses()
 
     @property
-    def exact(self) -> frozenset[str]:
-        """Names of the modules that are computed in float32 on their way forth, though gradients are not."""
-        if self._like.dtype == self._exactly.dtype:
-            return frozenset()
+    def in_float32(self) -> frozenset[str]:
+        """Names of the modules that are computed in float32 on their way forth."""
+        if self._like.dtype == self._like_exact.dtype:
+            return frozenset(self._parts)
         modules = [str(node.target) for node in self._exact if node.op == "call_module"]
         return frozenset(
             f"{name}.{part}".rstrip(".")
@@ -175,27 +191,27 @@ class Engine:
             for part, _ in self._parts[name].named_modules()
         )
 
-    def _looking_closely(self, nodes: list[Node], exact: int) -> Iterator[Node]:
-        """The nodes that look at values of a smaller stride than `exact`, or than twice that in a network
-        that goes deep."""
+    def _looking_closely(self, nodes: list[Node], exact_below: int) -> Iterator[Node]:
+        """The nodes that look at values of a smaller stride than this, or than twice this in a network that
+        goes deep. A stride is the product of those that modules say they have."""
         looked_at: dict[Node, int] = {}  # strides
         made: dict[Node, int] = {}
         for node in nodes:
             module = self._parts.get(str(node.target)) if node.op == "call_module" else None
             looked_at[node] = max((made[part] for part in node.all_input_nodes), default=1)
             made[node] = looked_at[node] * max(steps.pair(getattr(module, "stride", 1)))
-        enough = exact * 2 if max(made.values()) >= DEEP else exact
-        yield from (node for node, stride in looked_at.items() if stride < enough)
+        limit = exact_below * 2 if max(made.values()) >= DEEP else exact_below
+        yield from (node for node, stride in looked_at.items() if stride < limit)
 
     def _given(self, node: Node, exactly: bool) -> str:
         """The name of a value as it is given to a step that looks at it exactly, or not."""
         origin = self._origin(node)
         exact = origin in self._exact or origin.op in ("placeholder", "get_attr")
-        if exactly or not exact or self._like.dtype == self._exactly.dtype:
+        if exactly or not exact or self._like.dtype == self._like_exact.dtype:
             return origin.name
         name = f"{origin.name}, rounded"
         if origin.op == "get_attr":
-            self._constants[name] = self._constants[origin.name].to(self._like)
+            self._constants[name] = steps.rounded(self._constants[origin.name], self._like.dtype)
         elif all(name != known for known, *_ in self._steps):
             self._steps.append((name, steps.Rounded(self._like.dtype), [origin.name]))
         return name
@@ -258,7 +274,7 @@ class Engine:
 
     def _step(self, node: Node, inputs: list[str]) -> Step:
         module = self._parts[str(node.target)] if node.op == "call_module" else None
-        like = self._exactly if node in self._exact else self._like
+        like = self._like_exact if node in self._exact else self._like
         if isinstance(module, Blur):
             return steps.Halving(module.get_buffer("kernel").to(like))
         if isinstance(module, Edges):
@@ -318,7 +334,8 @@ class Engine:
         parts = node.all_input_nodes
         target: Any = self._parts[str(node.target)] if node.op == "call_module" else node.target
         if node.op == "call_module":
-            target = deepcopy(target).to(like)
+            own = like.dtype == self._like.dtype  # the network's, which has it anyway
+            target = (target if own else deepcopy(target)).to(like)
 
         def call(*values: Any) -> Any:
             found = dict(zip(parts, values, strict=True))
@@ -359,11 +376,11 @@ class Engine:
             if gradient is None:
                 continue
             if isinstance(step, steps.Convolution):  # which adds by itself, and quicker
-                before = gradients.pop(inputs[0], None)
-                (gradients[inputs[0]],) = step.back(aside, gradient, before)
+                onto = gradients.pop(inputs[0], None)
+                (gradients[inputs[0]],) = step.back(aside, gradient, onto)
                 continue
             for part, found in zip(inputs, step.back(aside, gradient), strict=True):
-                if found is not None and part not in self._constants:
+                if found is not None:
                     _add(gradients, part, found)
         return gradients[self._input]
 

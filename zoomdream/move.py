@@ -191,7 +191,7 @@ class _Strip:
 
 
 def _woven(frame: Tensor, rows: Sequence[_Strip], columns: Sequence[_Strip]) -> Tensor:
-    """A frame warped along its columns, and then along its rows: a quarter of the time of lookups."""
+    """A frame warped along its columns, and then along its rows: in a third of the time of lookups."""
     tall = [torch.matmul(at.weights, frame[0][:, at.first : at.end]) for at in rows]
     half = torch.cat(tall, 1)
     wide = [torch.matmul(half[..., at.first : at.end], at.weights.mT) for at in columns]
@@ -210,7 +210,7 @@ def _axes(flow: Flow) -> tuple[list[_Strip], list[_Strip]] | None:
 def _strips(flow: Tensor) -> list[_Strip]:
     """Of an axis whose every place moves by `flow`: the spline's filter and its lookups, in one."""
     length = len(flow)
-    spline = _down(torch.eye(length))
+    spline = _filter(length)
     at = torch.arange(length) + flow
     found = []
     for part in torch.split(at, _NARROW):
@@ -221,6 +221,12 @@ def _strips(flow: Tensor) -> list[_Strip]:
         first, end = int(seen[0]), int(seen[-1]) + 1
         found.append(_Strip(first, end, weights[:, first:end].contiguous()))
     return found
+
+
+@lru_cache(maxsize=2)
+def _filter(length: int) -> Tensor:
+    """The spline's filter along an axis, (length, length)."""
+    return _down(torch.eye(length))
 
 
 def _between(rows: Tensor, at: Tensor) -> Tensor:
@@ -305,9 +311,9 @@ def _lookups(flow: Flow) -> list[_Lookup]:
 
 
 def forget_grids() -> None:
-    """Gives back what `warp` keeps for the next frame: at 3840x2160 px some 460 MB."""
-    _lookups.cache_clear()
-    _axes.cache_clear()
+    """Gives back what `warp` keeps for the next frame: at 3840x2160 px up to 460 MB."""
+    for kept in (_lookups, _axes, _filter):
+        kept.cache_clear()
 
 
 def _mirrored_to(at: Tensor, length: int) -> Tensor:

@@ -42,7 +42,7 @@ class Kind:
     weights: str = "IMAGENET1K_V1"
     depth: int = 1  # how many dots deep its layers' names go
     least: int = 32  # px, the smallest picture it takes
-    exact: int = 8  # what looks at values of a smaller stride is computed in float32 (see `Engine`)
+    exact_below: int = 8  # px of stride up to which layers look in float32 (see `Network`)
     mean: RGB = MEAN  # of pictures as it takes them
     deviation: RGB = DEVIATION
 
@@ -51,7 +51,7 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("pocket", "eyes, fur, faces, birds; ships with zoomdream", ("creatures", "faces=0.4"), 3.4,
-             exact=4),
+             exact_below=4),
         Kind("googlenet", "the 2015 look: dog-slugs, pagodas, arches", ("inception4c",), 49.7,
              mean=HALF, deviation=HALF),
         Kind("inception_v3", "soft birds, feathers, insects", ("Mixed_6b",), 103.9, least=96,
@@ -61,7 +61,7 @@ KINDS: dict[str, Kind] = {
         Kind("resnet50", "brushwork, fur, dense ornaments", ("layer3",), 97.8, depth=2),
         Kind("squeezenet1_0", "eyes at features.9, dogs at 10, birds at 12", ("features.9",), 4.8, depth=2),
         Kind("squeezenet1_1", "as squeezenet1_0, coarser and quicker", ("features.9",), 4.7, depth=2,
-             exact=16),
+             exact_below=16),
         Kind("densenet121", "woven eyes, petals, faces", ("features.denseblock3",), 30.8, depth=2),
         Kind("convnext_tiny", "large smooth shapes, animals in parts", ("features.5",), 109.1, depth=2),
         Kind("efficientnet_b0", "fine lace, insects, flowers", ("features.5",), 20.5, depth=2),
@@ -276,6 +276,10 @@ class Network:
     (see `balance`), so that equal weights mean equally strong changes on any layer; Mordvintsev has a
     single layer and needs none of this. `weights`, one of each target, may be changed at any time; so may
     `guides`, which make of a target's values and seed the seed that is taken instead (see `guide`).
+
+    In 16 bits its first layers are computed in float32 all the same (see `Engine`): up to a stride that
+    brings the gradient's cosine to float32's to 0.99 at the kind's own layers, and twice that where classes
+    are asked for, which takes more.
     """
 
     def __init__(self, kind: Kind, module: nn.Module, targets: Sequence[Target], at: Place) -> None:
@@ -291,7 +295,8 @@ class Network:
         self._shift = -torch.tensor(kind.mean, device=at.device).view(1, 3, 1, 1) * self._scale
         self._bytes: float | None = None
         self.channels = self._count_channels()  # of each target's layer
-        self._engine = Engine(self._module, at, kind.exact)
+        single = any(target.layer == CLASS for target in targets)
+        self._engine = Engine(self._module, at, kind.exact_below * (2 if single else 1))
         self._module = self._module.to(at.dtype)
         self._sizes = [1.0] * len(self.targets)
         self.tile = 0  # px of a tile's side, at most; 0: `dream.tile_side` chooses for a picture
@@ -425,9 +430,9 @@ class Network:
         return cast(nn.Module, self._module)
 
     @property
-    def exact(self) -> frozenset[str]:
+    def in_float32(self) -> frozenset[str]:
         """Names of its modules that `gradient` computes in float32 on the way forth (see `Engine`)."""
-        return self._engine.exact
+        return self._engine.in_float32
 
     @cached_property
     def fingerprint(self) -> str:

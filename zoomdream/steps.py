@@ -96,13 +96,14 @@ class Packed:
         self._how = stride, padding, dilation, groups
         self._packed: dict[torch.Size, Tensor] = {}  # by the size of what is looked at
         self._packs = weight.device.type == "cpu" and _packs(weight.dtype)
+        self._adds = self._packs and _adds(weight.dtype)
 
     def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """onto: what its values, without a ReLU, are added to in place."""
         x = x.contiguous(memory_format=NHWC)
         stride, padding, dilation, groups = self._how
         if onto is not None:
-            if not self._packs or not onto.is_contiguous(memory_format=NHWC):
+            if not self._adds or not onto.is_contiguous(memory_format=NHWC):
                 return onto.add_(self(x))
             added: Tensor = torch.ops.mkldnn._convolution_pointwise_.binary(
                 onto, x, self._laid_out(x.shape), self._bias, padding, stride, dilation, groups,
@@ -155,21 +156,36 @@ def _shaped(like: Tensor, size: torch.Size) -> Tensor:
 
 @cache
 def _packs(dtype: torch.dtype) -> bool:
-    """Whether oneDNN takes packed weights here, as from torch's own compiler: tried on a small one."""
+    """Whether oneDNN takes packed weights here, as from torch's own compiler: tried on small ones."""
     if dtype not in (torch.float32, torch.bfloat16):
         return False
-    x, weight = (torch.ones(shape, dtype=dtype) for shape in ((1, 4, 8, 8), (4, 4, 3, 3)))
-    how = (1, 1), (1, 1), (1, 1), 1
     try:
-        packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *how, [1, 4, 8, 8])
+        x, packed, how = _trial(dtype)
         value = torch.ops.mkldnn._convolution_pointwise(x, packed, None, *how, "relu", [], "")
-        added = value.clone()
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return bool((value[..., 1:-1, 1:-1] == 36).all())
+
+
+@cache
+def _adds(dtype: torch.dtype) -> bool:
+    """Whether it also adds to what is there, in place."""
+    try:
+        x, packed, how = _trial(dtype)
+        there = torch.ones_like(x)
         torch.ops.mkldnn._convolution_pointwise_.binary(
-            added, x, packed, None, *how, "add", 1.0, None, [], None
+            there, x, packed, None, *how, "add", 1.0, None, [], None
         )
     except (AttributeError, RuntimeError, TypeError):
         return False
-    return bool((value[..., 1:-1, 1:-1] == 36).all() and (added[..., 1:-1, 1:-1] == 72).all())
+    return bool((there[..., 1:-1, 1:-1] == 37).all())
+
+
+def _trial(dtype: torch.dtype) -> tuple[Tensor, Tensor, Any]:
+    x, weight = (torch.ones(shape, dtype=dtype) for shape in ((1, 4, 8, 8), (4, 4, 3, 3)))
+    how = (1, 1), (1, 1), (1, 1), 1
+    packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *how, [1, 4, 8, 8])
+    return x.contiguous(memory_format=NHWC), packed, how
 
 
 def masked(gradient: Tensor, value: Tensor) -> Tensor:
@@ -277,11 +293,17 @@ class Rounded:
     def __init__(self, to: torch.dtype) -> None:
         self._to = to
 
-    def forth(self, _: Kept, x: Tensor) -> Tensor:
-        return x.to(self._to)
+    def forth(self, _: Kept, x: Any) -> Any:
+        return rounded(x, self._to)
 
     def back(self, _: Kept, gradient: Tensor) -> list[Tensor]:
         return [gradient]
+
+
+def rounded(value: Any, to: torch.dtype) -> Any:
+    """Floats in a precision, and anything else as it is."""
+    floats = isinstance(value, Tensor) and value.is_floating_point()
+    return value.to(to) if floats else value
 
 
 class Rectifier:
@@ -329,6 +351,7 @@ class MaxPool:
         """rectifies: whether to take over the way back of the ReLU that x comes from: a window's
         gradient goes to its largest, which that ReLU let through unless it is 0."""
         self._precision, self._rectifies = back.dtype, rectifies
+        self._looks_again = back.device.type == "mps"  # Metal finds the largest once more
         size, padding = pair(module.kernel_size), pair(module.padding)
         stride = pair(module.stride if module.stride is not None else module.kernel_size)
         self._how = size, stride, padding, pair(module.dilation), module.ceil_mode
@@ -336,7 +359,7 @@ class MaxPool:
     def forth(self, kept: Kept, x: Tensor) -> Tensor:
         found: Tensor
         found, kept["at"] = torch.ops.aten.max_pool2d_with_indices(x, *self._how)
-        kept["size"] = x.shape
+        kept["x"] = x.to(self._precision) if self._looks_again else x.shape
         if self._rectifies:
             kept["value"] = found.to(self._precision)
         return found
@@ -345,8 +368,9 @@ class MaxPool:
         gradient = gradient.contiguous(memory_format=NHWC)
         if self._rectifies:
             gradient = masked(gradient, kept["value"])
+        x = kept["x"] if self._looks_again else _shaped(gradient, kept["x"])
         back = torch.ops.aten.max_pool2d_with_indices_backward
-        return [back(gradient, _shaped(gradient, kept["size"]), *self._how, kept["at"])]
+        return [back(gradient, x, *self._how, kept["at"])]
 
 
 class Peaks:

@@ -8,7 +8,6 @@ holds as many frames as were sent: what has the name is whole.
 import contextlib
 import dataclasses
 import errno
-import itertools
 import os
 import re
 import shutil
@@ -48,6 +47,7 @@ from zoomdream.spec import Output
 
 COMMIT_EVERY = 5.0  # seconds
 SHARE = 32  # frames that an encoder gets at a time: waking it for each slows the dreaming
+LATEST = 4.0  # seconds after which it gets what there is
 STANDARD = 18  # the quality for which a format's bulk is told
 STATE = 16  # bytes a pixel of what a commit carries, at most
 
@@ -492,10 +492,11 @@ class _Encoding:
         sink = self._process.stdin
         assert sink is not None
         with source, contextlib.suppress(OSError), sink:  # ffmpeg or `_fault` says why
-            for fed in itertools.count():
-                if not self._waited(fed):
-                    return
-                sink.write(self._read(source, size))
+            fed = 0
+            while (there := self._come_since(fed)) > fed:
+                for _ in range(fed, there):
+                    sink.write(self._read(source, size))
+                fed = there
 
     def _read(self, source: BinaryIO, size: int) -> bytes:
         """The next frame; raises OSError where it is not there."""
@@ -509,12 +510,12 @@ class _Encoding:
             raise OSError(self._fault)
         return content
 
-    def _waited(self, number: int) -> bool:
-        """Waits for a frame and the others of its share; whether it has come."""
-        share = (number // SHARE + 1) * SHARE
+    def _come_since(self, fed: int) -> int:
+        """Waits for a share of frames; how many there are by then, `fed` where no more will come."""
         with self._come:
-            self._come.wait_for(lambda: self._full or self._frames >= share)
-            return self._frames > number
+            self._come.wait_for(lambda: self._full or self._frames >= fed + SHARE, LATEST)
+            self._come.wait_for(lambda: self._full or self._frames > fed)
+            return self._frames
 
     def finish(self) -> str:
         """Waits for it; the name of the file."""
