@@ -214,8 +214,8 @@ class _Convolutions:
         self._forth: list[tuple[Any, ...]] = []  # what convolutions are given
         self._back: list[tuple[Tensor, Tensor, Tensor, Any]] = []
 
-    def add(self, module: nn.Conv2d, x: Tensor, exactly: bool) -> None:
-        """One of them, as it looks at x; exactly: in float32 on the way forth."""
+    def add(self, module: nn.Conv2d, x: Tensor, in_float32: bool) -> None:
+        """One of them, as it looks at x; in_float32: on the way forth."""
         how: Any = (module.stride, module.padding, module.dilation, module.groups)
         x = x.detach().contiguous(memory_format=torch.channels_last)
         weight = module.weight.detach().contiguous(memory_format=torch.channels_last)
@@ -223,7 +223,7 @@ class _Convolutions:
         value = F.conv2d(x, weight, bias, *how)
         self.flop += 4 * self._steps * weight.numel() * value.shape[2] * value.shape[3]
         given = [
-            part.float() if exactly and part is not None else part for part in (x, weight, bias)
+            part.float() if in_float32 and part is not None else part for part in (x, weight, bias)
         ]
         self._forth.append((*given, *how))
         self._back.append((torch.randn_like(value), x, weight, how))
