@@ -273,6 +273,7 @@ def _film(
         output = Output(size=job.output.size or (512, 512), frames=4)
         source = job.source or Path("sample")
         changed = job.change(target=Path(folder) / "film.mp4", output=output, source=source)
+        told("a few frames")
         for _ in range(2):  # in the first of which things warm up
             short = render_film(changed.change(force=True), network=network)
         least, most = FRAMES

@@ -610,7 +610,7 @@ def bench(
     frames: Annotated[
         int,
         typer.Option(
-            min=0, help="Frames of the film; 0: as many as take ten seconds, but at least 24."
+            min=0, help="Frames of the film; 0: as many as take ten seconds, but 24 to 300."
         ),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,

@@ -37,7 +37,9 @@ TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
 TILE_MOST = 2_000_000_000  # bytes that it may take on a CPU
 ALL_MOST = 3_000_000_000  # bytes that it may take there with the picture, held `COPIES` times
 COPIES = 9
-KEPT_MOST = 1_000_000_000  # bytes of gradients' memory, so far as freed blocks of any size are kept
+KEPT_MOST = (
+    1_000_000_000  # bytes that a gradient takes, up to which freed blocks of any size are kept
+)
 
 
 Mix = Sequence[Tensor]  # for each target (1, C, 1, 1): factors of its channels' energies

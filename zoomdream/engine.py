@@ -127,7 +127,7 @@ def fold(cut: nn.Module) -> nn.Module:
 # --- Steps -----------------------------------------------------------------------------------------
 
 DEEP = 32  # px of stride, from which on a network is deep
-FEW = 4  # channels of a first convolution, at most, that is computed in blocks
+FEW = 4  # channels of a first convolution, at most, whose way back is computed in blocks
 
 
 class _Tracer(Tracer):
@@ -141,9 +141,9 @@ class Engine:
     """A network as steps, on one device. x: (N, 3, H, W), float32, channels last.
 
     In a precision of 16 bits the way back is computed in it, and the way forth from some layer on; the
-    layers before it look at the picture in float32. A rounded value near 0 falls on the wrong
-    side of a ReLU, or a pooling takes the wrong one of two neighbours; and every layer that follows
-    makes more of it. The earliest make almost all of the difference between the gradient and float32's.
+    layers before it look at the picture in float32. A rounded value near 0 falls on the wrong side of a
+    ReLU, or a pooling takes the wrong one of two neighbours; and every layer that follows makes more of
+    it. The earliest make almost all of the difference between the gradient and float32's.
     """
 
     def __init__(self, cut: nn.Module, at: Place, exact_below: int) -> None:

@@ -122,12 +122,12 @@ def warp(frame: Tensor, flow: Flow) -> Tensor:
     pan, and blurs more. We evaluate the spline by four bilinear lookups (Sigg and Hadwiger 2005); on a
     CPU one axis after the other, where a flow allows it.
     """
-    if frame.device.type == "cpu" and frame.dtype == torch.float32 and (axes := _axes(flow)):
+    quick = frame.device.type == "cpu" and frame.dtype == torch.float32
+    if quick and (axes := _axes(flow)):
         return _woven(frame, *axes)
     spline = _spline(frame)
-    kind = spline.device.type, spline.dtype
-    quick = kind == ("cpu", torch.float32) and spline.shape[1] <= 4 and _remap_is_exact()
-    return (_remapped if quick else _sampled)(spline, _lookups(flow))
+    remapped = quick and spline.shape[1] <= 4 and _remap_is_exact()
+    return (_remapped if remapped else _sampled)(spline, _lookups(flow))
 
 
 @dataclass(frozen=True)

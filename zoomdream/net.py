@@ -42,7 +42,7 @@ class Kind:
     weights: str = "IMAGENET1K_V1"
     depth: int = 1  # how many dots deep its layers' names go
     least: int = 32  # px, the smallest picture it takes
-    exact_below: int = 8  # px of stride up to which layers look in float32 (see `Network`)
+    exact_below: int = 8  # px of stride below which layers look in float32 (see `Network`)
     mean: RGB = MEAN  # of pictures as it takes them
     deviation: RGB = DEVIATION
 
@@ -295,8 +295,8 @@ class Network:
         self._shift = -torch.tensor(kind.mean, device=at.device).view(1, 3, 1, 1) * self._scale
         self._bytes: float | None = None
         self.channels = self._count_channels()  # of each target's layer
-        single = any(target.layer == CLASS for target in targets)
-        self._engine = Engine(self._module, at, kind.exact_below * (2 if single else 1))
+        classes = any(target.layer == CLASS for target in targets)
+        self._engine = Engine(self._module, at, kind.exact_below * (2 if classes else 1))
         self._module = self._module.to(at.dtype)
         self._sizes = [1.0] * len(self.targets)
         self.tile = 0  # px of a tile's side, at most; 0: `dream.tile_side` chooses for a picture

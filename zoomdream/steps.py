@@ -359,7 +359,9 @@ class MaxPool:
     def forth(self, kept: Kept, x: Tensor) -> Tensor:
         found: Tensor
         found, kept["at"] = torch.ops.aten.max_pool2d_with_indices(x, *self._how)
-        kept["x"] = x.to(self._precision) if self._looks_again else x.shape
+        kept["size"] = x.shape
+        if self._looks_again:
+            kept["x"] = x.to(self._precision)
         if self._rectifies:
             kept["value"] = found.to(self._precision)
         return found
@@ -368,7 +370,7 @@ class MaxPool:
         gradient = gradient.contiguous(memory_format=NHWC)
         if self._rectifies:
             gradient = masked(gradient, kept["value"])
-        x = kept["x"] if self._looks_again else _shaped(gradient, kept["x"])
+        x = kept["x"] if self._looks_again else _shaped(gradient, kept["size"])
         back = torch.ops.aten.max_pool2d_with_indices_backward
         return [back(gradient, x, *self._how, kept["at"])]
 
