@@ -15,9 +15,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import zoomdream as zd
-from zoomdream import presets
+from zoomdream.settings import presets
 
 SIDE = 400  # px of each of the four pictures
+
+
 TARGET = Path(__file__).parent / "drawing.jpg"
 
 

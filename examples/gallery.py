@@ -12,11 +12,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import zoomdream as zd
-from zoomdream import presets
-from zoomdream.ffmpeg import ffmpeg
-from zoomdream.spec import shipped
+from zoomdream.files import shipped
+from zoomdream.media.ffmpeg import ffmpeg_path
+from zoomdream.settings import presets
 
 HERE = Path(__file__).parent
+
+
 SIDE, SHOWN, FPS, SECONDS = 192, 144, 10, 2.4  # px rendered and shown
 
 
@@ -48,7 +50,7 @@ def picture(job: zd.RenderJob, name: str, target: Path) -> None:
         zd.render_film(job.change(target=film))
         shrink = ["-vf", f"scale={SHOWN}:-1", "-c:v", "libwebp_anim", "-q:v", "45", "-loop", "0"]
         subprocess.run(
-            [ffmpeg(), "-loglevel", "error", "-y", "-i", film, *shrink, target], check=True
+            [ffmpeg_path(), "-loglevel", "error", "-y", "-i", film, *shrink, target], check=True
         )
 
 

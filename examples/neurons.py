@@ -6,8 +6,9 @@ python examples/neurons.py
 from pathlib import Path
 
 import zoomdream as zd
-from zoomdream import net, neurons
-from zoomdream.sheet import contact_sheet, write_sheet
+from zoomdream.media.sheet import contact_sheet, write_sheet
+from zoomdream.network.network import load_network
+from zoomdream.study.neurons import neuron_cells, parse_channels, visualize_neurons
 
 PAGE = {
     "strokes": "2,13,16,20,25,36",
@@ -17,13 +18,24 @@ PAGE = {
     "creatures": "16,18,19,20,31,34",
     "class": "ostrich,peacock,strawberry,goldfish,volcano,jellyfish",
 }
+
+
 SIZE = 128  # px of each picture
 
+
 cells = []
+
+
 spec = zd.NeuronSpec(size=SIZE)
+
+
 for layer, numbers in PAGE.items():
-    network = net.load("pocket", [layer])
-    _, targets = neurons.wanted(f"{layer}:{numbers}")
-    cells += neurons.cells(network, targets, neurons.study(network, targets, spec))
+    network = load_network("pocket", [layer])
+    _, targets = parse_channels(f"{layer}:{numbers}")
+    cells += neuron_cells(network, targets, visualize_neurons(network, targets, spec))
+
+
 page = contact_sheet(cells, 6, SIZE)
+
+
 write_sheet(Path(__file__).parent / "neurons.jpg", page, force=True, quality=80)

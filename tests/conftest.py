@@ -14,11 +14,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from zoomdream import cli, engine, net
-from zoomdream.ffmpeg import ffmpeg
-from zoomdream.frame import Frame, cover
-from zoomdream.read import read_still
-from zoomdream.spec import shipped
+from zoomdream.files import shipped
+from zoomdream.media.ffmpeg import ffmpeg_path
+from zoomdream.media.frame import Frame, cover
+from zoomdream.media.image_reader import read_still
+from zoomdream.network.device import choose_place
+from zoomdream.network.network import Network, load_network
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,8 +31,8 @@ def photo() -> Frame:
 
 
 @pytest.fixture(scope="session")
-def pocket() -> net.Network:
-    return net.load("pocket", at=engine.place("cpu", "fp32"))
+def pocket() -> Network:
+    return load_network("pocket", at=choose_place("cpu", "fp32"))
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def zoomdream(
             for name, value in environment.items():
                 here.setenv(name, value)
             capfd.readouterr()
-            code = cli._run()
+            code = run()
             return Answer(code, *capfd.readouterr())
 
     return run
@@ -93,7 +94,7 @@ class Decoded:
 
 def decode(film: Path) -> Decoded:
     about = subprocess.run(
-        [ffmpeg(), "-hide_banner", "-i", f"file:{film}"],
+        [ffmpeg_path(), "-hide_banner", "-i", f"file:{film}"],
         capture_output=True,
         text=True,
         check=False,
@@ -105,7 +106,7 @@ def decode(film: Path) -> Decoded:
     )
     width, height = map(int, size.split("x"))
     raw = subprocess.run(
-        [ffmpeg(), "-loglevel", "error", "-i", f"file:{film}", "-fps_mode", "passthrough",
+        [ffmpeg_path(), "-loglevel", "error", "-i", f"file:{film}", "-fps_mode", "passthrough",
          "-vf", "scale=in_color_matrix=bt709:in_range=tv" if film.suffix != ".gif" else "null",
          "-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
         capture_output=True, check=True,

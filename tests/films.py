@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoomdream.ffmpeg import ffmpeg
-from zoomdream.frame import Flow, Frame, resize
-from zoomdream.read import read_still
-from zoomdream.spec import shipped
+from zoomdream.files import shipped
+from zoomdream.media.ffmpeg import ffmpeg_path
+from zoomdream.media.frame import Flow, Frame, resize
+from zoomdream.media.image_reader import read_still
 
 Frames = NDArray[np.uint8]  # (N, H, W, 3)
 
@@ -19,7 +19,7 @@ Frames = NDArray[np.uint8]  # (N, H, W, 3)
 def run(*words: object) -> None:
     """ffmpeg, which has to succeed."""
     subprocess.run(
-        [ffmpeg(), "-nostdin", "-loglevel", "error", "-y", *map(str, words)],
+        [ffmpeg_path(), "-nostdin", "-loglevel", "error", "-y", *map(str, words)],
         check=True,
         capture_output=True,
     )
@@ -32,7 +32,7 @@ def write(frames: Sequence[Frame] | Frames, path: Path, fps: object = 24, *optio
     _, height, width, _ = frames.shape
     how = options or ("-c:v", "libx264rgb", "-qp", "0")
     subprocess.run(
-        [ffmpeg(), "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
+        [ffmpeg_path(), "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
          "-s", f"{width}x{height}", "-r", str(fps), "-i", "-", *map(str, how), str(path)],
         input=frames.tobytes(), check=True, capture_output=True,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from zoomdream.ahead import Behind, ahead
+from zoomdream.pipeline import BackgroundWorker, prefetch
 
 
 def running() -> bool:
@@ -35,7 +35,7 @@ class Source:
 
 def test_the_same_things_in_the_same_order() -> None:
     source = Source(50)
-    with ahead(source.items) as things:
+    with prefetch(source.items) as things:
         assert list(things) == list(range(50))
     assert source.closed
     assert not running()
@@ -43,7 +43,7 @@ def test_the_same_things_in_the_same_order() -> None:
 
 def test_so_many_are_made_before_they_are_asked_for() -> None:
     source = Source(50)
-    with ahead(source.items, depth=3) as things:
+    with prefetch(source.items, depth=3) as things:
         assert next(things) == 0
         time.sleep(0.5)
         assert source.made == 5  # one taken, three that wait, one in hand
@@ -54,7 +54,7 @@ def test_so_many_are_made_before_they_are_asked_for() -> None:
 def test_an_error_comes_where_it_would_have_come() -> None:
     source = Source(50, fails_at=7)
     taken = []
-    with pytest.raises(ValueError, match="at 7"), ahead(source.items) as things:
+    with pytest.raises(ValueError, match="at 7"), prefetch(source.items) as things:
         for thing in things:
             taken.append(thing)  # noqa: PERF402 (what was taken before the error)
     assert taken == list(range(7))
@@ -63,7 +63,7 @@ def test_an_error_comes_where_it_would_have_come() -> None:
 
 def test_nothing_stays_when_the_work_ends_early() -> None:
     source = Source(50)
-    with pytest.raises(KeyError), ahead(source.items) as things:
+    with pytest.raises(KeyError), prefetch(source.items) as things:
         next(things)
         raise KeyError
     assert source.closed
@@ -80,7 +80,7 @@ def test_other_threads_keep_theirs() -> None:
         inside.append(torch.get_num_threads())
         yield 1
 
-    with ahead(one()) as things:
+    with prefetch(one()) as things:
         list(things)
     fresh: list[int] = []
     thread = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
@@ -94,7 +94,7 @@ def test_other_threads_keep_theirs() -> None:
 def test_what_is_given_is_done_in_order_while_one_goes_on() -> None:
     done: list[int] = []
     gate = threading.Event()
-    worker = Behind(depth=3)
+    worker = BackgroundWorker(depth=3)
     worker.do(gate.wait)
     for number in range(3):
         worker.do(partial(done.append, number))
@@ -112,7 +112,7 @@ def test_an_error_behind_comes_with_the_next_call_and_ends_it() -> None:
     def fail() -> None:
         raise ValueError("behind")
 
-    worker = Behind()
+    worker = BackgroundWorker()
     worker.do(fail)
     with pytest.raises(ValueError, match="behind"):
         worker.settle()
@@ -126,7 +126,7 @@ def test_an_error_behind_comes_with_the_next_call_and_ends_it() -> None:
 def test_what_was_not_begun_when_it_ends_is_not_done() -> None:
     done: list[int] = []
     gate, begun = threading.Event(), threading.Event()
-    worker = Behind()
+    worker = BackgroundWorker()
     worker.do(begun.set)
     worker.do(gate.wait)
     begun.wait()

@@ -7,11 +7,17 @@ import pytest
 import torch
 
 from tests.conftest import Command
-from zoomdream import bench, engine, net
-from zoomdream.dream import octave_sizes
-from zoomdream.frame import Frame
-from zoomdream.objective import Target
-from zoomdream.spec import DreamSpec, Output, RenderJob
+from zoomdream.dreaming.ascent import octave_sizes
+from zoomdream.media.frame import Frame
+from zoomdream.network import network
+from zoomdream.network.catalog import network_info
+from zoomdream.network.device import choose_place
+from zoomdream.network.network import load_network
+from zoomdream.network.objective import Target
+from zoomdream.network.weights import load_or_random
+from zoomdream.settings.model import DreamSpec, Output, RenderJob
+from zoomdream.study import bench
+from zoomdream.study.bench import _convolutions, _film, _networks, _textbook
 
 TINY = ("--size", "128x64", "--octaves", 2, "--steps", 1, "--rounds", 1, "--frames", 4)
 
@@ -55,15 +61,15 @@ def test_its_film_is_as_long_as_a_time(steps: int, monkeypatch: pytest.MonkeyPat
     for seconds, frames in ((0.0, 5), (1000.0, 7)):
         monkeypatch.setattr(bench, "SECONDS", seconds)
         told: list[str] = []
-        bench._film(job, net.load("pocket"), 0, told.append)
+        _film(job, load_network("pocket"), 0, told.append)
         assert told == ["a few frames", f"a film of {frames} frames"]
 
 
 def test_operations_are_counted() -> None:
     """One convolution of 12 channels of 2x2 pixels, each 4x4 of them, to 48; there and back."""
-    at = engine.place("cpu", "fp32")
-    network = net.load("pocket", ["edges"], at=at)
-    found = bench._convolutions(network, [(64, 32)], steps=3)
+    at = choose_place("cpu", "fp32")
+    network = load_network("pocket", ["edges"], at=at)
+    found = _convolutions(network, [(64, 32)], steps=3)
     assert found.flop == 3 * 2 * 2 * (48 * 12 * 4 * 4) * (32 * 16)
     found.run()
 
@@ -73,19 +79,17 @@ def test_the_textbook_way_dreams(photo: Frame) -> None:
     job = RenderJob(
         dream=DreamSpec(layers=("strokes",), octaves=1, steps=3), output=Output(size=(128, 96))
     )
-    network, module, random = bench._networks(job)
+    network, module, random = _networks(job)
     assert not random
     with torch.no_grad():
-        dreamt = bench._textbook(photo, module, octave_sizes((96, 128), job.dream, 32), job)
+        dreamt = _textbook(photo, module, octave_sizes((96, 128), job.dream, 32), job)
         before, after = (network.gradient(frame)[1][0] for frame in (photo, dreamt))
     assert after > 1.5 * before
 
 
 def test_what_is_not_here_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(net, "fetch", None)
-    module, random = net.filled_or_random(
-        net.kind_of("squeezenet1_1"), [Target("features.3")], None
-    )
+    monkeypatch.setattr(network, "fetch", None)
+    module, random = load_or_random(network_info("squeezenet1_1"), [Target("features.3")], None)
     assert random
     assert all(torch.isfinite(p).all() for p in module.parameters())

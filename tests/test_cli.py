@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import Command, decode, start
-from zoomdream import engine, net
-from zoomdream.frame import as_frame
-from zoomdream.options import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE, PICTURE, Panels
-from zoomdream.spec import shipped
+from zoomdream.cli.options import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE, PICTURE, Panels
+from zoomdream.files import shipped
+from zoomdream.media.frame import as_frame
+from zoomdream.network.catalog import CATALOG
+from zoomdream.network.device import choose_place
+from zoomdream.network.network import load_network
 
 SMALL = ("--size", "96x64", "--octaves", 2, "--device", "cpu")
 
@@ -30,7 +32,7 @@ def test_a_film_from_the_sample_means_what_was_asked(tmp_path: Path) -> None:
     assert "24 fps" in film.about
     moving = np.abs(np.diff(film.frames.astype(int), axis=0)).mean((1, 2, 3))
     assert (moving > 2).all()
-    network = net.load("pocket", at=engine.place("cpu", "fp32"))
+    network = load_network("pocket", at=choose_place("cpu", "fp32"))
     first, last = (network.gradient(as_frame(film.frames[i]))[1][0] for i in (0, -1))
     source = cv2.imread(str(shipped("sample.jpg")))
     assert source is not None
@@ -140,7 +142,7 @@ def test_a_signal_finishes_the_frame_and_says_how_to_go_on(
 
 def test_models_lists_networks_and_layers(zoomdream: Command) -> None:
     every = zoomdream("models").out
-    assert all(name in every for name in net.KINDS)
+    assert all(name in every for name in CATALOG)
     layers = zoomdream("models", "googlenet").out
     assert "inception4c" in layers
     assert "512" in layers

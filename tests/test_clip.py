@@ -13,49 +13,60 @@ from numpy.typing import NDArray
 from tests import films
 from tests.conftest import Command, decode
 from tests.films import run, write
-from zoomdream import engine, net
-from zoomdream.dream import dream
-from zoomdream.ffmpeg import ffmpeg, look_into
-from zoomdream.flow import dis, look_up, trust
-from zoomdream.footage import open_footage, play
-from zoomdream.frame import Frame, to_lab
-from zoomdream.metrics import Reading, mean_reading, readings, warp_error
-from zoomdream.prepare import open_clip
-from zoomdream.presets import load_preset
-from zoomdream.render import chance_of, dreamt_frames
-from zoomdream.spec import DreamSpec, FlowBlend, Output, RenderJob
+from zoomdream.dreaming.ascent import dream
+from zoomdream.dreaming.rng import frame_rng
+from zoomdream.film.frames import render_frames
+from zoomdream.film.inputs import open_clip
+from zoomdream.media.color import to_lab
+from zoomdream.media.ffmpeg import ffmpeg_path, probe
+from zoomdream.media.frame import Frame
+from zoomdream.media.video_reader import decode_clip, open_video
+from zoomdream.motion.flow import dis_estimator, sample_bilinear, trust_mask
+from zoomdream.network.device import choose_place
+from zoomdream.network.network import Network, load_network
+from zoomdream.settings import presets
+from zoomdream.settings.model import DreamSpec, FlowBlend, Output, RenderJob
+from zoomdream.study.metrics import Reading, mean_reading, readings, warp_error
 
 SIZE = (96, 128)
-CLIP_JOB = load_preset("clip")
-CPU = engine.place("cpu", "fp32")
+
+
+CLIP_JOB = presets.load_preset("clip")
+
+
+CPU = choose_place("cpu", "fp32")
+
+
 QUICK = ("--octaves", 1, "--steps", 1, "--device", "cpu", "--layer", "strokes")
 
 
-def ride(frames: list[Frame], folder: Path, network: net.Network, **flow: object) -> list[Frame]:
+def ride(frames: list[Frame], folder: Path, network: Network, **flow: object) -> list[Frame]:
     """A clip of frames, dreamt."""
     source = write(frames, folder / "ride.mp4")
     job = CLIP_JOB.change(source=source, flow=FlowBlend(**flow))
-    return [made.frame for made in dreamt_frames(job, open_clip(job), network)]
+    return [made.frame for made in render_frames(job, open_clip(job), network)]
 
 
 @pytest.fixture(scope="module")
-def eyes() -> net.Network:
-    return net.load("pocket", ["scales"], at=CPU)
+def eyes() -> Network:
+    return load_network("pocket", ["scales"], at=CPU)
 
 
-def gauge(source: list[Frame], dreamt: list[Frame], network: net.Network) -> Reading:
-    return mean_reading(list(readings(zip(source, dreamt, strict=True), dis(), [network])))
+def gauge(source: list[Frame], dreamt: list[Frame], network: Network) -> Reading:
+    return mean_reading(
+        list(readings(zip(source, dreamt, strict=True), dis_estimator(), [network]))
+    )
 
 
-def test_the_dream_rides_on_what_moves(tmp_path: Path, eyes: net.Network) -> None:
+def test_the_dream_rides_on_what_moves(tmp_path: Path, eyes: Network) -> None:
     """Against each frame alone, and the linear blend of earlier projects, at like strength."""
     source = films.panning(10, SIZE)
     spec = DreamSpec(octaves=4, octave_scale=1.4, steps=10, step_size=0.004, variety=0)
-    alone = [dream(f, eyes, spec, chance_of(0, n)).frame for n, f in enumerate(source)]
+    alone = [dream(f, eyes, spec, frame_rng(0, n)).frame for n, f in enumerate(source)]
     blended = [alone[0]]
     for n, frame in enumerate(source[1:], 1):
         canvas = 0.85 * frame + 0.15 * blended[-1]
-        blended.append(dream(canvas, eyes, spec, chance_of(0, n)).frame)
+        blended.append(dream(canvas, eyes, spec, frame_rng(0, n)).frame)
     ours = gauge(source, ride(source, tmp_path, eyes, strength=0.85), eyes)
     by_itself, linear = gauge(source, alone, eyes), gauge(source, blended, eyes)
     assert ours.strengths[0] > max(by_itself.strengths[0], linear.strengths[0]) * 0.95
@@ -65,7 +76,7 @@ def test_the_dream_rides_on_what_moves(tmp_path: Path, eyes: net.Network) -> Non
 
 
 def test_what_comes_into_sight_is_dreamt_like_its_surroundings(
-    tmp_path: Path, eyes: net.Network
+    tmp_path: Path, eyes: Network
 ) -> None:
     source = films.sprite(12, SIZE)
     dreamt = ride(source, tmp_path, eyes)
@@ -78,7 +89,7 @@ def test_what_comes_into_sight_is_dreamt_like_its_surroundings(
     assert still.mean() < 0.02  # no flash elsewhere
 
 
-def test_neither_setting_changes_what_the_other_means(tmp_path: Path, eyes: net.Network) -> None:
+def test_neither_setting_changes_what_the_other_means(tmp_path: Path, eyes: Network) -> None:
     source = films.panning(8, SIZE, 1)
 
     def strength(**flow: object) -> float:
@@ -96,7 +107,7 @@ def test_neither_setting_changes_what_the_other_means(tmp_path: Path, eyes: net.
     assert strength(strength=0) < 0.002
 
 
-def test_a_cut_starts_anew_and_as_strong(tmp_path: Path, eyes: net.Network) -> None:
+def test_a_cut_starts_anew_and_as_strong(tmp_path: Path, eyes: Network) -> None:
     first, second = (
         films.panning(8, SIZE, 1),
         [f.flip(3).flip(1) for f in films.panning(8, SIZE, 1)],
@@ -125,14 +136,11 @@ def test_without_strength_colours_are_the_source(
     assert answer.code == 0, answer.err
     pair = []
     for path in ("in.mp4", name):
-        footage = open_footage(tmp_path / path)
-        pair.append(list(play(footage, footage.size, footage.fps).frames))
+        footage = open_video(tmp_path / path)
+        pair.append(list(decode_clip(footage, footage.size, footage.fps).frames))
     assert len(pair[0]) == len(pair[1])
     for a, b in zip(*pair, strict=True):
         assert (to_lab(a) - to_lab(b)).norm(dim=1).mean() < 1.5
-
-
-# --- Sound: a white frame and a beep at the same time --------------------------------------------
 
 
 def flash_and_beep(
@@ -153,10 +161,10 @@ def flash_and_beep(
 def heard(path: Path) -> tuple[float, float, NDArray[np.float32]]:
     """When the flash is seen, when the beep is heard, and the sound, at 48 kHz."""
     frames = decode(path).frames
-    fps = float(open_footage(path).fps)
+    fps = float(open_video(path).fps)
     seen = int(np.argmax(frames.mean((1, 2, 3)) > 200)) / fps
     raw = subprocess.run(
-        [ffmpeg(), "-loglevel", "error", "-i", str(path), "-map", "0:a:0", "-af",
+        [ffmpeg_path(), "-loglevel", "error", "-i", str(path), "-map", "0:a:0", "-af",
          "aresample=async=1:first_pts=0", "-ac", "1", "-ar", "48000", "-f", "f32le", "-"],
         capture_output=True, check=True,
     ).stdout  # fmt: skip
@@ -180,7 +188,7 @@ def test_sound_is_in_step(
     assert abs(seen - 1.0) < 0.001
     assert abs(beep - seen) < 1 / 25
     assert len(wave) / 48000 < 2.06
-    assert look_into(tmp_path / made).codec == codec
+    assert probe(tmp_path / made).codec == codec
 
 
 @pytest.mark.parametrize("given", ["in.mp4", "in.mkv"])
@@ -208,10 +216,7 @@ def test_no_sound_where_there_is_none_or_none_is_wanted(tmp_path: Path, zoomdrea
     assert gif.code == 0
     assert "silent: name it .mp4 or .webm" in gif.err
     for name in ("a.mp4", "b.mp4", "c.gif"):
-        assert look_into(tmp_path / name).codec == ""
-
-
-# --- The command line ------------------------------------------------------------------------------
+        assert probe(tmp_path / name).codec == ""
 
 
 def test_metrics_of_a_dreamt_clip(tmp_path: Path, zoomdream: Command) -> None:
@@ -233,12 +238,12 @@ def test_metrics_of_a_dreamt_clip(tmp_path: Path, zoomdream: Command) -> None:
 
 def test_warp_error_is_that_of_the_paper() -> None:
     """Against sums over pixels and channels in plain Python."""
-    chance = torch.Generator().manual_seed(0)
-    now, later = torch.rand(2, 1, 3, 12, 16, generator=chance).unbind(0)
-    coarse = 3 + torch.randn(1, 2, 3, 4, generator=chance) / 4
+    rng = torch.Generator().manual_seed(0)
+    now, later = torch.rand(2, 1, 3, 12, 16, generator=rng).unbind(0)
+    coarse = 3 + torch.randn(1, 2, 3, 4, generator=rng) / 4
     flow = torch.nn.functional.interpolate(coarse, (12, 16), mode="bicubic")
-    mask = trust(flow, -flow * 0.9)
-    warped = look_up(later, flow)
+    mask = trust_mask(flow, -flow * 0.9)
+    warped = sample_bilinear(later, flow)
     total = count = 0.0
     for y in range(12):
         for x in range(16):
@@ -306,10 +311,10 @@ def test_a_mask_keeps_the_source(tmp_path: Path) -> None:
     job = RenderJob(
         source=tmp_path / "in.mp4", mask=tmp_path / "mask.png", flow=FlowBlend(), output=Output()
     )
-    network = net.load("pocket", ["strokes"], at=CPU)
+    network = load_network("pocket", ["strokes"], at=CPU)
     clip = open_clip(job)
     source = list(open_clip(job).frames)
-    made = [found.frame for found in dreamt_frames(job, clip, network)]
+    made = [found.frame for found in render_frames(job, clip, network)]
     for a, b in zip(made, source, strict=True):
         assert torch.equal(a[..., :60], b[..., :60])
         assert (a - b)[..., 68:].abs().mean() > 0.01
@@ -323,9 +328,9 @@ def test_memory_is_level_over_three_thousand_frames(tmp_path: Path) -> None:
         tmp_path / "in.mp4")  # fmt: skip
     job = CLIP_JOB.change(source=tmp_path / "in.mp4")
     job = job.change(dream=job.dream.change(octaves=1, steps=1, layers=("strokes",)))
-    network = net.load("pocket", ["strokes"], at=CPU)
+    network = load_network("pocket", ["strokes"], at=CPU)
     seen = []
-    for number, _ in enumerate(dreamt_frames(job, open_clip(job), network)):
+    for number, _ in enumerate(render_frames(job, open_clip(job), network)):
         if number % 200 == 0 and number:
             seen.append(psutil.Process().memory_info().rss)
     assert len(seen) == 15

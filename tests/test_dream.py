@@ -5,12 +5,17 @@ import pytest
 import torch
 
 from tests.conftest import difference
-from zoomdream import engine, net
-from zoomdream.dream import dream, octave_sizes, smooth, tile_side
-from zoomdream.frame import Frame, cover, to_opponent
-from zoomdream.net import Network
-from zoomdream.read import read_still
-from zoomdream.spec import DreamSpec, shipped
+from zoomdream.dreaming.ascent import dream, octave_sizes, smooth
+from zoomdream.dreaming.tiles import tile_side
+from zoomdream.files import shipped
+from zoomdream.media.color import to_opponent
+from zoomdream.media.frame import Frame, cover
+from zoomdream.media.image_reader import read_still
+from zoomdream.network.device import choose_place
+from zoomdream.network.engine import compiler
+from zoomdream.network.network import Network, load_network
+from zoomdream.process import _MMAP_MAX
+from zoomdream.settings.model import DreamSpec
 
 SPEC = DreamSpec(octaves=2, steps=3)
 
@@ -85,7 +90,7 @@ def test_large_blocks_of_memory_are_kept_where_sizes_stay(
         told[what] = value
         return 1
 
-    monkeypatch.setattr(engine, "_mallopt", lambda: tune)
+    monkeypatch.setattr(compiler, "_mallopt", lambda: tune)
     spec, frame = DreamSpec(octaves=1, steps=1), torch.rand(1, 3, 64, 96)
 
     def kept(tile: int) -> bool:
@@ -93,9 +98,9 @@ def test_large_blocks_of_memory_are_kept_where_sizes_stay(
         during: list[bool] = []
         dream(
             frame, pocket, spec.change(tile=tile), seeded(),
-            watch=lambda *_: during.append(told.get(engine._MMAP_MAX) == 0),
+            watch=lambda *_: during.append(told.get(_MMAP_MAX) == 0),
         )  # fmt: skip
-        assert told.pop(engine._MMAP_MAX, 1) > 0
+        assert told.pop(_MMAP_MAX, 1) > 0
         return during[0]
 
     assert kept(tile=0)
@@ -161,9 +166,9 @@ def test_smoothing_keeps_the_sum_and_lowers_the_highs() -> None:
 
 
 def test_several_layers_and_channels(photo: Frame) -> None:
-    at = engine.place("cpu", "fp32")
-    both = net.load("pocket", ["strokes", "eyes=2"], at=at)
-    one = net.load("pocket", ["eyes:5"], at=at)
+    at = choose_place("cpu", "fp32")
+    both = load_network("pocket", ["strokes", "eyes=2"], at=at)
+    one = load_network("pocket", ["eyes:5"], at=at)
     _, energies = both.gradient(photo)
     assert len(energies) == 2
     assert both.objective(energies) > 0
@@ -173,10 +178,10 @@ def test_several_layers_and_channels(photo: Frame) -> None:
 
 def test_weights_mean_the_same_on_every_layer(photo: Frame) -> None:
     """Equal weights: both layers have a say in the gradient."""
-    at = engine.place("cpu", "fp32")
+    at = choose_place("cpu", "fp32")
     gradients = []
     for layers in (["strokes"], ["creatures"], ["strokes", "creatures"]):
-        network = net.load("pocket", layers, at=at)
+        network = load_network("pocket", layers, at=at)
         network.balance(photo)
         gradients.append(network.gradient(photo)[0].flatten())
     shallow, deep, both = gradients
@@ -188,7 +193,7 @@ def test_weights_mean_the_same_on_every_layer(photo: Frame) -> None:
 def test_bf16_follows_fp32(photo: Frame, layers: list[str], least: float) -> None:
     """Deep stages round more often: 0.98 at `eyes`, 0.97 at the default's `creatures`."""
     one, other = (
-        net.load("pocket", layers, at=engine.place("cpu", kind)).gradient(photo)[0].flatten()
+        load_network("pocket", layers, at=choose_place("cpu", kind)).gradient(photo)[0].flatten()
         for kind in ("fp32", "bf16")
     )
     assert torch.cosine_similarity(one, other, dim=0) > least

@@ -10,28 +10,36 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.test_net import CPU
-from zoomdream import engine, net, steps
-from zoomdream.engine import Engine
-from zoomdream.frame import cover
-from zoomdream.objective import Target
-from zoomdream.pocket.network import Blur, Edges
-from zoomdream.read import read_still
-from zoomdream.spec import shipped
+from zoomdream.files import shipped
+from zoomdream.media.frame import cover
+from zoomdream.media.image_reader import read_still
+from zoomdream.network.catalog import CATALOG, network_info
+from zoomdream.network.device import Place, choose_place
+from zoomdream.network.engine import ops
+from zoomdream.network.engine.compiler import Engine
+from zoomdream.network.engine.replay import TIMES_BEFORE_RECORDING, Replay, Work
+from zoomdream.network.layers import network_layers
+from zoomdream.network.network import Network, parse_targets
+from zoomdream.network.objective import Target
+from zoomdream.network.pocket.network import Blur, Edges
+from zoomdream.network.weights import load_or_random, random_network
 
-BF16 = engine.Place(torch.device("cpu"), torch.bfloat16, "")
+BF16 = Place(torch.device("cpu"), torch.bfloat16, "")
+
+
 BF16_LIKE = torch.empty(0, dtype=torch.bfloat16)
 
 
-def network(name: str, at: engine.Place = CPU, **changed: Any) -> net.Network:
+def network(name: str, at: Place = CPU, **changed: Any) -> Network:
     """With random weights that keep values in range, and two targets; pocket with its own."""
-    kind = replace(net.kind_of(name), **changed)
-    layers = [layer.name for layer in net.layers(name)]
+    kind = replace(network_info(name), **changed)
+    layers = [layer.name for layer in network_layers(name)]
     targets = [Target.parse(layers[len(layers) // part]) for part in (3, 2)]
-    module, _ = net.filled_or_random(kind, targets, None)
-    return net.Network(kind, module, targets, at)
+    module, _ = load_or_random(kind, targets, None)
+    return Network(kind, module, targets, at)
 
 
-def by_autograd(network: net.Network, frame: torch.Tensor) -> torch.Tensor:
+def by_autograd(network: Network, frame: torch.Tensor) -> torch.Tensor:
     """What `Network.gradient` gives, by autograd through the same modules."""
     frame = frame.clone().requires_grad_(True)
     values = network.values(frame)
@@ -45,7 +53,7 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("size", [(128, 160), (131, 117)])
-@pytest.mark.parametrize("name", list(net.KINDS))
+@pytest.mark.parametrize("name", list(CATALOG))
 def test_every_network_has_autograds_gradient(name: str, size: tuple[int, int]) -> None:
     tested = network(name)
     frame = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
@@ -58,15 +66,15 @@ def test_every_network_has_autograds_gradient(name: str, size: tuple[int, int]) 
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.parametrize("name", list(net.KINDS))
+@pytest.mark.parametrize("name", list(CATALOG))
 def test_a_precision_of_16_bits_has_the_gradient_of_32(name: str, precision: str) -> None:
-    kind = net.kind_of(name)
-    targets = net.parse_targets(kind, kind.layers)
-    module, _ = net.filled_or_random(kind, targets, None)
+    kind = network_info(name)
+    targets = parse_targets(kind, kind.layers)
+    module, _ = load_or_random(kind, targets, None)
     frame = cover(read_still(shipped("sample.jpg")), (128, 160))
     found = []
     for asked in ("fp32", precision):
-        tested = net.Network(kind, deepcopy(module), targets, engine.place("cpu", asked))
+        tested = Network(kind, deepcopy(module), targets, choose_place("cpu", asked))
         tested.balance(frame)
         found.append(tested.gradient(frame)[0])
     assert cosine(*found) > 0.99
@@ -76,11 +84,11 @@ def test_a_precision_of_16_bits_has_the_gradient_of_32(name: str, precision: str
 def test_what_is_exact_is_as_exact_as_float32() -> None:
     frame = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     kind, targets = (
-        net.kind_of("squeezenet1_0"),
+        network_info("squeezenet1_0"),
         [Target("features.6")],
     )  # at the end of a stride of 4
     exact, rounded, expected = (
-        net.Network(replace(kind, exact_below=stride), net.untrained(kind), targets, at).gradient(
+        Network(replace(kind, exact_below=stride), random_network(kind), targets, at).gradient(
             frame
         )[0]
         for stride, at in ((8, BF16), (1, BF16), (8, CPU))
@@ -90,9 +98,9 @@ def test_what_is_exact_is_as_exact_as_float32() -> None:
 
 
 def test_deep_networks_are_exact_up_to_twice_the_stride() -> None:
-    kind = net.kind_of("resnet50")
+    kind = network_info("resnet50")
     shallow, deep = (
-        net.Network(kind, net.untrained(kind), [Target(layer)], BF16).in_float32
+        Network(kind, random_network(kind), [Target(layer)], BF16).in_float32
         for layer in ("layer3", "layer4")
     )
     assert "layer2.0.conv1" in shallow
@@ -100,8 +108,7 @@ def test_deep_networks_are_exact_up_to_twice_the_stride() -> None:
     assert "layer3.0.conv1" in deep
     assert "layer3.1.conv1" not in deep
     assert (
-        "layer3.1.conv1"
-        in net.Network(kind, net.untrained(kind), [Target("layer4")], CPU).in_float32
+        "layer3.1.conv1" in Network(kind, random_network(kind), [Target("layer4")], CPU).in_float32
     )
 
 
@@ -109,8 +116,8 @@ def test_deep_networks_are_exact_up_to_twice_the_stride() -> None:
 def test_pooling_without_indices_has_autograds_gradient(name: str) -> None:
     tested = network(name, BF16, exact_below=1)
     kinds = {type(step) for _, step, _ in tested._engine._steps}
-    assert steps.Peaks in kinds
-    assert steps.MaxPool not in kinds
+    assert ops.RectifiedMaxPool in kinds
+    assert ops.MaxPool not in kinds
     frame = torch.rand(1, 3, 131, 150, generator=torch.Generator().manual_seed(1))
     assert cosine(tested.gradient(frame)[0], by_autograd(tested, frame)) > 0.95  # both are rounded
 
@@ -132,42 +139,42 @@ def test_peaks_are_max_pooling(
     rectifies: bool,
 ) -> None:
     pool = nn.MaxPool2d(size, stride, padding, ceil_mode=ceil)
-    assert steps.Peaks.fits(pool)
-    chance = torch.Generator().manual_seed(0)
-    values = torch.randperm(5 * sides[0] * sides[1], generator=chance).view(1, 5, *sides)
+    assert ops.RectifiedMaxPool.fits(pool)
+    rng = torch.Generator().manual_seed(0)
+    values = torch.randperm(5 * sides[0] * sides[1], generator=rng).view(1, 5, *sides)
     x = values.clamp_max(250).to(dtype).contiguous(memory_format=torch.channels_last)
     x[:, :, 2:6, 2:6] = 0  # as a ReLU leaves it
-    one = steps.MaxPool(pool, torch.empty(0, dtype=dtype), rectifies)
-    other = steps.Peaks(pool, rectifies)
-    kept: tuple[steps.Kept, steps.Kept] = ({}, {})
+    one = ops.MaxPool(pool, torch.empty(0, dtype=dtype), rectifies)
+    other = ops.RectifiedMaxPool(pool, rectifies)
+    saved: tuple[ops.Saved, ops.Saved] = ({}, {})
     with torch.no_grad():
-        value = one.forth(kept[0], x)
-        assert torch.equal(value, other.forth(kept[1], x))
-        seed = torch.randint(1, 9, value.shape, generator=chance).to(dtype)
-        back = one.back(kept[0], seed.clone())[0]
-        also = other.back(kept[1], seed.clone())[0]
-    assert also.sum(dtype=torch.float32) == back.sum(dtype=torch.float32)  # nothing is lost
+        value = one.forward(saved[0], x)
+        assert torch.equal(value, other.forward(saved[1], x))
+        seed = torch.randint(1, 9, value.shape, generator=rng).to(dtype)
+        backward = one.backward(saved[0], seed.clone())[0]
+        also = other.backward(saved[1], seed.clone())[0]
+    assert also.sum(dtype=torch.float32) == backward.sum(dtype=torch.float32)  # nothing is lost
     alone = (x > 0) & (x < 250)  # equals share nothing: one of them has all
-    assert torch.equal(back[alone], also[alone])
-    assert not (rectifies and (back[x == 0].any() or also[x == 0].any()))
+    assert torch.equal(backward[alone], also[alone])
+    assert not (rectifies and (backward[x == 0].any() or also[x == 0].any()))
 
 
 def test_a_stem_in_blocks_is_the_same_convolution() -> None:
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     for size, stride, padding in ((7, 2, 3), (7, 2, 0), (3, 2, 1), (3, 2, 0), (4, 4, 0), (8, 2, 3)):
-        weight, bias = torch.randn(8, 3, size, size, generator=chance), torch.randn(8)
+        weight, bias = torch.randn(8, 3, size, size, generator=rng), torch.randn(8)
         pads = padding, padding
-        stem = steps.Stem(weight, bias, stride, pads, weight, weight, relu=False, masks=False)
+        stem = ops.Stem(weight, bias, stride, pads, weight, weight, relu=False, masks=False)
         for sides in ((32, 40), (33, 39), (35, 34)):
-            x = torch.rand(1, 3, *sides, generator=chance, requires_grad=True)
+            x = torch.rand(1, 3, *sides, generator=rng, requires_grad=True)
             expected = nn.functional.conv2d(x, weight, bias, stride, padding)
-            seed = torch.randn(expected.shape, generator=chance)
-            kept: steps.Kept = {}
+            seed = torch.randn(expected.shape, generator=rng)
+            saved: ops.Saved = {}
             with torch.no_grad():
-                assert torch.allclose(stem.forth(kept, x), expected, atol=1e-4)
-                (back,) = stem.back(kept, seed.clone())
+                assert torch.allclose(stem.forward(saved, x), expected, atol=1e-4)
+                (backward,) = stem.backward(saved, seed.clone())
             (gradient,) = torch.autograd.grad(expected, x, seed)
-            assert torch.allclose(back, gradient, atol=1e-4), (size, stride, padding, sides)
+            assert torch.allclose(backward, gradient, atol=1e-4), (size, stride, padding, sides)
 
 
 @pytest.mark.parametrize("sides", [(16, 24), (17, 24), (16, 21), (19, 33)])
@@ -178,20 +185,20 @@ def test_a_stem_is_pockets_first_layer(sides: tuple[int, int]) -> None:
     weight, bias = edges.filters.weight.detach(), edges.filters.bias
     weight = weight.bfloat16().float()
     edges.filters.weight.data.copy_(weight)
-    stem = steps.Stem(
+    stem = ops.Stem(
         nn.functional.pixel_shuffle(weight, 2), bias, 2, (2, 4), weight, BF16_LIKE,
         relu=True, masks=True, edge=True,
     )  # fmt: skip
     x = torch.rand(1, 3, *sides, requires_grad=True)
     expected = edges(x)
-    seed, kept = torch.randn_like(expected).bfloat16(), dict[str, object]()
+    seed, saved = torch.randn_like(expected).bfloat16(), dict[str, object]()
     with torch.no_grad():
-        assert torch.allclose(stem.forth(kept, x), expected, atol=1e-5)
-        (back,) = stem.back(kept, seed.clone())
+        assert torch.allclose(stem.forward(saved, x), expected, atol=1e-5)
+        (backward,) = stem.backward(saved, seed.clone())
     (gradient,) = torch.autograd.grad(expected, x, seed.float())
     for part in (..., (..., -1), (..., -1, slice(None))):  # all, the last column, the last row
-        assert cosine(back[part].float(), gradient[part]) > 0.9999
-    assert back.dtype == torch.bfloat16
+        assert cosine(backward[part].float(), gradient[part]) > 0.9999
+    assert backward.dtype == torch.bfloat16
 
 
 class Looked(nn.Module):
@@ -215,7 +222,7 @@ class Looked(nn.Module):
 @pytest.mark.parametrize("exact_below", [1, 8])
 @pytest.mark.parametrize("at", [CPU, BF16])
 def test_a_relu_that_is_pooled_may_be_looked_at_by_others(
-    asked: bool, again: bool, exact_below: int, at: engine.Place
+    asked: bool, again: bool, exact_below: int, at: Place
 ) -> None:
     torch.manual_seed(0)
     module = Looked(asked, again).eval()
@@ -224,9 +231,9 @@ def test_a_relu_that_is_pooled_may_be_looked_at_by_others(
     seeds = {name: torch.randn_like(value) for name, value in values.items()}
     expected = torch.autograd.grad(list(values.values()), x, list(seeds.values()))[0]
     with torch.no_grad():
-        look = Engine(module, at, exact_below).forth(x.detach())
-        back = look.back({name: seed.to(at.dtype) for name, seed in seeds.items()})
-    assert cosine(back.float(), expected) > (0.9999 if at is CPU else 0.99)
+        look = Engine(module, at, exact_below).forward(x.detach())
+        backward = look.backward({name: seed.to(at.dtype) for name, seed in seeds.items()})
+    assert cosine(backward.float(), expected) > (0.9999 if at is CPU else 0.99)
 
 
 def test_what_is_no_number_stays_as_it_is() -> None:
@@ -241,21 +248,21 @@ def test_what_is_no_number_stays_as_it_is() -> None:
     module = Shaped().eval()
     x = torch.rand(2, 3, 8, 6)
     with torch.no_grad():
-        look = Engine(module, BF16, 2).forth(x)
+        look = Engine(module, BF16, 2).forward(x)
         assert cosine(look.values["flat"].float(), module(x)["flat"]) > 0.999
 
 
 def test_pockets_halving_goes_back_as_its_transpose() -> None:
     blur = Blur(6)
-    halving = steps.Halving(blur.get_buffer("kernel"))
+    halving = ops.BlurPool(blur.get_buffer("kernel"))
     for sides in ((8, 12), (9, 11), (7, 2)):
         x = torch.rand(2, 6, *sides, requires_grad=True)
         expected = blur(x)
-        seed, kept = torch.randn_like(expected), dict[str, object]()
+        seed, saved = torch.randn_like(expected), dict[str, object]()
         with torch.no_grad():
-            assert torch.allclose(halving.forth(kept, x), expected, atol=1e-5)
-            (back,) = halving.back(kept, seed.clone())
-        assert torch.allclose(back, torch.autograd.grad(expected, x, seed)[0], atol=1e-5)
+            assert torch.allclose(halving.forward(saved, x), expected, atol=1e-5)
+            (backward,) = halving.backward(saved, seed.clone())
+        assert torch.allclose(backward, torch.autograd.grad(expected, x, seed)[0], atol=1e-5)
 
 
 def test_poolings_that_peaks_cannot_do_are_left_alone() -> None:
@@ -264,7 +271,7 @@ def test_poolings_that_peaks_cannot_do_are_left_alone() -> None:
         nn.MaxPool2d(2, 2, 1),
         nn.MaxPool2d(2, 1),
     ):
-        assert not steps.Peaks.fits(strange)
+        assert not ops.RectifiedMaxPool.fits(strange)
 
 
 class Odd(nn.Module):
@@ -291,31 +298,31 @@ def test_values_that_are_looked_at_in_many_ways() -> None:
     seeds = {name: torch.randn_like(value) for name, value in values.items()}
     expected = torch.autograd.grad(list(values.values()), x, list(seeds.values()))[0]
     with torch.no_grad():
-        look = Engine(module, CPU, 8).forth(x.detach())
+        look = Engine(module, CPU, 8).forward(x.detach())
         for name, value in values.items():
             assert torch.allclose(look.values[name], value, atol=1e-5)
         assert look.nbytes > 0
-        assert torch.allclose(look.back(seeds), expected, atol=1e-4)
+        assert torch.allclose(look.backward(seeds), expected, atol=1e-4)
 
 
 def test_without_packed_weights_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(1))
     quick = network("pocket").gradient(frame)[0]
-    monkeypatch.setattr(steps, "_packs", lambda _: False)
+    monkeypatch.setattr(ops, "_packs", lambda _: False)
     plain = network("pocket")
     assert cosine(plain.gradient(frame)[0], quick) > 0.99999
 
 
 def test_weights_are_laid_out_for_a_few_sizes_only() -> None:
-    packed = steps.Packed(torch.rand(4, 3, 3, 3), None, (1, 1), (1, 1), (1, 1), 1)
+    packed = ops.PackedConvolution(torch.rand(4, 3, 3, 3), None, (1, 1), (1, 1), (1, 1), 1)
     with torch.no_grad():
-        for side in range(8, 8 + 2 * steps.SIZES):
+        for side in range(8, 8 + 2 * ops.MOST_SIZES):
             packed(torch.rand(1, 3, side, side))
-    assert len(packed._packed) <= steps.SIZES
-    assert bool(packed._packed) == steps._packs(torch.float32)
+    assert len(packed._packed) <= ops.MOST_SIZES
+    assert bool(packed._packed) == ops._packs(torch.float32)
 
 
-def copying(work: engine.Work, given: list[torch.Tensor]) -> engine.Work:
+def copying(work: Work, given: list[torch.Tensor]) -> Work:
     """Plays as a CUDA graph does: from tensors of its own, into the same ones each time."""
     held = [part.clone() for part in given]
     made = work(*held)
@@ -333,11 +340,11 @@ def copying(work: engine.Work, given: list[torch.Tensor]) -> engine.Work:
 def test_what_comes_again_is_played_from_a_recording() -> None:
     recorded: list[torch.Size] = []
 
-    def record(work: engine.Work, given: list[torch.Tensor]) -> engine.Work:
+    def record(work: Work, given: list[torch.Tensor]) -> Work:
         recorded.append(given[0].shape)
         return copying(work, given)
 
-    replay = engine.Replay(CPU.device, record)
+    replay = Replay(CPU.device, record)
     assert replay.on
     for length in (2, 3, 2, 2, 3, 2, 2, 2):
         given = torch.rand(length)
@@ -347,26 +354,28 @@ def test_what_comes_again_is_played_from_a_recording() -> None:
 
 
 def test_where_nothing_can_be_recorded_it_is_done_all_the_same() -> None:
-    def record(*_: object) -> engine.Work:
+    def record(*_: object) -> Work:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    replay = engine.Replay(CPU.device, record)
+    replay = Replay(CPU.device, record)
     for _ in range(6):
         assert replay("one", lambda part: [part + 1], torch.ones(1))[0] == 2
     assert not replay.on
-    assert not engine.Replay(CPU.device).on
+    assert not Replay(CPU.device).on
 
 
 def test_a_recording_takes_weights_mixtures_and_pictures_as_they_are_now() -> None:
     plain, played = network("pocket"), network("pocket")
-    played._replay = engine.Replay(CPU.device, copying)
-    chance = torch.Generator().manual_seed(0)
-    for number in range(engine.SEEN + 3):
-        frame = torch.rand(1, 3, 64, 72, generator=chance)
-        mix = [torch.rand(1, channels, 1, 1, generator=chance) for channels in plain.channels]
+    played._replay = Replay(CPU.device, copying)
+    rng = torch.Generator().manual_seed(0)
+    for number in range(TIMES_BEFORE_RECORDING + 3):
+        frame = torch.rand(1, 3, 64, 72, generator=rng)
+        channel_weights = [
+            torch.rand(1, channels, 1, 1, generator=rng) for channels in plain.channels
+        ]
         plain.weights = played.weights = [1.0, float(number)]
-        expected, energies = plain.gradient(frame, mix)
-        gradient, told = played.gradient(frame, mix)
+        expected, energies = plain.gradient(frame, channel_weights)
+        gradient, told = played.gradient(frame, channel_weights)
         assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-7)
         assert told == pytest.approx(energies)
     assert played._replay._played
@@ -385,10 +394,10 @@ class Flowing(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @pytest.mark.parametrize("name", ["pocket", "googlenet", "resnet50"])
 def test_what_is_recorded_waits_for_nothing(name: str) -> None:
-    kind = net.kind_of(name)
+    kind = network_info(name)
     texts = [kind.layers[0].partition("=")[0], "class:lion", "class:3-5"]
     targets = [Target.parse(text) for text in texts if name != "pocket" or "class" not in text]
-    tested = net.Network(kind, net.untrained(kind), targets, CPU)
+    tested = Network(kind, random_network(kind), targets, CPU)
     factors = torch.ones(len(targets), 1).unbind()
     given = torch.rand(1, 3, 96, 96), factors, (), True
     with torch.no_grad():

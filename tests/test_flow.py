@@ -5,16 +5,24 @@ from safetensors.torch import save_file
 
 from tests import films
 from zoomdream.errors import WeightsError
-from zoomdream.flow import agreement, dis, enlarge, estimator, look_up, raft, trust
-from zoomdream.frame import Frame
-from zoomdream.move import warp
+from zoomdream.media.frame import Frame
+from zoomdream.motion.flow import (
+    dis_estimator,
+    flow_estimator,
+    photometric_consistency,
+    raft_estimator,
+    resize_flow,
+    sample_bilinear,
+    trust_mask,
+)
+from zoomdream.motion.warp import warp
 
 SIZE = (96, 128)
 
 
 def test_flow_points_from_the_current_frame_to_the_last() -> None:
     last, current = films.panning(2, SIZE, 3)
-    flow = dis()(current, last)
+    flow = dis_estimator()(current, last)
     assert flow[0, 0].median() == pytest.approx(3, abs=0.15)
     assert flow[0, 1].abs().median() < 0.15
     inner = (..., slice(8, -8), slice(8, -12))
@@ -25,24 +33,24 @@ def test_flow_points_from_the_current_frame_to_the_last() -> None:
 
 def test_small_frames_have_no_flow_and_large_ones_are_shrunk_for_it() -> None:
     tiny = torch.rand(1, 3, 12, 15)
-    assert dis()(tiny, tiny).abs().max() == 0
+    assert dis_estimator()(tiny, tiny).abs().max() == 0
     last, current = (
         f.repeat_interleave(12, 2).repeat_interleave(12, 3) for f in films.panning(2, (64, 96), 1)
     )
-    flow = dis()(current, last)
+    flow = dis_estimator()(current, last)
     assert flow.shape == (1, 2, 768, 1152)
     assert flow[0, 0].median() == pytest.approx(12, abs=1.5)
 
 
 def test_pixels_are_counted_anew_along_each_axis() -> None:
-    flow = enlarge(films.shift((10, 20), 1.0, 2.0), (20, 30))
+    flow = resize_flow(films.shift((10, 20), 1.0, 2.0), (20, 30))
     assert torch.allclose(flow[0, :, 5, 5], torch.tensor([1.5, 4.0]))
 
 
 def test_what_was_hidden_is_not_trusted() -> None:
     last, current = films.sprite(2, SIZE)[:2]
-    flow, back = dis()(current, last), dis()(last, current)
-    mask = (trust(flow, back) * agreement(current, last, flow))[0, 0]
+    flow, back = dis_estimator()(current, last), dis_estimator()(last, current)
+    mask = (trust_mask(flow, back) * photometric_consistency(current, last, flow))[0, 0]
     hidden = films.uncovered(1, SIZE)
     assert mask[hidden].mean() < 0.2
     far = torch.ones(SIZE, dtype=torch.bool)
@@ -52,21 +60,21 @@ def test_what_was_hidden_is_not_trusted() -> None:
 
 def test_what_leaves_the_picture_is_not_trusted() -> None:
     flow = films.shift(SIZE, 5.0)
-    mask = trust(flow, -flow)[0, 0]
+    mask = trust_mask(flow, -flow)[0, 0]
     assert mask[:, :-6].min() == 1
     assert mask[:, -5:].max() == 0
 
 
 def test_trust_is_as_published() -> None:
     """Against the formulas of Ruder et al. and Lai et al., pixel by pixel, in plain Python."""
-    chance = np.random.default_rng(0)
-    smooth = chance.normal(size=(2, 2, 3, 4)) * 2
+    rng = np.random.default_rng(0)
+    smooth = rng.normal(size=(2, 2, 3, 4)) * 2
     flow, back = (torch.from_numpy(f).float()[None] for f in smooth)
     flow, back = (
         torch.nn.functional.interpolate(f, (18, 24), mode="bicubic") for f in (flow, back)
     )
-    found = trust(flow, back)[0, 0].numpy()
-    f, returned = flow[0].double().numpy(), look_up(back, flow)[0].double().numpy()
+    found = trust_mask(flow, back)[0, 0].numpy()
+    f, returned = flow[0].double().numpy(), sample_bilinear(back, flow)[0].double().numpy()
     for y in range(17):
         for x in range(23):
             u, v = f[:, y, x], returned[:, y, x]
@@ -88,7 +96,7 @@ def test_raft_takes_any_size(
     torch.manual_seed(0)
     save_file(raft_small(weights=None).state_dict(), path)
     current, last = torch.rand(2, 1, 3, *size).unbind(0)
-    flow = estimator("raft", path)(current, last)
+    flow = flow_estimator("raft", path)(current, last)
     assert flow.shape == (1, 2, *size)
     assert torch.isfinite(flow).all()
 
@@ -97,8 +105,8 @@ def test_other_weights_are_no_raft(tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("raft") / "w.safetensors"
     save_file({"a": torch.zeros(3)}, path)
     with pytest.raises(WeightsError, match="not for torchvision's raft_small"):
-        raft(path)
+        raft_estimator(path)
 
 
 def test_none_means_that_nothing_moves(photo: Frame) -> None:
-    assert estimator("none")(photo, photo.flip(3)).abs().max() == 0
+    assert flow_estimator("none")(photo, photo.flip(3)).abs().max() == 0

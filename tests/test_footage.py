@@ -11,17 +11,17 @@ import torch
 from tests import films
 from tests.films import counting, number, run, write
 from zoomdream.errors import InputError, UsageError
-from zoomdream.footage import Footage, open_footage, play
-from zoomdream.frame import Frame
-from zoomdream.metrics import mean_lab
-from zoomdream.read import Clip
+from zoomdream.media.frame import Frame
+from zoomdream.media.source import Clip
+from zoomdream.media.video_reader import VideoFile, decode_clip, open_video
+from zoomdream.study.metrics import mean_lab
 
 LONG_GROUPS = ("-c:v", "libx264", "-g", 250, "-bf", 3, "-qp", 0, "-pix_fmt", "yuv444p")
 
 
-def shown(path: Path, **how: Any) -> tuple[Footage, Clip, list[Frame]]:
-    footage = open_footage(path)
-    clip = play(footage, footage.size, how.pop("fps", footage.fps), **how)
+def shown(path: Path, **how: Any) -> tuple[VideoFile, Clip, list[Frame]]:
+    footage = open_video(path)
+    clip = decode_clip(footage, footage.size, how.pop("fps", footage.fps), **how)
     return footage, clip, list(clip.frames)
 
 
@@ -178,7 +178,7 @@ def test_a_truncated_clip_is_counted_and_shown_as_far_as_it_goes(tmp_path: Path)
     (tmp_path / "h.mp4").write_bytes(content[:600])
     for name in ("h.mp4", "none.mp4"):
         with pytest.raises(InputError):
-            open_footage(tmp_path / name)
+            open_video(tmp_path / name)
 
 
 def test_a_clip_damaged_inside_is_told(tmp_path: Path) -> None:
@@ -197,14 +197,14 @@ def test_a_clip_damaged_inside_is_told(tmp_path: Path) -> None:
 def test_what_is_no_clip_is_told_in_a_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(InputError, match="holds no clip"):
-        open_footage(tmp_path / "a.mp4")
+        open_video(tmp_path / "a.mp4")
 
 
 def test_pictures_are_for_zoom(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a single picture: zoomdream zoom"):
-        open_footage(Path("examples/sample.jpg"))
+        open_video(Path("examples/sample.jpg"))
     with pytest.raises(InputError, match="is a folder"):
-        open_footage(tmp_path)
+        open_video(tmp_path)
 
 
 def test_a_playlist_leads_nowhere(tmp_path: Path) -> None:
@@ -213,12 +213,12 @@ def test_a_playlist_leads_nowhere(tmp_path: Path) -> None:
         "#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
     )
     with pytest.raises(InputError):
-        open_footage(tmp_path / "a.m3u8")
+        open_video(tmp_path / "a.m3u8")
 
 
 def test_other_shapes_are_filled_and_cut(tmp_path: Path) -> None:
     write(counting(3, (48, 96)), tmp_path / "a.mp4")
-    footage = open_footage(tmp_path / "a.mp4")
-    frame = next(iter(play(footage, (48, 48), footage.fps).frames))
+    footage = open_video(tmp_path / "a.mp4")
+    frame = next(iter(decode_clip(footage, (48, 48), footage.fps).frames))
     assert frame.shape == (1, 3, 48, 48)
     assert frame[0, 0, 8, 8] < 0.2  # the red corner is cut off

@@ -3,17 +3,9 @@ import pytest
 import torch
 
 from zoomdream.errors import InputError
-from zoomdream.frame import (
-    as_frame,
-    blur,
-    cover,
-    from_opponent,
-    pink,
-    resize,
-    to_bytes,
-    to_lab,
-    to_opponent,
-)
+from zoomdream.media.color import from_opponent, to_lab, to_opponent
+from zoomdream.media.frame import as_frame, blur, cover, resize, to_bytes
+from zoomdream.media.noise import pink_noise
 
 
 @pytest.mark.parametrize(
@@ -90,7 +82,7 @@ def test_blur_keeps_the_mean_and_spreads_as_its_sigma() -> None:
 
 
 def test_pink_noise_falls_with_frequency() -> None:
-    planes = pink((64, 64), torch.Generator().manual_seed(1))
+    planes = pink_noise((64, 64), torch.Generator().manual_seed(1))
     coarse = resize(planes, (32, 32)).std()
     white = resize(torch.randn(1, 3, 64, 64), (32, 32)).std()
     assert planes.std() == pytest.approx(1, abs=0.01)

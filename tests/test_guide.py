@@ -8,16 +8,23 @@ import torch
 import zoomdream as zd
 from tests import films
 from tests.conftest import Command, decode
-from zoomdream import engine, guide, net
-from zoomdream.dream import dream
+from zoomdream.dreaming import guide
+from zoomdream.dreaming.ascent import dream
+from zoomdream.dreaming.guide import MOST_POSITIONS, Features, GuideSource, Style
+from zoomdream.dreaming.slideshow import Slideshow, open_guide
 from zoomdream.errors import InputError, Interrupted, UsageError
-from zoomdream.frame import Frame, cover, to_bytes
-from zoomdream.read import read_still
-from zoomdream.render import render_film
-from zoomdream.sheet import write_sheet
-from zoomdream.spec import DreamSpec, Guide, shipped
+from zoomdream.files import shipped
+from zoomdream.film.render import render_film
+from zoomdream.media.frame import Frame, cover, to_bytes
+from zoomdream.media.image_reader import read_still
+from zoomdream.media.sheet import write_sheet
+from zoomdream.network.device import choose_place
+from zoomdream.network.network import Network, load_network
+from zoomdream.settings.model import DreamSpec, Guide
 
-CPU = engine.place("cpu", "fp32")
+CPU = choose_place("cpu", "fp32")
+
+
 SMALL = zd.Output(size=(64, 48), frames=6, fps=Fraction(6))
 
 
@@ -40,15 +47,13 @@ def folder(tmp_path: Path, rings: Frame, photo: Frame) -> Path:
     return made
 
 
-def guiding(
-    network: net.Network, path: Path, length: float = 10.0, **more: object
-) -> guide.Guiding:
-    return guide.Guiding(Guide(picture=path, **more), network, 10**8, length)
+def guiding(network: Network, path: Path, length: float = 10.0, **more: object) -> GuideSource:
+    return GuideSource(Guide(picture=path, **more), network, 10**8, length)
 
 
 @pytest.mark.parametrize("style", ["best", "soft"])
-def test_guiding_raises_the_match(style: guide.Style, photo: Frame, folder: Path) -> None:
-    network = net.load("pocket", ["eyes"], at=CPU)
+def test_guiding_raises_the_match(style: Style, photo: Frame, folder: Path) -> None:
+    network = load_network("pocket", ["eyes"], at=CPU)
     found = guiding(network, folder)
     (features,) = found.features(0)
     spec = DreamSpec(octaves=2, steps=8, step_size=0.01)
@@ -67,27 +72,27 @@ def test_guiding_raises_the_match(style: guide.Style, photo: Frame, folder: Path
 
 def test_the_best_match_is_that_of_the_notebook() -> None:
     """Mordvintsev 2015, cell 27, written as there."""
-    chance = np.random.default_rng(0)
-    x, y = chance.random((5, 4, 6)), chance.random((5, 3, 3))
+    rng = np.random.default_rng(0)
+    x, y = rng.random((5, 4, 6)), rng.random((5, 3, 3))
     flat, other = x.reshape(5, -1), y.reshape(5, -1)
     wanted = other[:, flat.T.dot(other).argmax(1)].reshape(x.shape)
-    features = guide.Features.of(torch.from_numpy(y)[None].float())
+    features = Features.of(torch.from_numpy(y)[None].float())
     found = features.seed(torch.from_numpy(x)[None].float(), "best")
     assert torch.allclose(found[0], torch.from_numpy(wanted).float())
 
 
 def test_soft_moves_as_far_as_the_picture_does() -> None:
-    chance = torch.Generator().manual_seed(0)
-    features = guide.Features.of(torch.rand(1, 16, 20, 20, generator=chance))
-    value = torch.rand(1, 16, 24, 24, generator=chance)
-    near = value + 0.01 * torch.randn(value.shape, generator=chance)
-    styles: tuple[guide.Style, ...] = ("best", "soft")
+    rng = torch.Generator().manual_seed(0)
+    features = Features.of(torch.rand(1, 16, 20, 20, generator=rng))
+    value = torch.rand(1, 16, 24, 24, generator=rng)
+    near = value + 0.01 * torch.randn(value.shape, generator=rng)
+    styles: tuple[Style, ...] = ("best", "soft")
     jumps = {
         style: float((features.seed(value, style) - features.seed(near, style)).norm())
         for style in styles
     }
     assert jumps["soft"] < jumps["best"] / 2
-    alone = guide.Features.of(torch.rand(1, 16, 1, 1, generator=chance))
+    alone = Features.of(torch.rand(1, 16, 1, 1, generator=rng))
     for style in styles:
         assert torch.allclose(
             alone.seed(value, style), alone.vectors.T[None, :, :, None].expand_as(value)
@@ -96,32 +101,32 @@ def test_soft_moves_as_far_as_the_picture_does() -> None:
 
 def test_matching_is_bounded_and_in_parts_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     value = torch.rand(1, 8, 60, 60)
-    features = guide.Features.of(torch.rand(1, 8, 100, 100))
-    assert len(features.vectors) == guide.MOST
-    styles: tuple[guide.Style, ...] = ("best", "soft")
+    features = Features.of(torch.rand(1, 8, 100, 100))
+    assert len(features.vectors) == MOST_POSITIONS
+    styles: tuple[Style, ...] = ("best", "soft")
     for style in styles:
         whole = features.seed(value, style)
-        monkeypatch.setattr(guide, "CHUNK", 100 * guide.MOST)
+        monkeypatch.setattr(guide, "CHUNK", 100 * MOST_POSITIONS)
         assert torch.allclose(features.seed(value, style), whole, atol=1e-5)
         monkeypatch.undo()
 
 
 def test_pictures_take_turns_and_nothing_jumps() -> None:
-    turns = guide.Turns((np.zeros((2, 2, 3), np.uint8),) * 3, 2.0, 0.5)
+    turns = Slideshow((np.zeros((2, 2, 3), np.uint8),) * 3, 2.0, 0.5)
     assert turns.at(0.0) == (0, 1, 0.0)
     assert turns.at(1.5) == (0, 1, 0.0)
     assert turns.at(1.75) == (0, 1, 0.5)
     assert turns.at(2.0) == (1, 2, 0.0)
     assert turns.at(5.9)[:2] == (2, 0)
     assert turns.at(-0.1)[:2] == (2, 0)  # a loop's early frames
-    running = guide.Turns(turns.pictures, 0.25, 1.0)
+    running = Slideshow(turns.pictures, 0.25, 1.0)
     for t in (0.1, 0.2499):
         assert running.at(t)[2] == pytest.approx(t / 0.25)
-    assert guide.Turns(turns.pictures[:1], 2.0, 0.5).at(1.9) == (0, 0, 0.0)
+    assert Slideshow(turns.pictures[:1], 2.0, 0.5).at(1.9) == (0, 0, 0.0)
 
 
 def test_the_seed_goes_over_smoothly(folder: Path, photo: Frame) -> None:
-    network = net.load("pocket", ["eyes"], at=CPU)
+    network = load_network("pocket", ["eyes"], at=CPU)
     found = guiding(network, folder, seconds=1, fade=0.5)
     spec = Guide(picture=folder, seconds=1, fade=0.5, style="soft")
     (value,) = network.values(photo)
@@ -139,21 +144,21 @@ def test_the_seed_goes_over_smoothly(folder: Path, photo: Frame) -> None:
 
 
 def test_a_guide_may_be_a_picture_a_folder_or_a_clip(tmp_path: Path, folder: Path) -> None:
-    one = guide.open_guide(Guide(picture=folder / "a.png"), 32, 10**8, 10)
+    one = open_guide(Guide(picture=folder / "a.png"), 32, 10**8, 10)
     assert len(one.pictures) == 1
-    two = guide.open_guide(Guide(picture=folder, seconds=3), 32, 10**8, 10)
+    two = open_guide(Guide(picture=folder, seconds=3), 32, 10**8, 10)
     assert (len(two.pictures), two.seconds) == (2, 3)
     clip = films.write(films.counting(48), tmp_path / "clip.mp4", 24)
     for length, count in ((10.0, 8), (1.0, 4), (0.0, 1)):
-        run = guide.open_guide(Guide(picture=clip), 32, 10**8, length)
+        run = open_guide(Guide(picture=clip), 32, 10**8, length)
         assert (len(run.pictures), run.seconds) == (count, 0.25)
         numbers = [films.number(zd_frame(p)) for p in run.pictures]
         assert numbers == [6 * n for n in range(count)]
-    slow = guide.open_guide(Guide(picture=clip, seconds=1), 32, 10**8, 10)
+    slow = open_guide(Guide(picture=clip, seconds=1), 32, 10**8, 10)
     assert (len(slow.pictures), slow.seconds) == (2, 1)
     large = read_still(shipped("sample.jpg"))
     write_sheet(tmp_path / "wide.png", to_bytes(cover(large, (40, 600))))
-    (shown,) = guide.open_guide(Guide(picture=tmp_path / "wide.png"), 32, 10**8, 1).pictures
+    (shown,) = open_guide(Guide(picture=tmp_path / "wide.png"), 32, 10**8, 1).pictures
     assert min(shown.shape[:2]) == 32  # what the network takes
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.png").write_bytes(b"no picture")
@@ -162,17 +167,17 @@ def test_a_guide_may_be_a_picture_a_folder_or_a_clip(tmp_path: Path, folder: Pat
         ("none.mp4", "no such file"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=said):
-            guide.open_guide(Guide(picture=tmp_path / path), 32, 10**8, 1)
+            open_guide(Guide(picture=tmp_path / path), 32, 10**8, 1)
 
 
 def zd_frame(picture: np.ndarray) -> Frame:
-    from zoomdream.frame import as_frame
+    from zoomdream.media.frame import as_frame
 
     return as_frame(picture)
 
 
 def test_whole_layers_are_guided_and_single_channels_are_not(folder: Path, photo: Frame) -> None:
-    network = net.load("pocket", ["eyes=0.5", "creatures", "faces:3", "class:lion"], at=CPU)
+    network = load_network("pocket", ["eyes=0.5", "creatures", "faces:3", "class:lion"], at=CPU)
     seeds = guiding(network, folder).seeds(Guide(picture=folder), 0.0)
     assert [seed is not None for seed in seeds] == [True, True, False, False]
     network.guides = seeds
@@ -180,18 +185,18 @@ def test_whole_layers_are_guided_and_single_channels_are_not(folder: Path, photo
     assert torch.isfinite(gradient).all()
     assert len(energies) == 4
     with pytest.raises(UsageError, match="--layer creatures"):
-        guiding(net.load("pocket", ["eyes:3"], at=CPU), folder)
+        guiding(load_network("pocket", ["eyes:3"], at=CPU), folder)
 
 
 def test_variety_does_not_touch_what_is_guided(folder: Path, photo: Frame) -> None:
-    network = net.load("pocket", ["eyes"], at=CPU)
+    network = load_network("pocket", ["eyes"], at=CPU)
     network.guides = guiding(network, folder).seeds(Guide(picture=folder), 0.0)
     mix = [torch.rand(1, 384, 1, 1) * 3]
     assert torch.equal(network.gradient(photo, mix)[0], network.gradient(photo)[0])
 
 
 def test_tiles_are_guided_as_the_whole_is(folder: Path) -> None:
-    network = net.load("pocket", ["eyes"], at=CPU)
+    network = load_network("pocket", ["eyes"], at=CPU)
     picture = films.photograph((256, 320))
     network.guides = guiding(network, folder).seeds(Guide(picture=folder), 0.0)
     made = []

@@ -26,22 +26,25 @@ from safetensors.torch import save_file
 import zoomdream as zd
 from tests import films
 from tests.conftest import Command
-from zoomdream import deforum, net, presets
 from zoomdream.errors import Interrupted, ZoomdreamError
-from zoomdream.footage import open_footage, play
-from zoomdream.frame import Frame, as_frame
-from zoomdream.journal import Journal, Reel, folder_of
-from zoomdream.read import read_still
-from zoomdream.render import render_film
-from zoomdream.spec import shipped
-from zoomdream.weights import read_weights
-from zoomdream.write import interrupted
+from zoomdream.files import shipped
+from zoomdream.film.journal import Journal, SegmentPlan, journal_folder
+from zoomdream.film.render import render_film
+from zoomdream.film.resume import interrupted_job
+from zoomdream.media.frame import Frame, as_frame
+from zoomdream.media.image_reader import read_still
+from zoomdream.media.video_reader import decode_clip, open_video
+from zoomdream.network.weights import POCKET_WEIGHTS, read_weights
+from zoomdream.settings import presets
+from zoomdream.settings.deforum import import_settings
 
 SMALL = ("--size", "64x48", "--octaves", 1, "--steps", 1, "--device", "cpu")
-SAMPLE = Image.open(shipped("sample.jpg")).convert("RGB").resize((60, 40))
-Maker = Callable[[Path], object]
 
-# --- Makers ------------------------------------------------------------------------------------------
+
+SAMPLE = Image.open(shipped("sample.jpg")).convert("RGB").resize((60, 40))
+
+
+Maker = Callable[[Path], object]
 
 
 def content(name: str, data: bytes) -> Maker:
@@ -96,13 +99,23 @@ def pdf(box: str, more: str = "") -> bytes:
 
 
 LOCKED = "/ID[<00><00>]/Encrypt<</Filter/Standard/V 1/R 2/P -4/O<{0}>/U<{0}>>>".format("5" * 64)
+
+
 LAUGHS = "".join(f'<!ENTITY a{n + 1} "{f"&a{n};" * 10}">' for n in range(9))
+
+
 BOMB = f'<!DOCTYPE svg [<!ENTITY a0 "ha">{LAUGHS}]>'
+
+
 OUTSIDE = '<!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/hostname">]>'
+
+
 USES = "".join(f'<g id="a{n + 1}">' + f'<use href="#a{n}"/>' * 10 + "</g>" for n in range(9))
 
 
-STATE = read_weights(net.POCKET_WEIGHTS)
+STATE = read_weights(POCKET_WEIGHTS)
+
+
 NAME, FIRST = next((key, value) for key, value in STATE.items() if key.endswith("weight"))
 
 
@@ -121,15 +134,24 @@ def script(text: str) -> Maker:
     return content("p.toml", f"[camera]\nzoom = {json.dumps(text)}\n".encode())
 
 
-# --- The table ---------------------------------------------------------------------------------------
-
 ZOOM = ("zoom", "a.png", "-o", "o.gif", "--frames", 1)
+
+
 CLIP = ("clip", "a.mp4", "-o", "o.gif", "--end", 0.1)
+
+
 RENDER = ("render", "p.toml", "sample", "-o", "o.gif", "--frames", 1)
+
+
 WEIGHTS = ("zoom", "-o", "o.gif", "--frames", 1, "--weights")
+
+
 BIG = "has 60000x60000 pixels, and 200,000,000 are the most: --max-pixels lifts the limit"
 
+
 Row = tuple[str, Maker, tuple[object, ...], int, str]
+
+
 TABLE: list[Row] = [
     # Stills that cannot be read
     ("empty", content("a.png", b""), ZOOM, 3, "a.png holds no picture that can be read"),
@@ -258,9 +280,6 @@ def test_hostile_files_get_one_sentence_and_a_code(
     assert not (tmp_path / "evil-ran").exists()
 
 
-# --- Pictures come out as they are meant -----------------------------------------------------------
-
-
 def near(frame: Frame, image: Image.Image, most: float) -> bool:
     expected = as_frame(np.asarray(image.convert("RGB")))
     return frame.shape == expected.shape and float((frame - expected).abs().mean()) * 255 < most
@@ -288,9 +307,6 @@ def test_pictures_are_turned_in_every_format(tmp_path: Path, suffix: str, orient
     frame = read_still(tmp_path / f"a{suffix}")
     assert near(frame, upright, 0.01)
     assert (frame.shape[2] > frame.shape[3]) == (orientation > 4)
-
-
-# --- Drawings ----------------------------------------------------------------------------------------
 
 
 def test_a_drawing_is_drawn_at_the_size_that_is_wanted(tmp_path: Path) -> None:
@@ -345,7 +361,7 @@ def test_a_drawing_fetches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_drawing_that_takes_for_ever_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zoomdream import drawing
+    from zoomdream.media import drawing
 
     monkeypatch.setattr(drawing, "PATIENCE", 2.0)
     blurs = '<feGaussianBlur stdDeviation="90"/>' * 90
@@ -370,10 +386,12 @@ def test_without_the_extra_a_drawing_gets_one_sentence(
     assert 'a.svg is an SVG drawing: pip install "zoomdream[svg]" to use those' in done.err
 
 
-# --- Fuzz --------------------------------------------------------------------------------------------
-
 _touched: list[str] | None = None  # what was done outside a folder, while it is watched
+
+
 _home = ""
+
+
 TOUCHING = (
     "os.remove",
     "os.rename",
@@ -419,18 +437,18 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[st
     _touched = None
 
 
-def mutated(data: bytes, chance: random.Random) -> bytes:
+def mutated(data: bytes, rng: random.Random) -> bytes:
     """A file after an accident: bits flipped, parts lost, doubled, moved, or overwritten."""
     found = bytearray(data)
-    for _ in range(chance.choice((1, 1, 2, 4, 8))):
+    for _ in range(rng.choice((1, 1, 2, 4, 8))):
         size = len(found)
-        at = chance.randrange(min(size, chance.choice((64, 512, size))) or 1) if size else 0
-        long = chance.choice((1, 2, 4, 8, 64, 1000))
-        match chance.randrange(7):
+        at = rng.randrange(min(size, rng.choice((64, 512, size))) or 1) if size else 0
+        long = rng.choice((1, 2, 4, 8, 64, 1000))
+        match rng.randrange(7):
             case 0 if size:
-                found[at] ^= 1 << chance.randrange(8)
+                found[at] ^= 1 << rng.randrange(8)
             case 1:
-                found[at : at + long] = chance.randbytes(long)
+                found[at : at + long] = rng.randbytes(long)
             case 2:
                 found[at : at + long] = b"\xff" * min(long, 8)
             case 3:
@@ -438,11 +456,9 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
             case 4:
                 found[at:at] = found[at : at + long]
             case 5:
-                del found[at + chance.randrange(max(1, size)) :]
+                del found[at + rng.randrange(max(1, size)) :]
             case _:
-                found[at : at + 4] = struct.pack(
-                    chance.choice("<>") + "I", chance.randrange(1 << 32)
-                )
+                found[at : at + 4] = struct.pack(rng.choice("<>") + "I", rng.randrange(1 << 32))
     return bytes(found)
 
 
@@ -510,12 +526,12 @@ def journals(folder: Path) -> list[Path]:
     job = zd.RenderJob(target=folder / "film.mp4", dream=quick, output=small, device="cpu")
     with pytest.raises(Interrupted):
         render_film(job, stopping=lambda: next(stops))
-    return [p for p in folder_of(folder / "film.mp4").iterdir() if p.name != "lock"]
+    return [p for p in journal_folder(folder / "film.mp4").iterdir() if p.name != "lock"]
 
 
 def play_one(path: Path) -> None:
-    footage = open_footage(path)
-    next(iter(play(footage, (32, 32), footage.fps).frames))
+    footage = open_video(path)
+    next(iter(decode_clip(footage, (32, 32), footage.fps).frames))
 
 
 def check_mood(path: Path) -> None:
@@ -527,8 +543,8 @@ def recover_one(path: Path) -> None:
     """As a render that goes on does, and a look at what there is."""
     target = path.parent.parent / "film.mp4"
     with contextlib.suppress(ZoomdreamError):
-        presets.job_of(interrupted(target), "film.mp4")
-    journal = Journal(path.parent, Reel((32, 48), zd.Output(fps=4).fps or 1))  # type: ignore[arg-type]
+        presets.job_of(interrupted_job(target), "film.mp4")
+    journal = Journal(path.parent, SegmentPlan((32, 48), zd.Output(fps=4).fps or 1))  # type: ignore[arg-type]
     journal.recover()
     assert journal.frame in (0, *range(21))
 
@@ -538,7 +554,7 @@ LOADERS: list[tuple[str, int, Callable[[Path], list[Path]], Callable[[Path], obj
     ("clips", 150, clips, play_one),
     ("drawings", 350, drawings, read_still),
     ("presets", 2500, moods, check_mood),
-    ("Deforum", 1000, deforums, deforum.import_settings),
+    ("Deforum", 1000, deforums, import_settings),
     ("weights", 1200, networks, read_weights),
     ("journals", 800, journals, recover_one),
 ]
@@ -561,13 +577,13 @@ def test_mutated_files_give_our_errors_only(
     paths = make(tmp_path / "here")
     kept = {path: path.read_bytes() for path in paths}
     touched: list[str] = request.getfixturevalue("watched")
-    chance, good, slowest, longest = random.Random(2015), 0, 0.0, 0
+    rng, good, slowest, longest = random.Random(2015), 0, 0.0, 0
     for number in range(count):
         path = paths[number % len(paths)]
         for each, data in kept.items():
             if not each.exists() or each == path or load is recover_one:
                 each.write_bytes(data)
-        data = mutated(kept[path], chance)
+        data = mutated(kept[path], rng)
         path.write_bytes(data)
         started = time.monotonic()
         try:

@@ -16,17 +16,23 @@ from PIL import Image, ImageCms, ImageOps
 import zoomdream as zd
 from tests.conftest import Command, decode, difference, start
 from tests.test_hostile import pdf
-from zoomdream import presets, prints
-from zoomdream.dream import octave_sizes
-from zoomdream.frame import Frame, as_frame, to_bytes
-from zoomdream.image import dreamt_still
-from zoomdream.net import Network
-from zoomdream.paper import near_lines
-from zoomdream.read import read_still
-from zoomdream.spec import shipped
+from zoomdream.dreaming.ascent import octave_sizes
+from zoomdream.dreaming.lines import near_lines
+from zoomdream.files import shipped
+from zoomdream.film.still import dreamt_still
+from zoomdream.media.frame import Frame, as_frame, to_bytes
+from zoomdream.media.image_reader import read_still
+from zoomdream.media.image_writer import _srgb
+from zoomdream.network.network import Network
+from zoomdream.settings import presets
+from zoomdream.settings.paths import plain_value
 
 QUICK = ("--octaves", 1, "--steps", 1, "--step-size", 0.05, "--device", "cpu")
+
+
 CALM = ("--octaves", 1, "--steps", 0, "--device", "cpu")  # what goes in comes out
+
+
 SAMPLE = Image.open(shipped("sample.jpg")).convert("RGB").resize((60, 40))
 
 
@@ -34,9 +40,6 @@ def near(made: Path, expected: Image.Image, most: float) -> bool:
     with Image.open(made) as image:
         found, wanted = (np.asarray(i.convert("RGBA")).astype(int) for i in (image, expected))
     return found.shape == wanted.shape and np.abs(found - wanted).mean() < most
-
-
-# --- The command -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tiff", "a.tif", "A.JPEG"])
@@ -108,7 +111,7 @@ def test_what_changes_over_time_is_taken_in_the_middle() -> None:
         '[dream]\nlayers = { strokes = { "0%" = 1.0, "100%" = 0.0 }, eyes = "1 - 1" }\nsteps = "t"'
     )
     job = presets.job_of(text, "a.toml")
-    from zoomdream.image import _in_the_middle
+    from zoomdream.film.still import _in_the_middle
 
     now, t = _in_the_middle(job)
     assert t == 3.0
@@ -170,12 +173,12 @@ def test_nothing_is_replaced_without_force(zoomdream: Command, tmp_path: Path) -
 def test_a_dream_that_fails_leaves_nothing(
     zoomdream: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zoomdream import prints
+    from zoomdream.media import image_writer
 
     def full(*_: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prints, "encoded", full)
+    monkeypatch.setattr(image_writer, "encoded", full)
     words = ("--size", "64x48", "--strip", 1, "--film", "a.gif", *QUICK)
     done = zoomdream("image", "sample", "-o", "a.png", *words)
     assert (done.code, "a.png cannot be written: the disk is full" in done.err) == (4, True)
@@ -195,9 +198,6 @@ def test_a_signal_leaves_nothing(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "stopped; nothing was written" in told
     assert not list(tmp_path.iterdir())
-
-
-# --- How it grows ------------------------------------------------------------------------------------
 
 
 def test_a_strip_shows_how_it_grew(zoomdream: Command, tmp_path: Path) -> None:
@@ -226,9 +226,6 @@ def test_a_film_shows_how_it_grew(zoomdream: Command, tmp_path: Path, name: str)
     assert len(film) >= 1 + 6 + 5  # the picture, each step, and a second of the last
     away = [difference(as_frame(film[n]), read_still(tmp_path / "a.png")) for n in (0, 3, -1)]
     assert away[0] > away[1] > 1.5 * away[2]
-
-
-# --- What goes in comes out ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff"])
@@ -384,9 +381,6 @@ def test_creatures_are_as_large_a_part_of_a_large_picture() -> None:
     assert len(octave_sizes((400, 400), zd.STILL.change(octaves=2), 32)) == 2
 
 
-# --- From Python -------------------------------------------------------------------------------------
-
-
 def test_the_command_and_python_dream_the_same(zoomdream: Command, tmp_path: Path) -> None:
     SAMPLE.save(tmp_path / "in.png")
     assert zoomdream("image", "in.png", "-o", "a.png", "--seed", 3, *QUICK).code == 0
@@ -404,7 +398,7 @@ def test_a_job_in_python(tmp_path: Path) -> None:
     assert (done.path, done.size) == (job.target, (60, 40))
     assert [path.name for path in done.others] == ["a-step-0001.png", "a-step-0002.png"]
     assert [type(event).__name__ for event in heard] == ["Start", "Step", "Step"]
-    assert json.dumps(presets.plain(zd.load_preset(tmp_path / "a.png.toml").dream.steps)) == "2"
+    assert json.dumps(plain_value(zd.load_preset(tmp_path / "a.png.toml").dream.steps)) == "2"
 
 
 def test_a_figure_is_a_picture() -> None:
@@ -421,9 +415,6 @@ def test_a_figure_is_a_picture() -> None:
     small = zd.Output(size=(64, 48), frames=1)
     (first,) = zd.zoom(figure, output=small, dream=zd.DreamSpec(octaves=1, steps=1))
     assert first.shape == (48, 64, 3)
-
-
-# --- Drawings and paper ------------------------------------------------------------------------------
 
 
 def ring(size: int = 96) -> Frame:
@@ -531,7 +522,7 @@ def test_the_same_dream_is_the_same_file(zoomdream: Command, tmp_path: Path) -> 
     SAMPLE.save(tmp_path / "in.png")
     for name in ("a.png", "b.png"):
         assert zoomdream("image", "in.png", "-o", name, *QUICK).code == 0
-        prints._srgb.cache_clear()
+        _srgb.cache_clear()
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 

@@ -21,19 +21,27 @@ import torch
 import zoomdream as zd
 from tests.conftest import Command, decode, difference
 from tests.conftest import start as start_command
-from zoomdream import engine, ffmpeg, journal, net, write
 from zoomdream.errors import Interrupted, OutputError, UsageError
-from zoomdream.journal import folder_of
-from zoomdream.read import read_still
-from zoomdream.render import render_film
-from zoomdream.report import Note
-from zoomdream.spec import shipped
-from zoomdream.write import join_now
+from zoomdream.events import Note
+from zoomdream.files import digest, shipped
+from zoomdream.film import writer
+from zoomdream.film.journal import journal_folder
+from zoomdream.film.render import render_film
+from zoomdream.film.resume import join_so_far
+from zoomdream.media.ffmpeg import start_ffmpeg
+from zoomdream.media.image_reader import read_still
+from zoomdream.network.device import choose_place
+from zoomdream.network.network import Network, load_network
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs signals")
 
+
 QUICK = zd.DreamSpec(octaves=1, steps=1)
+
+
 SMALL = zd.Output(size=(64, 48), fps=4, frames=30)  # segments of 8 frames
+
+
 CLIP = zd.FlowBlend(end=1.5)
 
 
@@ -52,8 +60,6 @@ def job(mode: str, target: Path) -> zd.RenderJob:
     return base.change(output=SMALL)
 
 
-# --- A process that dies ---------------------------------------------------------------------------
-
 WATCHED = (
     "open",
     "os.rename",
@@ -67,7 +73,7 @@ WATCHED = (
 
 def _render(mode: str, target: Path, fatal: int | None, counted: str | None) -> None:
     """In a process of its own: renders, and is killed when it touches a file for the nth time."""
-    write.COMMIT_EVERY = 0.0
+    writer.COMMIT_EVERY = 0.0
     count = 0
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
@@ -114,18 +120,18 @@ def start() -> Callable[..., int]:
 def fingerprint(film: Path) -> str:
     """Of all decoded frames."""
     if film.is_dir():
-        return journal.digest(film)
+        return digest(film)
     return hashlib.sha256(decode(film).frames.tobytes()).hexdigest()
 
 
-def damage(folder: Path, chance: random.Random) -> None:
+def damage(folder: Path, rng: random.Random) -> None:
     """What a power cut does to a file that was not flushed: its end is missing, or is rubbish."""
     files = [p for p in folder.rglob("*") if p.is_file() and p.stat().st_size and p.name != "lock"]
-    newest = sorted(files, key=lambda p: p.stat().st_mtime_ns)[-chance.randint(1, 2) :]
+    newest = sorted(files, key=lambda p: p.stat().st_mtime_ns)[-rng.randint(1, 2) :]
     for path in newest:
         content = bytearray(path.read_bytes())
-        keep = max(0, len(content) - chance.randint(1, 300))
-        rubbish = b"" if chance.random() < 0.5 else chance.randbytes(len(content) - keep)
+        keep = max(0, len(content) - rng.randint(1, 300))
+        rubbish = b"" if rng.random() < 0.5 else rng.randbytes(len(content) - keep)
         path.write_bytes(bytes(content[:keep]) + rubbish)
 
 
@@ -139,7 +145,7 @@ def kills(
     begun = time.monotonic()
     assert start(mode, film, counted=tmp_path / "count") == 0
     seconds = time.monotonic() - begun
-    assert not folder_of(film).exists()
+    assert not journal_folder(film).exists()
     expected, moments = fingerprint(film), int((tmp_path / "count").read_text())
     film = tmp_path / "cut" / name
     seen = {"renders": 0, "kills": 0, "in a row": 0, "damaged": 0, "late": 0}
@@ -147,25 +153,27 @@ def kills(
         if seen["kills"] >= wanted:
             break
         seen["renders"] += 1
-        chance = random.Random(f"{mode} {seed}")
-        rows = chance.choice((1, 1, 2, 3))
+        rng = random.Random(f"{mode} {seed}")
+        rows = rng.choice((1, 1, 2, 3))
         for row in range(rows):
-            if chance.random() < 0.75:
-                code = start(mode, film, fatal=chance.randint(1, moments))
+            if rng.random() < 0.75:
+                code = start(mode, film, fatal=rng.randint(1, moments))
             else:
-                code = start(mode, film, after=chance.uniform(0.3, 1) * seconds)
+                code = start(mode, film, after=rng.uniform(0.3, 1) * seconds)
             if code == 0:
                 seen["late"] += 1
                 break
             assert code == -signal.SIGKILL
             seen["kills"] += 1
             seen["in a row"] += row > 0
-            if film.exists() and not (folder_of(film) / "journal").exists():  # in the last moment
+            if (
+                film.exists() and not (journal_folder(film) / "journal").exists()
+            ):  # in the last moment
                 assert start(mode, film) == 1  # it is there already
                 seen["late"] += 1
                 break
-            if chance.random() < 0.3 and folder_of(film).exists() and not film.exists():
-                damage(folder_of(film), chance)
+            if rng.random() < 0.3 and journal_folder(film).exists() and not film.exists():
+                damage(journal_folder(film), rng)
                 seen["damaged"] += 1
         else:
             assert start(mode, film) == 0
@@ -186,9 +194,6 @@ def test_a_killed_render_goes_on_as_if_nothing_had_happened(
 @pytest.mark.parametrize("name", ["a.gif", "a.webm", "frames"])
 def test_every_format_goes_on(name: str, tmp_path: Path, start: Callable[..., int]) -> None:
     assert kills("zoom", 2, tmp_path, start, name)["kills"] >= 2
-
-
-# --- Going on in the same process --------------------------------------------------------------------
 
 
 def stop_after(frames: int) -> Callable[[], bool]:
@@ -251,9 +256,9 @@ def test_whatever_goes_wrong_it_goes_on(
             raise KeyError("mine")
 
     with monkeypatch.context() as here:
-        here.setattr(write, "COMMIT_EVERY", 0.0)
+        here.setattr(writer, "COMMIT_EVERY", 0.0)
         if row == "ffmpeg":  # dies while it encodes the second segment
-            real, calls = ffmpeg.start, itertools.count()
+            real, calls = start_ffmpeg, itertools.count()
 
             def start(*words: Any, **named: Any) -> Any:
                 running = real(*words, **named)
@@ -261,21 +266,21 @@ def test_whatever_goes_wrong_it_goes_on(
                     running.kill()
                 return running
 
-            here.setattr(write, "start", start)
+            here.setattr(writer, "start", start)
             with pytest.raises(OutputError, match="cannot be written"):
                 render_film(job("zoom", film))
         elif row == "listener":
             with pytest.raises(KeyError, match="mine"):
                 render_film(job("zoom", film), fail)
         else:
-            real_gradient, calls = net.Network.gradient, itertools.count()
+            real_gradient, calls = Network.gradient, itertools.count()
 
-            def gradient(self: net.Network, *words: Any) -> Any:
+            def gradient(self: Network, *words: Any) -> Any:
                 if next(calls) == 25:
                     raise ArithmeticError("theirs")
                 return real_gradient(self, *words)
 
-            here.setattr(net.Network, "gradient", gradient)
+            here.setattr(Network, "gradient", gradient)
             with pytest.raises(ArithmeticError):
                 render_film(job("zoom", film))
     assert not film.exists()
@@ -307,9 +312,6 @@ def test_a_second_signal_ends_at_once_and_nothing_is_lost(tmp_path: Path, expect
     assert fingerprint(tmp_path / "a.mp4") == expected
 
 
-# --- Refusals ------------------------------------------------------------------------------------------
-
-
 def test_what_was_begun_otherwise_is_refused_with_what_differs(
     tmp_path: Path, zoomdream: Command, expected: str
 ) -> None:
@@ -317,8 +319,8 @@ def test_what_was_begun_otherwise_is_refused_with_what_differs(
     photo = tmp_path / "photo.jpg"
     shutil.copy(shipped("sample.jpg"), photo)
     begun = begin(film, source=photo)
-    kept = sorted(p.name for p in folder_of(film).iterdir())
-    other = net.load("pocket", at=engine.place("cpu", "fp32"))
+    kept = sorted(p.name for p in journal_folder(film).iterdir())
+    other = load_network("pocket", at=choose_place("cpu", "fp32"))
     with torch.no_grad():
         next(other._module.parameters()).mul_(1.01)
     differing: list[tuple[zd.RenderJob, dict[str, Any], str]] = [
@@ -346,7 +348,9 @@ def test_what_was_begun_otherwise_is_refused_with_what_differs(
     photo.unlink()
     answer = zoomdream("resume", "a.mp4")
     assert (answer.code, "photo.jpg: there is no such file" in answer.err) == (3, True)
-    assert sorted(p.name for p in folder_of(film).iterdir()) == kept  # nothing is lost by a refusal
+    assert (
+        sorted(p.name for p in journal_folder(film).iterdir()) == kept
+    )  # nothing is lost by a refusal
     shutil.copy(shipped("sample.jpg"), photo)
     assert zoomdream("resume", "a.mp4").code == 0
     assert fingerprint(film) == expected
@@ -384,7 +388,7 @@ def test_two_renders_to_one_target(tmp_path: Path) -> None:
             with pytest.raises(OutputError, match="is being rendered by another process"):
                 render_film(again, resume=resume)
     with pytest.raises(UsageError, match="no render of"):
-        join_now(tmp_path / "b.mp4")
+        join_so_far(tmp_path / "b.mp4")
     process.kill()  # the lock dies with it
     process.communicate()
     render_film(wanted.change(force=True))
@@ -394,13 +398,13 @@ def test_two_renders_to_one_target(tmp_path: Path) -> None:
 def test_what_there_is_can_be_watched_while_it_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: str
 ) -> None:
-    monkeypatch.setattr(write, "COMMIT_EVERY", 0.0)
+    monkeypatch.setattr(writer, "COMMIT_EVERY", 0.0)
     film = tmp_path / "a.mp4"
     seen: list[tuple[int, int]] = []
 
     def look(event: object) -> None:
         if isinstance(event, zd.Progress) and event.frame in (3, 19, 28):
-            shown, frames = join_now(film)
+            shown, frames = join_so_far(film)
             assert shown == tmp_path / "a.so-far.mp4"
             seen.append((frames, len(decode(shown).frames)))
 
@@ -420,11 +424,11 @@ def test_a_target_that_became_a_folder(tmp_path: Path, zoomdream: Command) -> No
     (tmp_path / "a.mp4").mkdir()
     told = zoomdream("resume", "a.mp4")
     assert (told.code, "a.mp4 is a folder: name a file" in told.err) == (4, True)
-    assert (folder_of(tmp_path / "a.mp4") / "journal").exists()
+    assert (journal_folder(tmp_path / "a.mp4") / "journal").exists()
 
 
 def test_a_folder_of_that_name_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "a.mp4")
+    folder = journal_folder(tmp_path / "a.mp4")
     folder.mkdir()
     (folder / "mine.txt").write_text("mine")
     for resume in (False, True):
@@ -436,7 +440,7 @@ def test_a_folder_of_that_name_that_is_not_ours_is_left_alone(tmp_path: Path) ->
 def test_damage_is_told(tmp_path: Path, expected: str) -> None:
     film = tmp_path / "a.mp4"
     begun = begin(film)
-    for state in folder_of(film).glob("state-*"):
+    for state in journal_folder(film).glob("state-*"):
         state.write_bytes(b"rubbish")
     told: list[str] = []
     render_film(
@@ -444,9 +448,6 @@ def test_damage_is_told(tmp_path: Path, expected: str) -> None:
     )
     assert any("is damaged" in note for note in told)
     assert fingerprint(film) == expected
-
-
-# --- Memory --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -464,15 +465,15 @@ def test_without_enough_memory_it_goes_on_in_tiles(
     big = zd.Output(size=(512, 480), fps=4, frames=4)
     wanted = job("zoom", tmp_path / "whole").change(output=big, dream=zd.DreamSpec(octaves=1))
     render_film(wanted)
-    real, asked = net.Network.gradient, list[int]()
+    real, asked = Network.gradient, list[int]()
 
-    def gradient(self: net.Network, frame: torch.Tensor, *words: Any) -> Any:
+    def gradient(self: Network, frame: torch.Tensor, *words: Any) -> Any:
         asked.append(frame.shape[2] * frame.shape[3])
         if asked[-1] > 480 * 480:
             raise error
         return real(self, frame, *words)
 
-    monkeypatch.setattr(net.Network, "gradient", gradient)
+    monkeypatch.setattr(Network, "gradient", gradient)
     notes: list[str] = []
 
     def listen(event: object) -> None:
@@ -495,7 +496,7 @@ def test_without_any_memory_it_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     def gradient(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(net.Network, "gradient", gradient)
+    monkeypatch.setattr(Network, "gradient", gradient)
     with pytest.raises(
         UsageError, match="not enough memory to dream with pocket, even in tiles of"
     ):

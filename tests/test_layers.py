@@ -6,25 +6,50 @@ from PIL import Image, ImageFont
 from safetensors.torch import save_file
 
 from tests.conftest import Command
-from zoomdream import layers, net, sheet
-from zoomdream.dream import dream
+from zoomdream.dreaming.ascent import dream
 from zoomdream.errors import OutputError, UsageError
-from zoomdream.frame import Frame, to_lab
-from zoomdream.objective import Target
-from zoomdream.spec import LOOKING
-from zoomdream.weights import read_weights
+from zoomdream.media import sheet
+from zoomdream.media.color import to_lab
+from zoomdream.media.frame import Frame
+from zoomdream.media.sheet import (
+    GAP,
+    MARK,
+    TEXT,
+    Cell,
+    contact_sheet,
+    fitting_columns,
+    wrapped,
+    write_sheet,
+)
+from zoomdream.network import network
+from zoomdream.network.catalog import CATALOG, bare_network, network_info
+from zoomdream.network.layers import network_layers
+from zoomdream.network.network import load_network
+from zoomdream.network.objective import Target
+from zoomdream.network.weights import read_weights
+from zoomdream.settings.model import STUDY_JOB
+from zoomdream.study import layers
+from zoomdream.study.layers import (
+    STRENGTH,
+    LayerDream,
+    cut_detail,
+    detail_box,
+    dream_layers,
+    faded,
+    visible_change,
+)
 
-QUICK = LOOKING.change(
-    dream=LOOKING.dream.change(octaves=2, steps=3), device="cpu", precision="fp32"
+QUICK = STUDY_JOB.change(
+    dream=STUDY_JOB.dream.change(octaves=2, steps=3), device="cpu", precision="fp32"
 )
 
 
 def test_every_layer_changes_the_picture_as_much(photo: Frame) -> None:
-    seen = list(layers.look(QUICK, photo))
-    assert [s.layer for s in seen] == net.layers("pocket")
+    seen = list(dream_layers(QUICK, photo))
+    assert [s.layer for s in seen] == network_layers("pocket")
     for one in seen:
-        assert one.change == pytest.approx(layers.STRENGTH, rel=0.02)
-        assert one.change == pytest.approx(layers.visible_change(photo, one.picture), rel=1e-3)
+        assert one.change == pytest.approx(STRENGTH, rel=0.02)
+        assert one.change == pytest.approx(visible_change(photo, one.picture), rel=1e-3)
     drawn = {one.layer.name: one.picture - photo for one in seen}
     alike = torch.corrcoef(torch.stack([change.flatten() for change in drawn.values()]))
     assert float(alike.fill_diagonal_(0).max()) < 0.9  # each sees something else
@@ -34,10 +59,10 @@ def test_equal_sizes_are_not_equal_changes(photo: Frame) -> None:
     """What the levelling is for."""
     found = []
     for name in ("strokes", "creatures"):
-        network = net.load("pocket", [name])
-        chance = torch.Generator().manual_seed(0)
-        after = dream(photo, network, QUICK.dream, chance).frame
-        found.append(layers.visible_change(photo, after))
+        network = load_network("pocket", [name])
+        rng = torch.Generator().manual_seed(0)
+        after = dream(photo, network, QUICK.dream, rng).frame
+        found.append(visible_change(photo, after))
     assert max(found) > 1.25 * min(found)
 
 
@@ -46,13 +71,13 @@ def test_strength_is_seen_in_lab(photo: Frame) -> None:
     lighter = grey + 0.05
     at = (slice(None), slice(None), slice(8, -8), slice(8, -8))
     away = (to_lab(grey) - to_lab(lighter))[at].square().sum(1).mean().sqrt()
-    assert layers.visible_change(grey, lighter) == pytest.approx(float(away), rel=0.1)
+    assert visible_change(grey, lighter) == pytest.approx(float(away), rel=0.1)
     checks = torch.ones_like(photo) * 0.5
     checks[..., ::2, ::2] += 0.1
     checks[..., 1::2, 1::2] += 0.1
     smooth = torch.full_like(photo, 0.5) + torch.tensor([0.0, 0.1]).repeat_interleave(64)
     flat = torch.full_like(photo, 0.55)
-    assert layers.visible_change(flat, smooth) > 3 * layers.visible_change(flat, checks)
+    assert visible_change(flat, smooth) > 3 * visible_change(flat, checks)
 
 
 def test_fading_goes_both_ways_and_knows_of_clipping() -> None:
@@ -61,37 +86,37 @@ def test_fading_goes_both_ways_and_knows_of_clipping() -> None:
     after[..., 16:] = 1.0
     after[..., :16] = 0.8
     for strength in (2.0, 6.0):
-        found = layers.faded(before, after, strength)
+        found = faded(before, after, strength)
         assert float(found.max()) <= 1
-        assert layers.visible_change(before, found) == pytest.approx(strength, rel=0.01)
+        assert visible_change(before, found) == pytest.approx(strength, rel=0.01)
 
 
 def test_a_detail_is_the_same_part_of_every_picture() -> None:
-    assert layers.box_of((0.5, 0.5, 0.25)) == (0.25, 0.25, 0.75, 0.75)
-    assert layers.box_of((0.0, 1.0, 0.1)) == (0.0, 0.8, 0.2, 1.0)  # moved inside
+    assert detail_box((0.5, 0.5, 0.25)) == (0.25, 0.25, 0.75, 0.75)
+    assert detail_box((0.0, 1.0, 0.1)) == (0.0, 0.8, 0.2, 1.0)  # moved inside
     picture = torch.zeros(1, 3, 40, 80)
     picture[..., :20, 60:] = 1.0
-    part = layers.detail(picture, layers.box_of((0.9, 0.1, 0.1)))
+    part = cut_detail(picture, detail_box((0.9, 0.1, 0.1)))
     assert part.shape == picture.shape
     assert float(part.min()) > 0.999
     for wrong in ((0.5, 0.5), (0.5, 2, 0.1), (0.5, 0.5, 0), (0.5, 0.5, float("nan"))):
         with pytest.raises(UsageError, match=r"X,Y,R such as 0.5,0.4,0.15"):
-            layers.box_of(wrong)
+            detail_box(wrong)
 
 
-@pytest.mark.parametrize("name", list(net.KINDS))
+@pytest.mark.parametrize("name", list(CATALOG))
 def test_no_label_is_cut_off(name: str) -> None:
-    font = ImageFont.load_default(sheet.TEXT)
-    found = net.layers(name)
+    font = ImageFont.load_default(TEXT)
+    found = network_layers(name)
     for layer in found:
-        seen = layers.Seen(Target(layer.name), layer, torch.zeros(1), 0.0)
+        seen = LayerDream(Target(layer.name), layer, torch.zeros(1), 0.0)
         for text in seen.caption:
             for width in (96, 320):
-                parts = sheet.wrapped(text, width, font)
+                parts = wrapped(text, width, font)
                 assert "".join(parts).replace(" ", "") == text.replace(" ", "")
                 assert all(font.getlength(part) <= width for part in parts)
                 assert len(parts) == 1 or width < 320
-    columns = sheet.fitting_columns(len(found) + 1, 328, 280)
+    columns = fitting_columns(len(found) + 1, 328, 280)
     rows = -(-(len(found) + 1) // columns)
     assert 0.8 < columns * 328 / (rows * 280) < 3
     assert rows * columns - len(found) - 1 < columns
@@ -101,7 +126,7 @@ def test_other_networks_have_sheets_too(
     tmp_path: Path, zoomdream: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    module = net._bare(net.kind_of("googlenet"))
+    module = bare_network(network_info("googlenet"))
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             spread = max(1, parameter[0].numel()) ** -0.5  # what goes in stays about as large
@@ -114,7 +139,7 @@ def test_other_networks_have_sheets_too(
         reads.append(path)
         return read_weights(path)
 
-    monkeypatch.setattr(net, "read_weights", read)
+    monkeypatch.setattr(network, "read_weights", read)
     done = zoomdream(
         "layers", "sample", "-o", "sheet.png", "--model", "googlenet", "--weights", "w.safetensors",
         "--layers", "conv1,inception4c:7,class:lion", "--zoom-in", "0.4,0.3,0.2", "--json",
@@ -128,7 +153,7 @@ def test_other_networks_have_sheets_too(
         None,
     ]
     assert "the whole picture, channel 291 of 1000" in done.err
-    assert all(abs(e["change"] / layers.STRENGTH - 1) < 0.03 for e in done.events[:-1])
+    assert all(abs(e["change"] / STRENGTH - 1) < 0.03 for e in done.events[:-1])
     with Image.open(tmp_path / "sheet.png") as made:
         assert list(made.size) == done.events[-1]["size"]
     assert len(reads) == 1
@@ -159,9 +184,9 @@ def test_what_is_refused_is_refused_before_the_work(
 
 
 def test_a_sheet_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    canvas = sheet.contact_sheet([sheet.Cell(torch.zeros(1, 3, 32, 48), ("a",))], 0, 48)
+    canvas = contact_sheet([Cell(torch.zeros(1, 3, 32, 48), ("a",))], 0, 48)
     for name in ("a.png", "a.jpg", "a.webp"):
-        sheet.write_sheet(tmp_path / name, canvas)
+        write_sheet(tmp_path / name, canvas)
         with Image.open(tmp_path / name) as made:
             assert made.size == (canvas.shape[1], canvas.shape[0])
 
@@ -170,20 +195,20 @@ def test_a_sheet_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(sheet, "put", full)
     with pytest.raises(OutputError, match=r"b.png cannot be written: No space"):
-        sheet.write_sheet(tmp_path / "b.png", canvas)
+        write_sheet(tmp_path / "b.png", canvas)
     with pytest.raises(OutputError, match="more than WEBP holds"):
-        sheet.write_sheet(tmp_path / "b.webp", canvas.repeat(400, 1))
+        write_sheet(tmp_path / "b.webp", canvas.repeat(400, 1))
 
 
 def test_a_second_picture_stands_under_the_first() -> None:
     black, white = torch.zeros(1, 3, 32, 48), torch.ones(1, 3, 32, 48)
-    plain = sheet.contact_sheet([sheet.Cell(black, ("a",))], 1, 48)
-    both = sheet.contact_sheet([sheet.Cell(black, ("a",), white)], 1, 48)
-    assert both.shape[0] == plain.shape[0] + 32 + sheet.GAP
+    plain = contact_sheet([Cell(black, ("a",))], 1, 48)
+    both = contact_sheet([Cell(black, ("a",), white)], 1, 48)
+    assert both.shape[0] == plain.shape[0] + 32 + GAP
     assert (both[8:40, 8:56] == 0).all()
     assert (both[48:80, 8:56] == 255).all()
-    marked = sheet.contact_sheet([sheet.Cell(black, (), None, (0.25, 0.25, 0.75, 0.75))], 1, 48)
-    assert (marked == sheet.MARK).all(2).any()
+    marked = contact_sheet([Cell(black, (), None, (0.25, 0.25, 0.75, 0.75))], 1, 48)
+    assert (marked == MARK).all(2).any()
 
 
 def test_what_means_nothing_is_refused(zoomdream: Command) -> None:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from zoomdream.frame import Frame, blur
-from zoomdream.metrics import high_frequencies, mean_lab, novelty, saturation
+from zoomdream.media.frame import Frame, blur
+from zoomdream.study.metrics import high_frequencies, mean_lab, novelty, saturation
 
 
 def test_colour_and_saturation() -> None:
@@ -19,6 +19,6 @@ def test_blur_lowers_high_frequencies(photo: Frame) -> None:
 def test_novelty(photo: Frame) -> None:
     assert novelty(photo, photo) == pytest.approx(0, abs=1e-4)
     assert novelty(photo, photo.flip(3)) > 0.3
-    chance = torch.Generator().manual_seed(0)
-    one, other = (torch.rand(1, 3, 128, 128, generator=chance) for _ in range(2))
+    rng = torch.Generator().manual_seed(0)
+    one, other = (torch.rand(1, 3, 128, 128, generator=rng) for _ in range(2))
     assert novelty(one, other) == pytest.approx(1, abs=0.2)

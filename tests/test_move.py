@@ -6,12 +6,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoomdream import anchor, move
-from zoomdream.anchor import Keeper, hold, measure
-from zoomdream.frame import Frame
-from zoomdream.move import camera_flow, warp
-from zoomdream.read import read_still
-from zoomdream.spec import Anchor, Camera, shipped
+from zoomdream.files import shipped
+from zoomdream.media.frame import Frame
+from zoomdream.media.image_reader import read_still
+from zoomdream.motion.anchor import AnchorHold, _half, hold_statistics, measure_statistics
+from zoomdream.motion.camera import camera_flow
+from zoomdream.motion.warp import (
+    _axes,
+    _lookups,
+    _remap_is_exact,
+    _remapped,
+    _sampled,
+    _spline,
+    _woven,
+    warp,
+)
+from zoomdream.settings.model import Anchor, Camera
 
 STILL = Camera(zoom=1)
 
@@ -141,12 +151,12 @@ def test_borders_are_mirrored() -> None:
 
 
 def test_hold_draws_bands_and_mean_to_the_target(photo: Frame) -> None:
-    target = measure(photo, 5)
+    target = measure_statistics(photo, 5)
     burnt = ((photo - 0.5) * 1.6 + 0.4).clamp(-1, 2)
     anchor, held = Anchor(rate=0.2), burnt
     for _ in range(60):
-        held = hold(held, target, anchor)
-    now = measure(held, 5)
+        held = hold_statistics(held, target, anchor)
+    now = measure_statistics(held, 5)
     assert torch.allclose(now.mean, target.mean, atol=2e-3)
     strong = target.deviations > 0.02
     assert torch.allclose((now.deviations / target.deviations)[strong], torch.ones(1), atol=0.1)
@@ -154,8 +164,11 @@ def test_hold_draws_bands_and_mean_to_the_target(photo: Frame) -> None:
 
 def test_hold_is_limited_in_one_frame(photo: Frame) -> None:
     flat = photo * 0.01 + 0.4
-    held = hold(flat, measure(photo, 5), Anchor(rate=1, limit=1.1))
-    assert measure(held, 5).deviations[:-1].max() < measure(flat, 5).deviations[:-1].max() * 1.11
+    held = hold_statistics(flat, measure_statistics(photo, 5), Anchor(rate=1, limit=1.1))
+    assert (
+        measure_statistics(held, 5).deviations[:-1].max()
+        < measure_statistics(flat, 5).deviations[:-1].max() * 1.11
+    )
 
 
 def test_anchors_differ(photo: Frame) -> None:
@@ -165,7 +178,7 @@ def test_anchors_differ(photo: Frame) -> None:
         like = palette if to == "palette" else photo
         path = Path("palette.png") if to == "palette" else None
         anchor = Anchor(to=to, palette=path, rate=0.5, grain=0, memory=0.1)
-        keeper, canvas = Keeper(anchor, Fraction(30), like), keeper_start(photo)
+        keeper, canvas = AnchorHold(anchor, Fraction(30), like), keeper_start(photo)
         for _ in range(5):
             canvas = keeper.keep(canvas, torch.Generator())
         held[to] = canvas.mean((0, 2, 3))
@@ -181,7 +194,7 @@ def keeper_start(photo: Frame) -> Frame:
 
 
 def test_grain_is_seeded(photo: Frame) -> None:
-    keeper = Keeper(Anchor(grain=0.02), Fraction(30), photo)
+    keeper = AnchorHold(Anchor(grain=0.02), Fraction(30), photo)
     one, same, other = (keeper.keep(photo, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -189,20 +202,20 @@ def test_grain_is_seeded(photo: Frame) -> None:
 
 def test_grey_stays_grey(photo: Frame) -> None:
     grey = photo.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    keeper, canvas = Keeper(Anchor(), Fraction(30), grey), grey
+    keeper, canvas = AnchorHold(Anchor(), Fraction(30), grey), grey
     for _ in range(50):
         canvas = keeper.keep(canvas, torch.Generator())
     assert torch.allclose(canvas[:, 0], canvas[:, 2], atol=2e-3)
 
 
-@pytest.mark.skipif(not move._remap_is_exact(), reason="needs OpenCV 5")
+@pytest.mark.skipif(not _remap_is_exact(), reason="needs OpenCV 5")
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_both_ways_to_look_up_are_the_same(channels: int) -> None:
-    chance = torch.Generator().manual_seed(0)
-    planes = torch.rand(1, channels, 61, 90, generator=chance)
-    flow = 12 * torch.randn(1, 2, 61, 90, generator=chance)  # beyond every edge, too
-    lookups = move._lookups(flow)
-    found, expected = move._remapped(planes, lookups), move._sampled(planes, lookups)
+    rng = torch.Generator().manual_seed(0)
+    planes = torch.rand(1, channels, 61, 90, generator=rng)
+    flow = 12 * torch.randn(1, 2, 61, 90, generator=rng)  # beyond every edge, too
+    lookups = _lookups(flow)
+    found, expected = _remapped(planes, lookups), _sampled(planes, lookups)
     assert (found - expected).abs().max() < 2e-5
 
 
@@ -219,20 +232,20 @@ def test_both_ways_to_look_up_are_the_same(channels: int) -> None:
 def test_axes_one_by_one_are_the_same_warp(camera: Camera, size: tuple[int, int]) -> None:
     frame = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
     flow = camera_flow(camera, size, 1.0)
-    axes = move._axes(flow)
+    axes = _axes(flow)
     assert axes
-    expected = move._sampled(move._spline(frame), move._lookups(flow))
-    assert (move._woven(frame, *axes) - expected).abs().max() < 2e-5
+    expected = _sampled(_spline(frame), _lookups(flow))
+    assert (_woven(frame, *axes) - expected).abs().max() < 2e-5
     assert (warp(frame, flow) - expected).abs().max() < 2e-5
 
 
 def test_a_camera_that_turns_needs_both_axes_at_once() -> None:
     for camera in (Camera(rotate=5), Camera(turn=5), Camera(swirl=9), Camera(kaleidoscope=6)):
-        assert move._axes(camera_flow(camera, (40, 50), 0.1)) is None
+        assert _axes(camera_flow(camera, (40, 50), 0.1)) is None
 
 
 def test_halving_is_the_mean_of_four() -> None:
     for size in ((48, 64), (47, 64), (48, 63)):
         planes = torch.rand(1, 3, *size).permute(0, 1, 3, 2)
         expected = torch.nn.functional.avg_pool2d(planes, 2, ceil_mode=True)
-        assert torch.allclose(anchor._half(planes), expected, atol=1e-6)
+        assert torch.allclose(_half(planes), expected, atol=1e-6)

@@ -7,24 +7,37 @@ import torch
 from PIL import Image
 
 from tests.conftest import Command
-from zoomdream import engine, net, neurons
-from zoomdream.dream import dream
+from zoomdream.dreaming.ascent import dream
 from zoomdream.errors import UsageError
-from zoomdream.frame import Frame, cover
-from zoomdream.net import Network
-from zoomdream.objective import Target, class_names
-from zoomdream.presets import load_preset
-from zoomdream.read import noise
-from zoomdream.sheet import GAP
-from zoomdream.spec import DreamSpec, NeuronSpec
+from zoomdream.media.frame import Frame, cover
+from zoomdream.media.noise import noise_picture
+from zoomdream.media.sheet import GAP
+from zoomdream.network.catalog import CATALOG, network_info
+from zoomdream.network.device import choose_place
+from zoomdream.network.network import Network, load_network
+from zoomdream.network.objective import Target, class_names
+from zoomdream.network.weights import random_network
+from zoomdream.settings import presets
+from zoomdream.settings.model import DreamSpec, NeuronSpec
+from zoomdream.study import neurons
+from zoomdream.study.neurons import (
+    _likeness,
+    _noises,
+    neuron_cells,
+    neuron_label,
+    top_channels,
+    visualize_neurons,
+)
 
-CPU = engine.place("cpu", "fp32")
+CPU = choose_place("cpu", "fp32")
+
+
 QUICK = NeuronSpec(size=48, steps=12)
 
 
 @pytest.fixture(scope="module")
 def eyes() -> Network:
-    return net.load("pocket", ["eyes"], at=CPU)
+    return load_network("pocket", ["eyes"], at=CPU)
 
 
 def excitement(network: Network, pictures: torch.Tensor) -> torch.Tensor:
@@ -39,34 +52,36 @@ def targets(*texts: str) -> list[Target]:
 
 def test_each_picture_excites_its_own_neuron_most(eyes: Network) -> None:
     chosen = (12, 40, 77, 200)
-    made = neurons.study(eyes, targets(*(f"eyes:{n}" for n in chosen)), QUICK.change(steps=30))
+    made = visualize_neurons(eyes, targets(*(f"eyes:{n}" for n in chosen)), QUICK.change(steps=30))
     assert made.shape == (4, 1, 3, 48, 48)
     assert 0 <= made.min() <= made.max() <= 1
     found = excitement(eyes, made[:, 0])[:, list(chosen)]
     assert found.argmax(0).tolist() == [0, 1, 2, 3]
-    before = excitement(eyes, neurons._noises((48, 48), 0))[:, list(chosen)].amax(0)
+    before = excitement(eyes, _noises((48, 48), 0))[:, list(chosen)].amax(0)
     assert (found.diagonal() > 1.5 * before).all()
 
 
 def test_a_batch_is_as_one_by_one(eyes: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = targets("eyes:1", "eyes:2", "eyes:3-0.5*4")
-    together = neurons.study(eyes, wanted, QUICK)
+    together = visualize_neurons(eyes, wanted, QUICK)
     monkeypatch.setattr(neurons, "AT_ONCE", 1)
-    alone = neurons.study(eyes, wanted, QUICK)
+    alone = visualize_neurons(eyes, wanted, QUICK)
     assert (together - alone).abs().max() < 0.02
-    last = neurons.study(eyes, wanted[2:], QUICK)
+    last = visualize_neurons(eyes, wanted[2:], QUICK)
     assert torch.equal(alone[2:], last)
 
 
 def test_a_seed_gives_the_same_pictures(eyes: Network) -> None:
     spec, wanted = QUICK.change(steps=3), targets("eyes:1", "eyes:2")
-    one, same = (neurons.study(eyes, wanted, spec, seed=5) for _ in range(2))
+    one, same = (visualize_neurons(eyes, wanted, spec, seed=5) for _ in range(2))
     assert torch.equal(one, same)
-    assert (one - neurons.study(eyes, wanted, spec, seed=6)).abs().mean() > 0.01
+    assert (one - visualize_neurons(eyes, wanted, spec, seed=6)).abs().mean() > 0.01
 
 
 def test_a_direction_takes_away_what_it_has_less_of(eyes: Network) -> None:
-    both = neurons.study(eyes, targets("eyes:12+40", "eyes:12-40", "eyes:12-1*40+7"), QUICK)[:, 0]
+    both = visualize_neurons(eyes, targets("eyes:12+40", "eyes:12-40", "eyes:12-1*40+7"), QUICK)[
+        :, 0
+    ]
     found = excitement(eyes, both)
     assert found[0, 40] > 2 * found[1, 40]
     assert found[1, 12] > 10 * found[1, 40]
@@ -76,7 +91,9 @@ def test_a_direction_takes_away_what_it_has_less_of(eyes: Network) -> None:
 def test_a_neuron_alone_leaves_the_rest_of_the_channel(eyes: Network) -> None:
     wanted, spec = targets("eyes:12"), QUICK.change(size=96)
     maps = [
-        eyes.values(neurons.study(eyes, wanted, spec.change(neuron=neuron))[0])[0][0, 12].detach()
+        eyes.values(visualize_neurons(eyes, wanted, spec.change(neuron=neuron))[0])[0][
+            0, 12
+        ].detach()
         for neuron in (True, False)
     ]
     shares = [float(found[6, 6] / found.mean()) for found in maps]
@@ -88,19 +105,19 @@ def test_diverse_answers_differ_more(eyes: Network, monkeypatch: pytest.MonkeyPa
 
     def likeness(pictures: torch.Tensor) -> float:
         with torch.no_grad():
-            return float(neurons._likeness(eyes.values(pictures)[0], 3).mean())
+            return float(_likeness(eyes.values(pictures)[0], 3).mean())
 
-    apart = likeness(neurons.study(eyes, wanted, spec)[0])
+    apart = likeness(visualize_neurons(eyes, wanted, spec)[0])
     monkeypatch.setattr(neurons, "APART", 0.0)
-    assert apart < 0.9 * likeness(neurons.study(eyes, wanted, spec)[0])
+    assert apart < 0.9 * likeness(visualize_neurons(eyes, wanted, spec)[0])
 
 
 def test_top_finds_the_channel_that_was_planted(
     eyes: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (planted,) = targets("eyes:266")
-    picture = neurons.study(eyes, [planted], QUICK.change(size=96))[0]
-    assert neurons.top_channels(eyes, picture, 3)[0] == planted
+    picture = visualize_neurons(eyes, [planted], QUICK.change(size=96))[0]
+    assert top_channels(eyes, picture, 3)[0] == planted
     seen = eyes.values
 
     def always_on(frames: torch.Tensor) -> list[torch.Tensor]:
@@ -109,8 +126,8 @@ def test_top_finds_the_channel_that_was_planted(
 
     monkeypatch.setattr(eyes, "values", always_on)
     assert int(excitement(eyes, picture).argmax()) == 5
-    assert neurons.top_channels(eyes, picture, 3)[0] == planted
-    assert targets("eyes:5")[0] not in neurons.top_channels(eyes, picture, 30)
+    assert top_channels(eyes, picture, 3)[0] == planted
+    assert targets("eyes:5")[0] not in top_channels(eyes, picture, 30)
 
 
 def test_a_dream_climbs_what_the_sheet_shows(eyes: Network) -> None:
@@ -118,13 +135,15 @@ def test_a_dream_climbs_what_the_sheet_shows(eyes: Network) -> None:
     spec = DreamSpec(octaves=1, steps=6)
 
     def dreamt(*layers: str) -> torch.Tensor:
-        network = net.load("pocket", layers, at=CPU)
-        frame = dream(noise((96, 96), 1), network, spec, torch.Generator().manual_seed(0)).frame
+        network = load_network("pocket", layers, at=CPU)
+        frame = dream(
+            noise_picture((96, 96), 1), network, spec, torch.Generator().manual_seed(0)
+        ).frame
         return excitement(eyes, frame)[0]
 
     plain, direction = dreamt("eyes:12"), dreamt("eyes:12-0.5*40")
     less, more = dreamt("eyes:12", "eyes:40=-1"), dreamt("eyes:12", "eyes:40=1")
-    usual = excitement(eyes, noise((96, 96), 1))[0]
+    usual = excitement(eyes, noise_picture((96, 96), 1))[0]
     assert plain[12] > 2 * usual[12]
     assert direction[12] > 2 * usual[12]
     assert less[40] < more[40]
@@ -137,7 +156,7 @@ def test_a_direction_may_be_named_wherever_a_layer_is(zoomdream: Command, tmp_pa
     small = ("--frames", 2, "--size", "64x48", "--octaves", 1)
     done = zoomdream("zoom", "sample", "-o", "a.gif", *words, *small)
     assert done.code == 0, done.err
-    job = load_preset(tmp_path / "a.gif.toml")
+    job = presets.load_preset(tmp_path / "a.gif.toml")
     assert job.dream.targets == [sums[0], f"{sums[1]}=1"]
     assert zoomdream("zoom", "sample", "-o", "b.gif", "--layer", "eyes:3-500").code == 2
 
@@ -145,26 +164,28 @@ def test_a_direction_may_be_named_wherever_a_layer_is(zoomdream: Command, tmp_pa
 def test_it_begins_with_a_picture(eyes: Network, photo: Frame) -> None:
     start = cover(photo, (48, 48))
     spec = QUICK.change(steps=1, step_size=1e-6)
-    same = neurons.study(eyes, targets("eyes:12"), spec, start=start)[0]
+    same = visualize_neurons(eyes, targets("eyes:12"), spec, start=start)[0]
     assert (same - start.clamp(0.02, 0.98)).abs().max() < 1e-3
-    one, other = neurons.study(eyes, targets("eyes:12"), QUICK.change(diverse=2), start=start)[0]
+    one, other = visualize_neurons(eyes, targets("eyes:12"), QUICK.change(diverse=2), start=start)[
+        0
+    ]
     assert (one - other).abs().mean() > 0.01
 
 
 @pytest.mark.parametrize(
     ("name", "layer"),
-    [(kind.name, Target.parse(kind.layers[0]).layer) for kind in net.KINDS.values()]
+    [(kind.name, Target.parse(kind.layers[0]).layer) for kind in CATALOG.values()]
     + [(name, "class") for name in ("pocket", "squeezenet1_1", "googlenet")],
 )
 def test_every_network_has_neurons(name: str, layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neurons, "NOISES", 2)
-    kind = net.kind_of(name)
-    network = net.Network(kind, net.untrained(kind), [Target(layer)], CPU)
+    kind = network_info(name)
+    network = Network(kind, random_network(kind), [Target(layer)], CPU)
     spec = NeuronSpec(size=max(32, kind.least), steps=2, step_size=0.3)
     wanted = Target(layer, ((7, 1.0),))
-    (made,) = neurons.study(network, [wanted], spec)
+    (made,) = visualize_neurons(network, [wanted], spec)
     assert torch.isfinite(made).all()
-    first = neurons._noises((spec.size, spec.size), 0)
+    first = _noises((spec.size, spec.size), 0)
     assert (made - first).abs().amax((1, 2, 3)).min() > 0.01
 
 
@@ -188,20 +209,20 @@ def test_a_silent_neuron_is_told(eyes: Network, monkeypatch: pytest.MonkeyPatch)
         lambda frames: [seen(frames)[0] * (torch.arange(384) != 7).view(1, -1, 1, 1)],
     )
     wanted = targets("eyes:7", "eyes:12")
-    made = neurons.study(eyes, wanted, QUICK)
-    assert [c.caption for c in neurons.cells(eyes, wanted, made)] == [
+    made = visualize_neurons(eyes, wanted, QUICK)
+    assert [c.caption for c in neuron_cells(eyes, wanted, made)] == [
         ("eyes:7", "silent"),
         ("eyes:12",),
     ]
-    assert excitement(eyes, made[0]).mean() > excitement(eyes, neurons._noises((48, 48), 0)).mean()
+    assert excitement(eyes, made[0]).mean() > excitement(eyes, _noises((48, 48), 0)).mean()
 
 
 def test_labels_are_what_is_dreamt_with() -> None:
-    assert neurons.label(Target.parse("eyes:12"), 384) == "eyes:12"
-    assert neurons.label(Target.parse("eyes:3+7-0.5*12"), 384) == "eyes:3+7-0.5*12"
-    assert neurons.label(Target.parse("class:291"), 1000) == "lion"
-    assert neurons.label(Target.parse("class:17"), 365) == "class:17"
-    assert neurons.label(Target.parse("class:lion+tabby"), 1000) == "class:lion+tabby"
+    assert neuron_label(Target.parse("eyes:12"), 384) == "eyes:12"
+    assert neuron_label(Target.parse("eyes:3+7-0.5*12"), 384) == "eyes:3+7-0.5*12"
+    assert neuron_label(Target.parse("class:291"), 1000) == "lion"
+    assert neuron_label(Target.parse("class:17"), 365) == "class:17"
+    assert neuron_label(Target.parse("class:lion+tabby"), 1000) == "class:lion+tabby"
     assert not any("," in name or "+" in name for name in class_names())  # which divide them
 
 
@@ -239,7 +260,7 @@ def test_wrong_neurons_are_told(layer: str, told: str, zoomdream: Command) -> No
 
 
 def test_too_small_for_the_network_is_told() -> None:
-    kind = net.kind_of("inception_v3")
-    network = net.Network(kind, net.untrained(kind), [Target("Mixed_5b")], CPU)
+    kind = network_info("inception_v3")
+    network = Network(kind, random_network(kind), [Target("Mixed_5b")], CPU)
     with pytest.raises(UsageError, match="96 or more"):
-        neurons.study(network, targets("Mixed_5b:1"), QUICK)
+        visualize_neurons(network, targets("Mixed_5b:1"), QUICK)

@@ -9,37 +9,41 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import squeezenet1_0
 
-from zoomdream import engine, net
-from zoomdream.dream import dream
-from zoomdream.frame import Frame
-from zoomdream.pocket.evaluate import compare
-from zoomdream.pocket.network import STAGES, Fire, Pocket
-from zoomdream.pocket.pictures import Picture, drawn
-from zoomdream.pocket.teacher import (
-    DEVIATION,
+from zoomdream.dreaming.ascent import dream
+from zoomdream.media.frame import Frame
+from zoomdream.network import network
+from zoomdream.network.catalog import network_info
+from zoomdream.network.device import choose_place
+from zoomdream.network.layers import network_layers
+from zoomdream.network.network import load_network
+from zoomdream.network.pocket.network import STAGES, Fire, Pocket
+from zoomdream.network.weights import POCKET_WEIGHTS, fill_network, read_weights, sha256
+from zoomdream.settings.model import DreamSpec
+from zoomdream.training.evaluate import compare
+from zoomdream.training.pictures import Picture, drawn
+from zoomdream.training.teacher import (
+    DEVIATION_PLANES,
     MARGIN,
-    MEAN,
+    MEAN_PLANES,
     SIZE,
     Teacher,
     inherit,
     strokes_kept,
     widen,
 )
-from zoomdream.pocket.train import Pool, Training
-from zoomdream.spec import DreamSpec
-from zoomdream.weights import read_weights, sha256
+from zoomdream.training.train import Pool, Training
 
-CARD = Path(net.__file__).parent / "pocket" / "README.md"
+CARD = Path(network.__file__).parent / "pocket" / "README.md"
 
 
 def test_the_weights_are_small_and_those_of_the_card() -> None:
-    assert net.POCKET_WEIGHTS.stat().st_size < 8e6
-    assert sha256(net.POCKET_WEIGHTS) in CARD.read_text()
+    assert POCKET_WEIGHTS.stat().st_size < 8e6
+    assert sha256(POCKET_WEIGHTS) in CARD.read_text()
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_three_steps_raise_each_stage(stage: str, photo: Frame) -> None:
-    network = net.load("pocket", [stage], at=engine.place("cpu", "fp32"))
+    network = load_network("pocket", [stage], at=choose_place("cpu", "fp32"))
     spec = DreamSpec(octaves=1, steps=3)
     dreamt = dream(photo, network, spec, torch.Generator().manual_seed(0)).frame
     assert network.gradient(dreamt)[1][0] > 1.2 * network.gradient(photo)[1][0]
@@ -47,7 +51,7 @@ def test_three_steps_raise_each_stage(stage: str, photo: Frame) -> None:
 
 def test_stages_have_the_strides_of_the_card() -> None:
     card = CARD.read_text()
-    for layer in net.layers("pocket"):
+    for layer in network_layers("pocket"):
         assert re.search(rf"\| `{layer.name}` \| {layer.stride} \| {layer.channels} \|", card)
 
 
@@ -70,7 +74,7 @@ def test_loading_takes_under_half_a_second() -> None:
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
-        net._fill(net.kind_of("pocket"), read_weights(net.POCKET_WEIGHTS), net.POCKET_WEIGHTS)
+        fill_network(network_info("pocket"), read_weights(POCKET_WEIGHTS), POCKET_WEIGHTS)
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < 0.5
 
@@ -86,14 +90,14 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
 
 @pytest.fixture(scope="module")
 def pictures() -> list[Picture]:
-    chance = np.random.default_rng(0)
-    return [drawn(chance) for _ in range(3)]
+    rng = np.random.default_rng(0)
+    return [drawn(rng) for _ in range(3)]
 
 
 def inherited(teacher: Teacher, pictures: list[Picture]) -> Pocket:
     torch.manual_seed(0)
     student = Pocket()
-    seen = (Pool(pictures, 0).batch(4, SIZE + sum(MARGIN)) - MEAN) / DEVIATION
+    seen = (Pool(pictures, 0).batch(4, SIZE + sum(MARGIN)) - MEAN_PLANES) / DEVIATION_PLANES
     inherit(student, teacher, seen)
     return student
 
@@ -139,5 +143,5 @@ def test_training_goes_down_and_goes_on(
     assert second.steps == 6
     for a, b in zip(first.average.parameters(), second.average.parameters(), strict=True):
         assert torch.equal(a, b)
-    shipped = net.load("pocket", ["eyes"], weights=tmp_path / "pocket.safetensors")
+    shipped = load_network("pocket", ["eyes"], weights=tmp_path / "pocket.safetensors")
     assert shipped.channels == [384]

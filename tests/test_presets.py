@@ -16,13 +16,24 @@ import torch
 import zoomdream as zd
 from tests import films
 from tests.conftest import ROOT, Command, decode
-from zoomdream import deforum, engine, net, objective, presets
 from zoomdream.errors import UsageError, ZoomdreamError
-from zoomdream.schedule import Clock
-from zoomdream.spec import SECTIONS, RenderJob, shipped
-from zoomdream.timeline import Timeline
+from zoomdream.files import shipped
+from zoomdream.network.catalog import network_info
+from zoomdream.network.device import choose_place
+from zoomdream.network.network import Network
+from zoomdream.network.objective import Target
+from zoomdream.network.weights import random_network
+from zoomdream.settings import presets
+from zoomdream.settings.clock import Clock
+from zoomdream.settings.deforum import evaluate_schedule
+from zoomdream.settings.mistakes import mistakes_in
+from zoomdream.settings.model import SECTIONS, RenderJob
+from zoomdream.settings.paths import plain_value
+from zoomdream.settings.timeline import Timeline
 
 NAMES = sorted(presets.known())
+
+
 TINY = ("--size", "64x48", "--octaves", 1, "--device", "cpu")
 
 
@@ -45,11 +56,11 @@ def test_there_are_enough_of_every_kind() -> None:
 def test_every_preset_renders_24_frames(name: str, tmp_path: Path) -> None:
     """At 256 px on the CPU; networks that would be fetched have weights by chance here."""
     job = zd.load_preset(name)
-    kind = net.kind_of(job.model)
+    kind = network_info(job.model)
     network = None
     if job.model != "pocket":
-        targets = [objective.Target.parse(text) for text in job.dream.targets]
-        network = net.Network(kind, net.untrained(kind), targets, engine.place("cpu"))
+        targets = [Target.parse(text) for text in job.dream.targets]
+        network = Network(kind, random_network(kind), targets, choose_place("cpu"))
         job = job.change(dream=job.dream.change(octaves=2, steps=1))
     source = shipped("sample.mp4" if job.flow else "sample.jpg")
     output = job.output.change(size=(256, 256), fps=24, seconds=1.0)
@@ -108,8 +119,8 @@ def test_flags_win_over_sets_and_those_over_the_preset(tmp_path: Path, zoomdream
     )
     assert zoomdream(*words, *more, "--zoom", "1.2 + 0.1*t").code == 0
     made = zd.load_preset(tmp_path / "a.mp4.toml")
-    assert presets.plain(made.camera.zoom) == "1.2 + 0.1*t"
-    assert presets.plain(made.camera.rotate) == "t*2"
+    assert plain_value(made.camera.zoom) == "1.2 + 0.1*t"
+    assert plain_value(made.camera.rotate) == "t*2"
     assert list(made.dream.layers) == ["strokes"]
 
 
@@ -241,13 +252,11 @@ def test_mistakes_are_told_in_a_sentence(
     assert told in answer.err
 
 
-# --- Loops -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
 def test_a_loop_closes_on_itself(tmp_path: Path, zoomdream: Command, name: str) -> None:
     """Measured here anew on the decoded film: the step over the seam is like those between frames."""
-    from zoomdream.move import camera_flow, warp
+    from zoomdream.motion.camera import camera_flow
+    from zoomdream.motion.warp import warp
 
     words = ("zoom", "sample", "-o", name, "--loop", "--seconds", 2, "--fps", 20)
     answer = zoomdream(*words, "--size", "112x112", "--octaves", 2, "--device", "cpu")
@@ -270,13 +279,10 @@ def test_without_loop_the_end_is_elsewhere(tmp_path: Path, zoomdream: Command) -
     assert np.abs(frames[-1] - frames[0]).mean() > 10
 
 
-# --- Deforum ---------------------------------------------------------------------------------------
-
-
 def test_deforums_schedules_give_what_deforum_gives() -> None:
     """Recorded from sd-webui-deforum's own functions, with pandas and numexpr."""
     for case in json.loads((ROOT / "tests" / "data" / "deforum.json").read_text()):
-        found = deforum.evaluate(case["schedule"], case["frames"], case["seed"])
+        found = evaluate_schedule(case["schedule"], case["frames"], case["seed"])
         assert np.abs(found - case["values"]).max() < 1e-9, case["schedule"]
 
 
@@ -293,7 +299,7 @@ def test_deforums_schedules_give_what_deforum_gives() -> None:
 def test_where_deforum_fails_the_evident_is_meant(
     schedule: str, first: float, at_50: float
 ) -> None:
-    found = deforum.evaluate(schedule, 101)
+    found = evaluate_schedule(schedule, 101)
     assert (found[0], found[50]) == (first, at_50)
 
 
@@ -346,28 +352,25 @@ def test_what_is_wrong_in_a_deforum_file(
     assert not (tmp_path / "d.toml").exists()
 
 
-# --- Fuzz --------------------------------------------------------------------------------------------
-
-
 MESS = ["", "=", '"', "[", "nan", "{", "1e999", "\n", "-", "t", "9" * 30]
 
 
 def test_twenty_thousand_broken_files_give_our_errors_only() -> None:
     """Mutated presets, and mutated schedules of Deforum's: read, checked, never anything but our errors."""
-    chance = random.Random(1)
+    rng = random.Random(1)
     texts = [path.read_text() for path in presets.known().values()] + [BROKEN]
     slowest, good = 0.0, 0
     for number in range(20_000):
-        text = list(chance.choice(texts))
-        for _ in range(chance.randrange(1, 5)):
-            place = chance.randrange(len(text))
-            text[place : place + chance.randrange(4)] = chance.choice(MESS)
+        text = list(rng.choice(texts))
+        for _ in range(rng.randrange(1, 5)):
+            place = rng.randrange(len(text))
+            text[place : place + rng.randrange(4)] = rng.choice(MESS)
         started = time.perf_counter()
         try:
             if number % 4 == 0:
-                deforum.evaluate("".join(text)[:200], 5)
+                evaluate_schedule("".join(text)[:200], 5)
             values = tomllib.loads("".join(text))
-            found = presets.mistakes_in(values, "".join(text))
+            found = mistakes_in(values, "".join(text))
             good += not found
             assert all(isinstance(mistake.message, str) for mistake in found)
         except (ZoomdreamError, tomllib.TOMLDecodeError):

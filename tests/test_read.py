@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from zoomdream.errors import InputError
-from zoomdream.read import noise, read_mask, read_still
+from zoomdream.media.image_reader import read_mask, read_still
+from zoomdream.media.noise import noise_picture
 
 LEFT_RED = np.zeros((20, 30, 3), np.uint8)
+
+
 LEFT_RED[:, :15, 2] = 255  # BGR
 
 
@@ -73,7 +76,11 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
 
 
 def test_noise_is_seeded() -> None:
-    one, same, other = noise((40, 60), 1), noise((40, 60), 1), noise((40, 60), 2)
+    one, same, other = (
+        noise_picture((40, 60), 1),
+        noise_picture((40, 60), 1),
+        noise_picture((40, 60), 2),
+    )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert one.shape == (1, 3, 40, 60)

@@ -11,13 +11,23 @@ import zoomdream as zd
 from tests import films
 from tests.conftest import ROOT, Command, decode
 from zoomdream.errors import Interrupted
-from zoomdream.render import render_film
-from zoomdream.spec import shipped
+from zoomdream.files import shipped
+from zoomdream.film.render import render_film
+from zoomdream.settings import presets
+from zoomdream.settings.mistakes import mistakes_in
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 BLOCKS = re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.DOTALL)
+
+
 LINES = [line for block in BLOCKS for line in block.splitlines() if line.strip()]
+
+
 SETUP, TESTS = LINES[:2]
+
+
 COMMANDS = [line.partition("  #")[0].strip() for line in LINES[2:]]
 
 
@@ -100,7 +110,7 @@ def test_pictures_of_the_readme_are_there() -> None:
 
 def test_the_table_of_settings_is_true() -> None:
     """Every option named in the README has the default that the settings have."""
-    from zoomdream.options import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE
+    from zoomdream.cli.options import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE
 
     panels = (CLIP, FILM, CAMERA, DREAM, ANCHOR, MACHINE)
     known = {o.flag_name: o.field.default for p in panels for os in p.values() for o in os}
@@ -121,14 +131,11 @@ def test_the_table_of_settings_is_true() -> None:
 def test_the_presets_example_is_a_preset() -> None:
     import tomllib
 
-    from zoomdream import presets
-
     (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    assert presets.mistakes_in(tomllib.loads(text), text) == []
+    assert mistakes_in(tomllib.loads(text), text) == []
 
 
 def test_the_gallery_shows_every_preset_that_needs_no_download() -> None:
-    from zoomdream import presets
 
     for name in presets.known():
         if presets.load_preset(name).model == "pocket":

@@ -9,14 +9,17 @@ import torch
 
 import zoomdream as zd
 from tests.conftest import decode, difference
-from zoomdream import net
-from zoomdream.frame import Frame, as_frame, blur, to_bytes
-from zoomdream.move import camera_flow, warp
-from zoomdream.prepare import film_size, open_clip
-from zoomdream.render import dreamt_frames
-from zoomdream.report import Event
+from zoomdream.events import Event
+from zoomdream.film.frames import render_frames
+from zoomdream.film.inputs import film_size, open_clip
+from zoomdream.media.frame import Frame, as_frame, blur, to_bytes
+from zoomdream.motion.camera import camera_flow
+from zoomdream.motion.warp import warp
+from zoomdream.network.network import Network
 
 TINY = zd.Output(size=(64, 48), frames=4)
+
+
 QUICK = zd.DreamSpec(octaves=1, steps=1)
 
 
@@ -112,7 +115,7 @@ def test_film_sizes(output: zd.Output, natural: tuple[int, int], size: tuple[int
 
 
 def test_presets_can_be_loaded_and_rendered(photo: Frame, tmp_path: Path) -> None:
-    from zoomdream.spec import shipped
+    from zoomdream.files import shipped
 
     names = [path.stem for path in shipped("presets").glob("*.toml")]
     assert names
@@ -133,10 +136,10 @@ def test_presets_can_be_loaded_and_rendered(photo: Frame, tmp_path: Path) -> Non
         zd.load_preset(tmp_path / "wrong.toml")
 
 
-def test_ten_frames_are_kept_alive(pocket: net.Network, photo: Frame) -> None:
+def test_ten_frames_are_kept_alive(pocket: Network, photo: Frame) -> None:
     """The objective rises well above the source's, while mean and contrast stay the source's."""
     moving = job(output=zd.Output(size=(128, 96), frames=20), dream=zd.DreamSpec())
-    frames = [d.frame for d in dreamt_frames(moving, open_clip(moving, photo), pocket)]
+    frames = [d.frame for d in render_frames(moving, open_clip(moving, photo), pocket)]
     first, last = frames[0], frames[-1]
     assert pocket.gradient(last)[1][0] > 2 * pocket.gradient(photo)[1][0]
     assert abs(float(last.mean() - first.mean())) < 0.05

@@ -11,15 +11,10 @@ import numpy as np
 import pytest
 
 from zoomdream.errors import UsageError
-from zoomdream.schedule import (
-    EASES,
-    FUNCTIONS,
-    NAMES,
-    Clock,
-    Schedule,
-    ScheduleError,
-    read_schedule,
-)
+from zoomdream.settings.clock import Clock
+from zoomdream.settings.easing import EASES
+from zoomdream.settings.expression import FUNCTIONS, NAMES, ScheduleError
+from zoomdream.settings.schedule import Schedule, read_schedule
 
 CLOCK = Clock(Fraction(10), 50, seed=7, bpm=120)  # 5 s
 
@@ -206,23 +201,23 @@ SCRAPS = [
 ]  # fmt: skip
 
 
-def broken(chance: random.Random) -> str:
+def broken(rng: random.Random) -> str:
     """A string that may be taken for an expression."""
-    if chance.random() < 0.5:
-        return "".join(chance.choice(SCRAPS) for _ in range(chance.randrange(1, 12)))
-    if chance.random() < 0.5:
+    if rng.random() < 0.5:
+        return "".join(rng.choice(SCRAPS) for _ in range(rng.randrange(1, 12)))
+    if rng.random() < 0.5:
         text = list("1.3 + 0.2*sin(2*pi*t/4) + where(t>2, noise(t), clamp(frame, 0, 1))")
-        for _ in range(chance.randrange(1, 6)):
-            text[chance.randrange(len(text))] = chance.choice(string.printable)
+        for _ in range(rng.randrange(1, 6)):
+            text[rng.randrange(len(text))] = rng.choice(string.printable)
         return "".join(text)
-    return "".join(chance.choices(string.printable, k=chance.randrange(1, 60)))
+    return "".join(rng.choices(string.printable, k=rng.randrange(1, 60)))
 
 
 def test_eighty_thousand_broken_expressions_give_our_errors_only() -> None:
-    chance, slowest, good = random.Random(0), 0.0, 0
+    rng, slowest, good = random.Random(0), 0.0, 0
     clock = Clock(Fraction(30), 8, 1, 100)
     for _ in range(80_000):
-        text = broken(chance)
+        text = broken(rng)
         started = time.perf_counter()
         try:
             made = read_schedule(text)

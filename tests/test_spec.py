@@ -3,9 +3,9 @@ from typing import Any, cast
 
 import pytest
 
-from zoomdream.errors import UsageError
-from zoomdream.objective import Target
-from zoomdream.spec import Anchor, Camera, DreamSpec, Output, RenderJob, nearest
+from zoomdream.errors import UsageError, nearest
+from zoomdream.network.objective import Target
+from zoomdream.settings.model import Anchor, Camera, DreamSpec, Output, RenderJob
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import zoomdream as zd
-from zoomdream.metrics import high_frequencies, mean_lab, novelty, saturation
-from zoomdream.move import camera_flow, warp
-from zoomdream.prepare import open_clip, open_network
-from zoomdream.render import dreamt_frames
+from zoomdream.film.frames import render_frames
+from zoomdream.film.inputs import open_clip, open_network
+from zoomdream.motion.camera import camera_flow
+from zoomdream.motion.warp import warp
+from zoomdream.study.metrics import high_frequencies, mean_lab, novelty, saturation
 
 APART = 60  # frames between two that are compared for what is new
 
@@ -23,7 +24,7 @@ def watch(frames: int, size: tuple[int, int]) -> dict[str, list[float]]:
     undone = camera_flow(job.camera, clip.size, APART / float(clip.fps))
     seen: dict[str, list[float]] = {key: [] for key in ("L", "a", "b", "saturation", "high", "new")}
     last: list[torch.Tensor] = []
-    for dreamt in dreamt_frames(job, clip, network):
+    for dreamt in render_frames(job, clip, network):
         for key, value in zip("Lab", mean_lab(dreamt.frame).tolist(), strict=True):
             seen[key].append(value)
         seen["saturation"].append(saturation(dreamt.frame))

@@ -14,15 +14,26 @@ import pytest
 import torch
 
 from tests.conftest import decode
-from zoomdream import formats
 from zoomdream.errors import OutputError, UsageError
-from zoomdream.ffmpeg import count_frames
-from zoomdream.formats import encoders, fitting, format_of
-from zoomdream.frame import Frame
-from zoomdream.spec import Output
-from zoomdream.write import Order, Press, _Encoding, check_target, open_press
+from zoomdream.film.encoder import SegmentEncoder
+from zoomdream.film.target import check_film_target
+from zoomdream.film.writer import FilmSpec, FilmWriter, open_writer
+from zoomdream.media import formats
+from zoomdream.media.ffmpeg import count_frames
+from zoomdream.media.formats import (
+    _hardware,
+    _works,
+    film_format,
+    h264_encoder,
+    nearest_supported,
+    working_encoders,
+)
+from zoomdream.media.frame import Frame
+from zoomdream.settings.model import Output
 
 SIZE = (48, 64)
+
+
 RATE = Fraction(25)
 
 
@@ -31,6 +42,8 @@ def grey(level: float, size: tuple[int, int] = SIZE) -> Frame:
 
 
 STATE = {"last": torch.zeros(3)}
+
+
 STANDARD = Output()
 
 
@@ -42,20 +55,20 @@ def pressing(
     fps: Fraction = RATE,
     frames: int = 10,
     force: bool = True,
-) -> Iterator[Press]:
-    order = Order(target, output, size, fps, frames)
-    with open_press(order, {"all": "the same"}, force=force) as press:
-        yield press
-        press.commit(STATE)
-        press.finish(force)
+) -> Iterator[FilmWriter]:
+    spec = FilmSpec(target, output, size, fps, frames)
+    with open_writer(spec, {"all": "the same"}, force=force) as writer:
+        yield writer
+        writer.commit(STATE)
+        writer.finish(force)
 
 
 def write(
     target: Path, frames: int = 10, fps: Fraction = RATE, size: tuple[int, int] = SIZE
 ) -> None:
-    with pressing(target, size=size, fps=fps, frames=frames) as press:
+    with pressing(target, size=size, fps=fps, frames=frames) as writer:
         for number in range(frames):
-            press.add(grey(number / frames, size))
+            writer.add(grey(number / frames, size))
 
 
 NAMES = [
@@ -95,9 +108,9 @@ def test_an_mp4_is_tagged_and_starts_fast(tmp_path: Path) -> None:
 def test_colours_come_back(tmp_path: Path, name: str) -> None:
     colours = torch.tensor([[0.8, 0.2, 0.2], [0.2, 0.7, 0.2], [0.2, 0.2, 0.9], [0.9, 0.9, 0.2]])
     picture = colours.T.view(1, 3, 1, 4).repeat_interleave(16, 3).repeat_interleave(48, 2)
-    with pressing(tmp_path / name, Output(quality=10)) as press:
+    with pressing(tmp_path / name, Output(quality=10)) as writer:
         for _ in range(5):
-            press.add(picture)
+            writer.add(picture)
     seen = decode(tmp_path / name).frames[2, 24, 8::16] / 255
     assert seen == pytest.approx(colours.numpy(), abs=0.03)
 
@@ -107,7 +120,7 @@ def test_a_folder_of_png(tmp_path: Path) -> None:
     names = sorted(p.name for p in (tmp_path / "frames").iterdir())
     assert names == ["000000.png", "000001.png", "000002.png"]
     with pytest.raises(OutputError, match="--force"):
-        check_target(tmp_path / "frames", force=False, output=Output())
+        check_film_target(tmp_path / "frames", force=False, output=Output())
     write(tmp_path / "frames", 2)
     assert len(list((tmp_path / "frames").iterdir())) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["frames"]
@@ -115,10 +128,10 @@ def test_a_folder_of_png(tmp_path: Path) -> None:
 
 def test_sizes_and_rates_that_fit() -> None:
     odd = (63, 47)
-    assert fitting(Path("a.mp4"), odd, Fraction(30)) == ((62, 46), Fraction(30))
-    assert fitting(Path("a.gif"), odd, Fraction(24)) == (odd, Fraction(25))
-    assert fitting(Path("a.gif"), odd, Fraction(12)) == (odd, Fraction(10))
-    assert fitting(Path("frames"), odd, Fraction(30)) == (odd, Fraction(30))
+    assert nearest_supported(Path("a.mp4"), odd, Fraction(30)) == ((62, 46), Fraction(30))
+    assert nearest_supported(Path("a.gif"), odd, Fraction(24)) == (odd, Fraction(25))
+    assert nearest_supported(Path("a.gif"), odd, Fraction(12)) == (odd, Fraction(10))
+    assert nearest_supported(Path("frames"), odd, Fraction(30)) == (odd, Fraction(30))
 
 
 def test_a_gif_of_odd_size(tmp_path: Path) -> None:
@@ -129,9 +142,9 @@ def test_a_gif_of_odd_size(tmp_path: Path) -> None:
 def test_a_wrong_frame_is_refused_and_nothing_left(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=r"\(48, 65\).* instead of \(48, 64\)"),
-        pressing(tmp_path / "a.mp4") as press,
+        pressing(tmp_path / "a.mp4") as writer,
     ):
-        press.add(grey(0.5, (48, 65)))
+        writer.add(grey(0.5, (48, 65)))
     assert not list(tmp_path.iterdir())
 
 
@@ -139,9 +152,9 @@ def test_a_wrong_frame_is_refused_and_nothing_left(tmp_path: Path) -> None:
 def test_an_interrupted_film_leaves_nothing_and_no_ffmpeg(tmp_path: Path, name: str) -> None:
     with (
         pytest.raises(KeyboardInterrupt),
-        pressing(tmp_path / name) as press,
+        pressing(tmp_path / name) as writer,
     ):
-        press.add(grey(0.5))
+        writer.add(grey(0.5))
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
     assert not [p for p in psutil.Process().children() if "ffmpeg" in p.name()]
@@ -149,8 +162,8 @@ def test_an_interrupted_film_leaves_nothing_and_no_ffmpeg(tmp_path: Path, name: 
 
 def test_the_old_film_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"old")
-    with pytest.raises(RuntimeError), pressing(tmp_path / "a.mp4") as press:
-        press.add(grey(0.5))
+    with pytest.raises(RuntimeError), pressing(tmp_path / "a.mp4") as writer:
+        writer.add(grey(0.5))
         raise RuntimeError
     assert (tmp_path / "a.mp4").read_bytes() == b"old"
 
@@ -183,27 +196,27 @@ def test_too_small_a_disk_is_noticed_before_the_start(disk: Path) -> None:
 def test_a_full_disk_stops_with_everything_committed(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Order, "room", lambda *_: 0)
-    order = Order(disk / "a.mp4", Output(quality=0), (256, 256), RATE, 60)
+    monkeypatch.setattr(FilmSpec, "room", lambda *_: 0)
+    spec = FilmSpec(disk / "a.mp4", Output(quality=0), (256, 256), RATE, 60)
     frames, committed = torch.rand(60, 1, 3, 256, 256), 0
     with (
         pytest.raises(OutputError, match="disk is full"),
-        open_press(order, {"all": "the same"}) as press,
+        open_writer(spec, {"all": "the same"}) as writer,
     ):
         for frame in frames:
-            press.add(frame)
-            press.commit(STATE)
-            press.settle()
-            committed = press.frame
+            writer.add(frame)
+            writer.commit(STATE)
+            writer.settle()
+            committed = writer.frame
     assert committed >= 20
-    assert not order.target.exists()
+    assert not spec.target.exists()
     assert not _mount(disk, "remount,size=100m")
-    with open_press(order, {"all": "the same"}, resume=True) as press:
-        assert press.frame == committed
+    with open_writer(spec, {"all": "the same"}, resume=True) as writer:
+        assert writer.frame == committed
         for frame in frames[committed:]:
-            press.add(frame)
-        press.finish()
-    seen = torch.tensor(decode(order.target).frames).permute(0, 3, 1, 2) / 255
+            writer.add(frame)
+        writer.finish()
+    seen = torch.tensor(decode(spec.target).frames).permute(0, 3, 1, 2) / 255
     assert (seen - frames[:, 0]).abs().mean() < 0.25  # 4:2:0 of noise
     assert sorted(p.name for p in disk.iterdir()) == ["a.mp4"]
 
@@ -239,33 +252,33 @@ def test_an_ffmpeg_that_dies_between_two_frames_is_not_waited_for(
 ) -> None:
     script = "head -c 9216 >/dev/null; echo 'I died' >&2; exit 9"
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(fake_ffmpeg(tmp_path, script)))
-    with pytest.raises(OutputError, match="I died"), pressing(tmp_path / "a.mp4") as press:
-        press.add(grey(0.1))
+    with pytest.raises(OutputError, match="I died"), pressing(tmp_path / "a.mp4") as writer:
+        writer.add(grey(0.1))
         time.sleep(0.5)  # it has come and gone, and what feeds it waits for more
-        press.add(grey(0.2))
-        press.settle()
+        writer.add(grey(0.2))
+        writer.settle()
 
 
 def test_frames_that_cannot_be_read_again_are_told(tmp_path: Path) -> None:
     target = tmp_path / "a.mp4"
-    with pytest.raises(OutputError, match="cannot be read again"), pressing(target) as press:
-        press.add(grey(0.1))
-        press.settle()
-        os.truncate(press._journal.raw(0), 0)
-        press.add(grey(0.2))
-        press.settle()
+    with pytest.raises(OutputError, match="cannot be read again"), pressing(target) as writer:
+        writer.add(grey(0.1))
+        writer.settle()
+        os.truncate(writer._journal.raw(0), 0)
+        writer.add(grey(0.2))
+        writer.settle()
     assert not target.exists()
 
 
 def test_what_was_given_before_a_fault_is_safe(tmp_path: Path) -> None:
-    order = Order(tmp_path / "a.mp4", Output(), SIZE, RATE, 10)
-    with pytest.raises(KeyError), open_press(order, {"all": "the same"}) as press:
+    spec = FilmSpec(tmp_path / "a.mp4", Output(), SIZE, RATE, 10)
+    with pytest.raises(KeyError), open_writer(spec, {"all": "the same"}) as writer:
         for _ in range(3):
-            press.add(grey(0.1))
-        press.commit(STATE)
+            writer.add(grey(0.1))
+        writer.commit(STATE)
         raise KeyError("theirs")
-    with open_press(order, {"all": "the same"}, resume=True) as press:
-        assert press.frame == 3
+    with open_writer(spec, {"all": "the same"}, resume=True) as writer:
+        assert writer.frame == 3
 
 
 def test_targets_are_checked_before_any_work(tmp_path: Path) -> None:
@@ -280,16 +293,16 @@ def test_targets_are_checked_before_any_work(tmp_path: Path) -> None:
         (tmp_path, "which is no frame"),
     ):
         with pytest.raises(OutputError, match=told):
-            check_target(target, force=False, output=Output())
-    check_target(tmp_path / "there.mp4", force=True, output=Output())
+            check_film_target(target, force=False, output=Output())
+    check_film_target(tmp_path / "there.mp4", force=True, output=Output())
     with pytest.raises(UsageError, match=r"\.mp4, \.webm or \.gif"):
-        format_of(Path("a.avi"))
+        film_format(Path("a.avi"))
 
 
 def test_an_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(OutputError, match="may not be written"):
-        check_target(tmp_path / "a.mp4", force=False, output=Output())
+        check_film_target(tmp_path / "a.mp4", force=False, output=Output())
 
 
 def test_frames_are_counted(tmp_path: Path) -> None:
@@ -300,7 +313,7 @@ def test_frames_are_counted(tmp_path: Path) -> None:
 
 
 def test_the_encoders_needed_are_there() -> None:
-    assert all(encoders()[name] for name in ("libx264", "libvpx-vp9", "gif"))
+    assert all(working_encoders()[name] for name in ("libx264", "libvpx-vp9", "gif"))
 
 
 @pytest.mark.parametrize("name", ["a.gif", "frames"])
@@ -308,9 +321,9 @@ def test_a_name_that_was_taken_meanwhile_is_not_overwritten(tmp_path: Path, name
     target = tmp_path / name
     with (
         pytest.raises(OutputError, match="meanwhile"),
-        pressing(target, force=False) as press,
+        pressing(target, force=False) as writer,
     ):
-        press.add(grey(0.5))
+        writer.add(grey(0.5))
         if target.suffix:
             target.write_bytes(b"theirs")
         else:
@@ -318,10 +331,10 @@ def test_a_name_that_was_taken_meanwhile_is_not_overwritten(tmp_path: Path, name
             (target / "000000.png").write_bytes(b"theirs")
     left = target.read_bytes() if target.suffix else (target / "000000.png").read_bytes()
     assert left == b"theirs"
-    order = Order(target, STANDARD, SIZE, RATE, 10)
-    with open_press(order, {"all": "the same"}, resume=True) as press:  # the work is not lost
-        assert press.frame == 1
-        press.finish(force=True)
+    spec = FilmSpec(target, STANDARD, SIZE, RATE, 10)
+    with open_writer(spec, {"all": "the same"}, resume=True) as writer:  # the work is not lost
+        assert writer.frame == 1
+        writer.finish(force=True)
     assert [p.name for p in tmp_path.iterdir()] == [name]
     assert len(list(target.iterdir())) == 1 if target.is_dir() else target.read_bytes() != left
 
@@ -329,16 +342,16 @@ def test_a_name_that_was_taken_meanwhile_is_not_overwritten(tmp_path: Path, name
 def test_a_fault_of_the_caller_stays_the_callers(tmp_path: Path) -> None:
     with (
         pytest.raises(FileNotFoundError),
-        pressing(tmp_path / "a.gif") as press,
+        pressing(tmp_path / "a.gif") as writer,
     ):
-        press.add(grey(0.5))
+        writer.add(grey(0.5))
         raise FileNotFoundError("mine")
 
 
 def test_a_long_gif_is_not_held_in_memory(tmp_path: Path) -> None:
-    with pressing(tmp_path / "a.gif") as press:
+    with pressing(tmp_path / "a.gif") as writer:
         for number in range(10):
-            press.add(grey(number / 10))
+            writer.add(grey(number / 10))
     film = decode(tmp_path / "a.gif")
     assert film.frames.mean((1, 2, 3)) / 255 == pytest.approx(np.arange(10) / 10, abs=0.03)
 
@@ -349,21 +362,21 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(
         formats, "HARDWARE", {"h264_none": lambda _: [], "libopenh264": lambda _: ["-b:v", "1M"]}
     )
-    formats._hardware.cache_clear()
+    _hardware.cache_clear()
     yield
-    formats._hardware.cache_clear()
+    _hardware.cache_clear()
 
 
 @pytest.mark.usefixtures("card")
-@pytest.mark.skipif(not formats._works("libopenh264"), reason="needs an ffmpeg with OpenH264")
+@pytest.mark.skipif(not _works("libopenh264"), reason="needs an ffmpeg with OpenH264")
 def test_hardware_encodes_where_it_works(tmp_path: Path) -> None:
     output = Output(encoder="hardware")
-    assert formats.encoder_of(output) == "libopenh264"
-    assert formats.encoder_of(Output()) == "libx264"
+    assert h264_encoder(output) == "libopenh264"
+    assert h264_encoder(Output()) == "libx264"
     film = tmp_path / "a.mp4"
-    with pressing(film, output) as press:
+    with pressing(film, output) as writer:
         for number in range(10):
-            press.add(grey(number / 10))
+            writer.add(grey(number / 10))
     assert len(decode(film).frames) == 10
     assert b"x264" not in film.read_bytes()
 
@@ -372,20 +385,20 @@ def test_without_hardware_it_is_told_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(formats, "HARDWARE", {"h264_none": lambda _: []})
-    formats._hardware.cache_clear()
+    _hardware.cache_clear()
     output = Output(encoder="hardware")
     with pytest.raises(OutputError, match=r"no hardware encoder works here \(h264_none were tried"):
-        check_target(tmp_path / "a.mp4", force=False, output=output)
+        check_film_target(tmp_path / "a.mp4", force=False, output=output)
     with pytest.raises(UsageError, match="a loop has all its frames coded alike"):
-        check_target(tmp_path / "a.mp4", False, Output(encoder="hardware", loop=True))
+        check_film_target(tmp_path / "a.mp4", False, Output(encoder="hardware", loop=True))
     with pytest.raises(UsageError, match=r"hardware encodes \.mp4 alone, and a\.gif is none"):
-        check_target(tmp_path / "a.gif", force=False, output=output)
+        check_film_target(tmp_path / "a.gif", force=False, output=output)
 
 
 def test_an_encoder_gets_shares_of_frames_or_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoomdream.write.SHARE", 4)
     monkeypatch.setattr("zoomdream.write.LATEST", 60.0)
-    encoding = object.__new__(_Encoding)  # without its ffmpeg
+    encoding = object.__new__(SegmentEncoder)  # without its ffmpeg
     encoding._frames, encoding._full, encoding._come = 4, False, threading.Condition()
     assert encoding._come_since(0) == 4
     encoding._frames = 6

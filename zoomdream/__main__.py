@@ -1,5 +1,5 @@
 """python -m zoomdream"""
 
-from zoomdream.cli import main
+from zoomdream.cli.app import main
 
 main()

@@ -3,6 +3,9 @@
 A message is one sentence: what is wrong, where, and what would be right.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class ZoomdreamError(Exception):
     """Any error that zoomdream itself raises on purpose."""
@@ -38,3 +41,14 @@ class Interrupted(ZoomdreamError):  # noqa: N818
     """A render was asked to stop, and did; it can go on."""
 
     exit_code = 130
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A tail for an error message: the known names nearest to a wrong one."""
+    known = list(known)
+    lower = {k.lower(): k for k in known}
+    found = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4)
+    if found:
+        return f"did you mean {' or '.join(lower[f] for f in found)}?"
+    more = f" and {len(known) - 30} more" if len(known) > 30 else ""
+    return f"there are {', '.join(known[:30])}{more}"

@@ -1,0 +1,105 @@
+"""TODO zoomdream.cli.presets."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from zoomdream.cli.console import console
+from zoomdream.errors import UsageError, ZoomdreamError
+from zoomdream.settings import presets
+from zoomdream.settings.paths import plain_value, settings_by_path
+from zoomdream.settings.schema import preset_schema
+
+presets_app = typer.Typer(help="Lists, shows, makes and checks presets.")
+
+
+@presets_app.callback(invoke_without_command=True)
+def list_presets(context: typer.Context) -> None:
+    """Lists, shows, makes and checks presets."""
+    if context.invoked_subcommand:
+        return
+    from rich.table import Table
+
+    table = Table("preset", "for", "network", "you will see", box=None)
+    for name, path in sorted(presets.known().items()):
+        try:
+            job = presets.load_preset(path)
+        except ZoomdreamError as error:
+            table.add_row(name, "", "", f"[red]{escape(str(error))}[/red]")
+            continue
+        network = job.model + ("" if job.model == "pocket" or job.weights else " (a download)")
+        kind = "a clip" if job.flow else "a still"
+        table.add_row(name, kind, network, escape(presets.about(path)))
+    Console().print(table)
+
+
+@presets_app.command("show")
+def show_preset(
+    name: Annotated[str, typer.Argument(help="A preset's name, or a .toml file.")],
+) -> None:
+    """Tells every setting that a preset comes to, and where each is from."""
+    from rich.table import Table
+
+    found = presets.resolve(name)
+    table = Table("setting", "value", "from", box=None)
+    for path, value in settings_by_path(found.job):
+        shown = plain_value(value)
+        dim = "[dim]" if found.origins[path] == "default" else ""
+        text = "-" if shown is None else json.dumps(shown)
+        table.add_row(*(dim + escape(cell) for cell in (path, text, found.origins[path])))
+    Console(highlight=False).print(table)
+
+
+@presets_app.command("new")
+def new_preset(
+    file: Annotated[Path, typer.Argument(help="The .toml file to write.")],
+    origin: Annotated[
+        str, typer.Option("--from", metavar="NAME", help="Which one to begin with.")
+    ] = "zoom",
+) -> None:
+    """Writes a preset of your own."""
+    if file.suffix != ".toml":
+        raise UsageError(f"{file} is no preset: name it {file.with_suffix('.toml').name}")
+    presets.new(file, origin)
+    console.print(f"Written: {file}. Try it: zoomdream render {file} sample -o dream.mp4 --draft")
+
+
+@presets_app.command("check")
+def check_presets(files: Annotated[list[Path], typer.Argument(help=".toml files.")]) -> None:
+    """Exit code 0, or every mistake with file, line, field and what would be right."""
+    bad = 0
+    for file in files:
+        for mistake in presets.mistakes(file):
+            bad += 1
+            place = f"{file}:{mistake.line}" if mistake.line else f"{file}"
+            print(f"{place}: {mistake.message}")  # noqa: T201
+    if bad:
+        raise typer.Exit(2)
+
+
+@presets_app.command("schema")
+def print_schema() -> None:
+    """Prints the JSON Schema of preset files, for editors."""
+    print(preset_schema())  # noqa: T201
+
+
+@presets_app.command("import")
+def import_preset(
+    file: Annotated[Path, typer.Argument(help="A Deforum settings file (.txt or .json).")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="The .toml to write.")
+    ] = None,
+) -> None:
+    """Makes a preset of a Deforum settings file."""
+    from zoomdream.settings.deforum import import_settings
+
+    target = output or file.with_suffix(".toml")
+    text, left = import_settings(file)
+    presets.put(target, text)
+    console.print(f"Written: {target}")
+    for line in left:
+        console.print(f"Note: {escape(line)}")

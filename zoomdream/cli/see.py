@@ -1,0 +1,261 @@
+"""TODO zoomdream.cli.see."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from zoomdream.cli.app import app
+from zoomdream.cli.console import AsJson, console, no_status, print_json
+from zoomdream.cli.options import LOOK, NEURONS, make_job, make_section, settings_options
+from zoomdream.errors import UsageError
+from zoomdream.network.catalog import CATALOG, network_info
+from zoomdream.network.layers import network_layers
+from zoomdream.network.objective import Target, class_names
+from zoomdream.network.weights import weights_path
+from zoomdream.settings.model import STUDY_JOB, NeuronSpec, RenderJob
+from zoomdream.settings.timeline import at_start
+from zoomdream.study.metrics import compare_clips, plot_comparison
+from zoomdream.study.neurons import neuron_sheet
+
+
+@app.command()
+@settings_options(STUDY_JOB, LOOK)
+def layers(
+    image: Annotated[
+        Path, typer.Argument(help="A picture or drawing; the word sample means ours.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="SHEET", help=".png, .jpg or .webp."),
+    ] = None,
+    picked: Annotated[
+        str | None,
+        typer.Option(
+            "--layers", metavar="A,B,...", help="Only these: NAME or NAME:CHANNEL; else all."
+        ),
+    ] = None,
+    zoom_in: Annotated[
+        str,
+        typer.Option(
+            metavar="X,Y,R",
+            help="Enlarge this of every picture under it: X,Y is its middle, 0,0 top left and 1,1 "
+            "bottom right; R is half its width, where 1 is the picture's.",
+        ),
+    ] = "",
+    size: Annotated[
+        int, typer.Option(min=32, max=4096, help="Pixels of each picture's longer side.")
+    ] = 320,
+    columns: Annotated[
+        int, typer.Option(min=0, max=100, help="Pictures side by side; 0 chooses.")
+    ] = 0,
+    strength: Annotated[
+        float,
+        typer.Option(
+            min=0.5, max=60, help="How far each goes from the original: RMS difference in L*a*b*."
+        ),
+    ] = 12.0,
+    as_json: AsJson = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Shows what each layer of a network makes of a picture: a labelled sheet, all equally strong.
+
+    [bold]zoomdream layers photo.jpg -o layers.png --zoom-in 0.5,0.4,0.15[/bold]
+    """
+    if output is None:
+        raise UsageError("where to? add -o layers.png (or .jpg, .webp)")
+    job = make_job(settings, STUDY_JOB, source=image)
+    with console.status("Waking up ...") if console.is_terminal else no_status():
+        from zoomdream.film.inputs import resolve_source
+        from zoomdream.media.image_reader import read_still
+        from zoomdream.media.sheet import check_sheet, write_sheet
+        from zoomdream.study.layers import LayerDream, layer_sheet
+    check_sheet(output, job.force)
+    names = None if picked is None else [name.strip() for name in picked.split(",")]
+    done = 0
+
+    def tell(seen: LayerDream, total: int) -> None:
+        nonlocal done
+        done += 1
+        name, about = seen.caption
+        if as_json:
+            print_json(
+                {
+                    "event": "layer",
+                    "name": name,
+                    "change": seen.change,
+                    "done": done,
+                    "total": total,
+                }
+            )
+        console.print(f"{done} of {total}: {escape(name)} ({about})")
+
+    canvas = layer_sheet(
+        at_start(job),
+        read_still(resolve_source(image, job), job.max_pixels, (size, size)),
+        names,
+        size=size,
+        columns=columns,
+        strength=strength,
+        zoom_in=_place(zoom_in) if zoom_in else (),
+        progress=tell,
+    )
+    write_sheet(output, canvas, job.force)
+    if as_json:
+        print_json({"event": "done", "path": output, "size": [canvas.shape[1], canvas.shape[0]]})
+    console.print(f"{escape(str(output))}: {canvas.shape[1]}x{canvas.shape[0]}")
+
+
+def _place(text: str) -> list[float]:
+    """X,Y,R as numbers; raises UsageError."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f'--zoom-in "{text}" is not X,Y,R such as 0.5,0.4,0.15') from None
+
+
+@app.command()
+def metrics(
+    source: Annotated[Path, typer.Argument(help="The clip that was dreamt on.")],
+    dreamed: Annotated[Path, typer.Argument(help="The dreamt clip.")],
+    start: Annotated[float, typer.Option(help="Seconds into the source where it began.")] = 0.0,
+    model: Annotated[str, typer.Option(help="Network to gauge with.")] = "pocket",
+    weights: Annotated[Path | None, typer.Option(help="Local weights of it.")] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Layers to gauge, each by itself.")
+    ] = None,
+    flow: Annotated[str, typer.Option(metavar="dis|raft", help="Optical flow to use.")] = "dis",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw all of it over time, .png or .svg.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Tells how steady, strong and sharp a dreamt clip is, beside its source.
+
+    warp error: how much the dream boils over what moves (Lai et al. 2018); 0 is steady. A blurred or
+    frozen clip is steady too, so look at strength and sharpness as well.
+    """
+    if flow not in ("dis", "raft"):
+        raise UsageError(f'--flow "{flow}" is no flow to measure by: dis or raft would do')
+
+    found = compare_clips(
+        source, dreamed, start=start, model=model, layers=layer or (), weights=weights, flow=flow
+    )
+    if plot:
+        plot_comparison(found, plot)
+    mean = asdict(found.mean)
+    strengths = dict(zip(found.layers, mean.pop("strengths"), strict=True))
+    if as_json:
+        print_json({"frames": len(found.frames) + 1, **mean, "strength": strengths})
+        return
+    out = Console(highlight=False)
+    out.print(f"warp error  {mean['warp_error']:.6f}")
+    for name, value in strengths.items():
+        out.print(f"strength    {value:.2f} times the source's, {escape(name)}")
+    out.print(f"sharpness   {mean['sharpness']:.2f} times the source's")
+    out.print(f"flicker     {mean['flicker']:.5f}")
+
+
+@app.command()
+@settings_options(RenderJob(), NEURONS)
+def channels(
+    layer: Annotated[
+        str,
+        typer.Argument(
+            metavar="LAYER",
+            help="eyes, or of it eyes:12,40 or a sum of channels, eyes:3+7-0.5*12; class:lion,tabby.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="SHEET", help=".png, .jpg or .webp.")
+    ] = None,
+    within: Annotated[
+        str | None,
+        typer.Option("--range", metavar="A:B", help="Channels A to before B. [dim]\\[0:16][/dim]"),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The N channels that the picture --on excites most."),
+    ] = None,
+    on: Annotated[
+        Path | None, typer.Option(metavar="IMAGE", help="The picture for --top; or sample.")
+    ] = None,
+    begin: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="noise|IMAGE", help="Where to begin; a picture, or sample for ours."
+        ),
+    ] = "noise",
+    columns: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Pictures in a row; 0 chooses.")
+    ] = 0,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Shows what single neurons look for: a sheet of pictures that excite them most.
+
+    [bold]zoomdream channels eyes -o eyes.png --range 0:64[/bold]
+
+    Any name under a picture is a layer to dream with: zoomdream zoom photo.jpg -o 12.mp4 --layer eyes:12
+    """
+    if output is None:
+        raise UsageError("where to? add -o sheet.png (or .jpg, .webp)")
+    spec = make_section(NeuronSpec, "neurons", settings)
+    job = make_job(settings, source=None if begin == "noise" else begin, target=output)
+    with console.status("Waking up ...") if console.is_terminal else no_status():
+        pass
+    with console.status("Looking ...") if console.is_terminal else no_status() as status:
+
+        def tell(step: int, steps: int) -> None:
+            if status:
+                status.update(f"step {step} of {steps}")
+
+        made = neuron_sheet(
+            job, spec, layer, within=within, top=top, on=on, columns=columns, progress=tell
+        )
+    console.print(f"{escape(str(output))}: {made}")
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="A network, to list its layers.")] = None,
+) -> None:
+    """Lists the networks, or the layers of one."""
+    from rich.table import Table
+
+    out = Console()
+    if name is None:
+        table = Table("network", "MB", "here?", "first layers", "tends to dream", box=None)
+        for kind in CATALOG.values():
+            here = "yes" if weights_path(kind.name).exists() else "no"
+            table.add_row(
+                kind.name, f"{kind.megabytes:g}", here, " + ".join(kind.layers), kind.dreams
+            )
+        out.print(table)
+        out.print(
+            "\nWeights that are not here are fetched on first use. "
+            "zoomdream models NAME lists a network's layers."
+        )
+        return
+    kind = network_info(name)
+    firsts = [Target.parse(text).layer for text in kind.layers]
+    table = Table("layer", "channels", "stride", box=None)
+    for layer in network_layers(name):
+        mark = "  (a first choice)" if layer.name in firsts else ""
+        table.add_row(layer.name + mark, str(layer.channels), str(layer.stride))
+    out.print(table)
+
+
+@app.command()
+def classes(
+    word: Annotated[str, typer.Argument(help="Only those whose name has this word in it.")] = "",
+) -> None:
+    """Lists ImageNet's classes, which `--layer class:NAME` dreams towards."""
+
+    for number, name in enumerate(class_names()):
+        if word.lower() in name.lower():
+            print(f"{number:4} {name}")  # noqa: T201

@@ -1,0 +1,1 @@
+"""Gradient ascent on one frame, and what shapes it: octaves, tiles, guides, lines."""

@@ -1,0 +1,192 @@
+"""The studio: gradient ascent on one Frame, octave by octave.
+
+Mordvintsev, Olah and Tyka (2015), google/deepdream, dream.ipynb: octaves carry only the *detail*
+that was dreamt, so that the picture itself stays sharp; each step is taken on a picture rolled by a
+random shift; the gradient is divided by its mean absolute value. We add to that a smoothing of the
+gradient by three Gaussians (gordicaleksa/pytorch-deepdream), which removes the checkerboards of
+strided layers, and weights over any number of layers (see `net.Network`).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from zoomdream.dreaming.lines import near_lines
+from zoomdream.dreaming.rng import draw_integer
+from zoomdream.dreaming.tiles import fits_twice, tile_side, tiled_gradient
+from zoomdream.dreaming.variety import ChannelWeights
+from zoomdream.errors import UsageError
+from zoomdream.media.color import to_opponent
+from zoomdream.media.frame import Frame, blur, resize
+from zoomdream.network.network import Network
+from zoomdream.process import large_blocks_kept
+from zoomdream.settings.model import DreamSpec
+
+SMOOTHING = (0.5, 1.0, 2.0)  # Gaussians, in units of `smooth`, that are averaged
+
+
+LARGE_PICTURE = 10_000_000  # values of a picture whose memory has to be looked after
+
+
+COARSEST_SIDE = 96  # px of the shorter side at the smallest octave, where their number is not given
+
+
+MOST_OCTAVES = 12  # likewise
+
+
+GENTLER = 0.8  # size of a step at one octave to that at the coarser one before it, likewise
+
+
+StepListener = Callable[[float, Callable[[], Frame]], None]
+"""Is told the objective before each step, and gets the frame as it is after it from the function."""
+
+
+@dataclass(frozen=True)
+class Dreamt:
+    """A dreamt frame, and the objective on it before its last step."""
+
+    frame: Frame
+    objective: float
+
+
+def dream(
+    frame: Frame,
+    network: Network,
+    spec: DreamSpec,
+    rng: torch.Generator,
+    step_mask: Tensor | None = None,
+    channel_weights: ChannelWeights | None = None,
+    watch: StepListener | None = None,
+) -> Dreamt:
+    """Dreams on a Frame; same inputs and same generator state give the same pixels.
+
+    frame: (1, 3, H, W) in 0..1, on the network's device. step_mask: (1, 1, H, W), a factor of the steps at
+    each place; where it is 0 nothing is dreamt. rng: a CPU generator, from which
+    jitter and tile shifts are drawn. watch: is told of each step. The objective is the mean squared
+    activation of the targets (geometric mean over several, by their weights).
+    """
+    if spec.steps == 0:
+        return Dreamt(frame, 0.0)
+    if not spec.tile:
+        tile = network.tile or tile_side(network, frame.shape[2] * frame.shape[3])
+        spec = spec.model_copy(update={"tile": tile})
+    if spec.grow:
+        near = near_lines(frame, spec.grow)
+        step_mask = near if step_mask is None else near * step_mask
+    with large_blocks_kept(fits_twice(frame, network, spec.tile)):
+        picture, objective = _ascended(frame, network, spec, rng, step_mask, channel_weights, watch)
+    if not math.isfinite(objective) or not torch.isfinite(picture.sum()):
+        raise UsageError(
+            f"the gradient of {network.info.name} overflows in {network.at.dtype}: use --precision fp32"
+        )
+    return Dreamt(picture if step_mask is None else picture.where(step_mask > 0, frame), objective)
+
+
+def _ascended(
+    frame: Frame,
+    network: Network,
+    spec: DreamSpec,
+    rng: torch.Generator,
+    step_mask: Tensor | None,
+    channel_weights: ChannelWeights | None,
+    watch: StepListener | None,
+) -> tuple[Frame, float]:
+    """A frame after all steps at all octaves, and the objective before the last; as for `dream`."""
+    picture, objective = frame, 0.0
+    detail: Frame | None = None
+    sizes = octave_sizes(frame.shape[-2:], spec, network.info.least)
+    for octave, size in enumerate(sizes):
+        now = spec if spec.octaves else _gentler(spec, octave)
+        base = frame if size == tuple(frame.shape[-2:]) else resize(frame, size).clamp_(0, 1)
+        picture = base if detail is None else (base + resize(detail, size)).clamp_(0, 1)
+        here = None if step_mask is None else resize(step_mask, size).clamp_min(0)
+        for number in range(spec.steps):
+            measured = watch is not None or number == spec.steps - 1
+            picture, objective = step(picture, network, now, rng, here, channel_weights, measured)
+            if watch:
+                watch(objective, partial(_laid, frame, base, picture, step_mask))
+        if octave < len(sizes) - 1:
+            detail = picture - base
+    return picture, objective
+
+
+def _laid(frame: Frame, base: Frame, picture: Frame, step_mask: Tensor | None) -> Frame:
+    """What was dreamt at some octave, in full size. base: the frame at that octave's size."""
+    dreamt = (frame + resize(picture - base, (frame.shape[2], frame.shape[3]))).clamp_(0, 1)
+    return dreamt if step_mask is None else dreamt.where(step_mask > 0, frame)
+
+
+def octave_sizes(
+    size: tuple[int, int] | torch.Size, spec: DreamSpec, least: int
+) -> list[tuple[int, int]]:
+    """(height, width) of each octave, small to full; those too small for the network are left out."""
+    height, width = size
+    octaves = spec.octaves or _enough(min(size), spec.octave_scale)
+    shrunk = [spec.octave_scale**-k for k in reversed(range(octaves))]
+    sizes = [(round(height * s), round(width * s)) for s in shrunk]
+    return [s for s in sizes[:-1] if min(s) >= least] + [(height, width)]
+
+
+def _enough(side: int, scale: float) -> int:
+    """Octaves for which the smallest is `COARSEST` px or more on its shorter side, so that creatures are
+    as large a part of a picture whatever its size."""
+    wanted = 1 + max(0, math.floor(math.log(side / COARSEST_SIDE) / math.log(scale)))
+    return min(wanted, MOST_OCTAVES)
+
+
+def _gentler(spec: DreamSpec, octave: int) -> DreamSpec:
+    """Of a dream with as many octaves as are needed: each finer one's steps are smaller, so that all of
+    them together change a large picture no more than a small one."""
+    return spec.model_copy(update={"step_size": spec.step_size * GENTLER**octave})
+
+
+def step(
+    picture: Frame,
+    network: Network,
+    spec: DreamSpec,
+    rng: torch.Generator,
+    step_mask: Tensor | None = None,
+    channel_weights: ChannelWeights | None = None,
+    measured: bool = True,
+) -> tuple[Frame, float]:
+    """One step of ascent, clipped to 0..1; and the objective before it, where it is measured.
+
+    spec: as `dream` takes it, with a `tile`.
+    """
+    reach = min(spec.jitter, min(picture.shape[-2:]) // 2)
+    shift = draw_integer(rng, -reach, reach), draw_integer(rng, -reach, reach)
+    gradient, objective = tiled_gradient(
+        picture.roll(shift, (2, 3)), network, spec, rng, channel_weights, measured
+    )
+    gradient = smooth(gradient, spec.smooth).roll((-shift[0], -shift[1]), (2, 3))
+    if spec.keep_color:  # the same change in R, G and B leaves both chroma planes alone
+        gradient = to_opponent(gradient)[:, :1].expand_as(gradient)
+    size = spec.step_size / (torch.linalg.vector_norm(gradient, 1) / gradient.numel() + 1e-12)
+    if step_mask is not None:
+        gradient = gradient * step_mask
+    return torch.addcmul(picture, gradient, size).clamp_(0, 1), objective
+
+
+def smooth(gradient: Tensor, sigma: float) -> Tensor:
+    """The mean of three Gaussian blurs, of `SMOOTHING` times sigma px; 0 leaves it as it is.
+
+    Of a large picture plane by plane, in place: it takes a third of the memory, and as long.
+    """
+    if sigma == 0:
+        return gradient
+    if gradient.numel() > LARGE_PICTURE:
+        for plane in torch.split(gradient, 1, 1):
+            plane.copy_(_smoothed(plane, sigma))
+        return gradient
+    return _smoothed(gradient, sigma)
+
+
+def _smoothed(planes: Tensor, sigma: float) -> Tensor:
+    total = blur(planes, sigma * SMOOTHING[0])
+    for share in SMOOTHING[1:]:
+        total += blur(planes, sigma * share)
+    return total.div_(len(SMOOTHING))

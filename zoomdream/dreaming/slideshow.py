@@ -1,0 +1,103 @@
+"""TODO zoomdream.dreaming.slideshow."""
+
+import math
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from PIL import Image
+
+from zoomdream.errors import InputError
+from zoomdream.media.frame import Frame, ImageArray, resize, to_bytes
+from zoomdream.media.image_reader import read_still
+from zoomdream.media.video_reader import decode_clip, open_video
+from zoomdream.settings.model import Guide
+
+GUIDE_LONGER_SIDE = 224  # px of a guide's longer side, as Mordvintsev has it
+
+
+TURN, CLIP_TURN = 4.0, 0.25  # seconds that a picture of a folder has, and one of a clip
+
+
+MOST_PICTURES = 1000  # that are taken of a clip: longer ones are looked at less often
+
+
+@dataclass(frozen=True)
+class Slideshow:
+    """A guide's pictures, (H, W, 3) of `LONGEST` px, and the seconds that each has."""
+
+    pictures: tuple[ImageArray, ...]
+    seconds: float
+    fade: float
+
+    def at(self, t: float) -> tuple[int, int, float]:
+        """Which picture it is at t seconds, the next one, and how far it has gone over into that."""
+        turn, count = math.floor(t / self.seconds), len(self.pictures)
+        here, fade = t / self.seconds - turn, min(1.0, self.fade / self.seconds)
+        share = max(0.0, (here - (1 - fade)) / fade) if fade and count > 1 else 0.0
+        return turn % count, (turn + 1) % count, share
+
+
+def open_guide(spec: Guide, least: int, limit: int, length: float) -> Slideshow:
+    """A guide's pictures: one, a folder's by name, or a clip's. Raises InputError.
+
+    least: px of a side that the network takes. limit: pixels that each may have. length: seconds that the
+    film lasts, beyond which nothing of a clip is read.
+    """
+    assert spec.picture is not None
+    path = spec.picture
+    if path.is_dir():
+        named = [
+            p for p in sorted(path.iterdir()) if p.is_file() and p.suffix.lower() in _endings()
+        ]
+        if not named:
+            raise InputError(f"{path} holds no pictures to be guided by: put PNG or JPEG there")
+        pictures = [read_still(p, limit) for p in named]
+    elif (clip := _clip(path)) is None:
+        pictures = [read_still(path, limit)]
+    else:
+        return _from_clip(clip, spec, least, limit, length)
+    shown = tuple(to_bytes(_shrunk(picture, least)) for picture in pictures)
+    return Slideshow(shown, spec.seconds or TURN, spec.fade)
+
+
+def _endings() -> set[str]:
+    Image.init()
+    return {*Image.registered_extensions(), ".svg", ".svgz"}
+
+
+def _clip(path: Path) -> Path | None:
+    """The path, if it is that of a clip."""
+    try:
+        with Image.open(path) as picture:
+            return path if getattr(picture, "is_animated", False) else None
+    except (OSError, ValueError, Image.DecompressionBombError):
+        is_picture = not path.is_file() or path.suffix.lower() in _endings()
+        return None if is_picture else path
+
+
+def _from_clip(path: Path, spec: Guide, least: int, limit: int, length: float) -> Slideshow:
+    """A clip's pictures, each of which has the time from it to the next."""
+    footage = open_video(path, limit)
+    lasting = min(length, float(footage.end))
+    seconds = max(spec.seconds or CLIP_TURN, lasting / MOST_PICTURES)
+    size = _size(footage.size, least)
+    frames = decode_clip(footage, size, footage.fps).frames
+    every = seconds * float(footage.fps)
+    count = max(1, math.ceil(lasting / seconds))
+    taken: list[ImageArray] = []
+    for number, frame in enumerate(islice(frames, round((count - 1) * every) + 1)):
+        if number == round(len(taken) * every):
+            taken.append(to_bytes(frame))
+    return Slideshow(tuple(taken), seconds, spec.fade)
+
+
+def _size(natural: tuple[int, ...], least: int) -> tuple[int, int]:
+    """(height, width): `LONGEST` px or less on the longer side, `least` or more on the shorter."""
+    share = max(min(1.0, GUIDE_LONGER_SIDE / max(natural)), least / min(natural))
+    height, width = (max(least, round(side * share)) for side in natural)
+    return height, width
+
+
+def _shrunk(picture: Frame, least: int) -> Frame:
+    return resize(picture, _size(picture.shape[-2:], least)).clamp(0, 1)

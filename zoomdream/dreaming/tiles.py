@@ -1,0 +1,163 @@
+"""TODO zoomdream.dreaming.tiles."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from itertools import pairwise, product
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor
+
+from zoomdream.dreaming.rng import draw_integer
+from zoomdream.dreaming.variety import ChannelWeights
+from zoomdream.errors import UsageError
+from zoomdream.media.frame import Frame
+from zoomdream.network.network import Network
+from zoomdream.settings.model import DreamSpec
+
+MARGIN = 96  # px around a tile that its gradient also looks at
+
+
+SMALLEST_TILE = 64  # px of a tile's side, when memory has run out
+
+
+TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
+
+
+TILE_MOST = 2_000_000_000  # bytes that it may take on a CPU
+
+
+ALL_MOST = 3_000_000_000  # bytes that it may take there with the picture, held `COPIES` times
+
+
+COPIES = 9
+
+
+KEPT_MOST = (
+    1_000_000_000  # bytes that a gradient takes, up to which freed blocks of any size are kept
+)
+
+
+def fits_twice(frame: Frame, network: Network, tile: int) -> bool:
+    """Whether a picture is dreamt whole on a CPU, in so little memory that twice of it does no harm."""
+    whole = max(frame.shape[-2:]) <= min(tile, network.tile or tile)
+    small = frame.device.type == "cpu" and network.bytes_per_pixel * frame[0, 0].numel() < KEPT_MOST
+    return whole and small
+
+
+def tiled_gradient(
+    picture: Frame,
+    network: Network,
+    spec: DreamSpec,
+    rng: torch.Generator,
+    channel_weights: ChannelWeights | None,
+    measured: bool,
+) -> tuple[Tensor, float]:
+    """The gradient of the whole picture, by tiles where it is larger than one.
+
+    Where memory runs out the network's `tile` becomes half as large, and stays so.
+    """
+    side = spec.tile
+    shift = (
+        draw_integer(rng, 0, side - 1),
+        draw_integer(rng, 0, side - 1),
+    )  # drawn even when not needed
+    while True:
+        side = min(side, network.tile or side)
+        try:
+            return _tiled(picture, network, side, shift, channel_weights, measured)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_full(error):
+                raise
+        network.forget()
+        network.tile = _smaller(picture, network, side)
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether an error says that memory has run out, in the words of any of torch's devices."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return any(
+        words in str(error) for words in ("out of memory", "not enough memory", "allocate memory")
+    )
+
+
+def _smaller(picture: Frame, network: Network, side: int) -> int:
+    """Half the tile's side; raises UsageError where that would be too small."""
+    if picture.device.type == "cuda":
+        torch.cuda.empty_cache()
+    half = min(side, max(picture.shape[-2:])) // 2 // 32 * 32
+    if half < SMALLEST_TILE:
+        raise UsageError(
+            f"there is not enough memory to dream with {network.info.name}, even in tiles of {side} px: "
+            "close other programs, or take a smaller --size or network"
+        )
+    return half
+
+
+def _tiled(
+    picture: Frame,
+    network: Network,
+    side: int,
+    shift: tuple[int, int],
+    channel_weights: ChannelWeights | None,
+    measured: bool,
+) -> tuple[Tensor, float]:
+    """By tiles of a side, on a grid that is shifted."""
+    height, width = picture.shape[-2:]
+    if height <= side and width <= side:
+        gradient, energies = network.gradient(picture, channel_weights, measured)
+        return gradient, network.objective(energies)
+    gradient = torch.zeros_like(picture)
+    sums: list[float] = []
+    for (top, bottom), (left, right) in product(
+        _cuts(height, side, shift[0]), _cuts(width, side, shift[1])
+    ):
+        (y0, y1), (x0, x1) = _window(top, bottom, height), _window(left, right, width)
+        found, energies = network.gradient(picture[..., y0:y1, x0:x1], channel_weights, measured)
+        inner = found[..., top - y0 : bottom - y0, left - x0 : right - x0]
+        gradient[..., top:bottom, left:right] = inner
+        share = (bottom - top) * (right - left) / (height * width)
+        sums = [a + b * share for a, b in zip(sums or [0.0] * len(energies), energies, strict=True)]
+    return gradient, network.objective(sums)
+
+
+def _cuts(length: int, side: int, shift: int) -> Iterator[tuple[int, int]]:
+    """Tiles of one axis: starts and ends, the grid shifted by up to a side."""
+    edges = [0, *(e for e in range(shift % side, length, side) if e > 0), length]
+    yield from pairwise(edges)
+
+
+def _window(start: int, end: int, length: int) -> tuple[int, int]:
+    """A tile with its margin, on the network's grid (multiples of 32 px), inside the picture."""
+    low = max(0, (start - MARGIN) // 32 * 32)
+    high = min(length, -(-(end + MARGIN) // 32) * 32)
+    return low, high
+
+
+def _container_memory() -> float:
+    """Bytes that the container this runs in may take; infinite without one."""
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            return int(Path(file).read_text())
+    return math.inf
+
+
+def tile_side(network: Network, pixels: int) -> int:
+    """The side of the largest tile for a picture of so many pixels, a multiple of 64 px.
+
+    From the memory that is built in, so that a seed gives the same pixels on most machines, and from
+    what is free where that is too little; a film keeps what was taken for it (`Network.tile`). On a CPU no
+    more than lets a frame of 3840x2160 px, or a photograph of 24 megapixels, be dreamt within 4 GB.
+    """
+    device = network.at.device
+    if device.type == "cuda":
+        room = TILE_MEMORY * torch.cuda.get_device_properties(device).total_memory
+    else:
+        there = psutil.virtual_memory()
+        most = min(TILE_MOST, ALL_MOST - COPIES * 12 * pixels)
+        room = min(TILE_MEMORY * min(there.total, _container_memory()), there.available / 2, most)
+    side = math.sqrt(max(room, 0) / network.bytes_per_pixel)
+    return max(256, min(4096, int(side - 2 * MARGIN) // 64 * 64))

@@ -1,0 +1,33 @@
+"""TODO zoomdream.dreaming.variety."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from zoomdream.network.network import Network
+from zoomdream.settings.model import DreamSpec
+
+ChannelWeights = Sequence[Tensor]  # for each target (1, C, 1, 1): factors of its channels' energies
+
+
+def channel_weights_at(
+    network: Network, spec: DreamSpec, seed: int, t: float
+) -> ChannelWeights | None:
+    """What the network looks for at t seconds: a mixture of channels that changes slowly.
+
+    A zoom whose objective stays the same locks into whatever is its own enlargement, an eye in the
+    middle for ever. Each channel's energy is multiplied by exp(variety * sin(...)), a wave of its own
+    phase and of about `cycle` seconds, so that there is always something else to become. From (seed,
+    t) alone. None without variety.
+    """
+    if spec.variety == 0:
+        return None
+    rng, channel_weights = torch.Generator().manual_seed(seed), []
+    for channels in network.channels:
+        phase, pace = torch.rand(2, channels, generator=rng)
+        waves = torch.sin(2 * math.pi * (phase + t / spec.cycle * (0.5 + pace)))
+        factors = torch.exp(spec.variety * waves).view(1, -1, 1, 1)
+        channel_weights.append(factors.to(network.at.device, network.at.dtype))
+    return channel_weights

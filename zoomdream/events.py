@@ -1,0 +1,127 @@
+"""What a render reports: the library tells, the command line draws."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Start:
+    """Before the first frame: what is about to be rendered, and on what."""
+
+    size: tuple[int, int]  # (width, height)
+    fps: Fraction | None  # None: a single picture
+    total: int  # frames; of a single picture, steps
+    network: str
+    layers: tuple[str, ...]
+    device: str
+    precision: str
+    why: str  # this device
+    notes: tuple[str, ...]  # what was changed to fit the format
+    done: int = 0  # frames that are there already, from a render that goes on
+
+
+@dataclass(frozen=True)
+class Progress:
+    """After each frame."""
+
+    frame: int  # just finished, from 0
+    total: int
+    seconds: float  # since this render, or the rest of it, was begun
+    objective: float
+    begun: int = 0  # the frame it was begun with
+
+    @property
+    def fps(self) -> float:
+        """Frames finished per second."""
+        return (self.frame + 1 - self.begun) / max(self.seconds, 1e-9)
+
+    @property
+    def left(self) -> float:
+        """Seconds to go."""
+        return (self.total - self.frame - 1) / self.fps
+
+
+@dataclass(frozen=True)
+class Step:
+    """After each step of a single picture."""
+
+    step: int  # just taken, from 0
+    total: int
+    size: tuple[int, int]  # (width, height) of its octave
+    share: float  # of all the work, 0..1
+    seconds: float  # since the first was begun
+    objective: float
+
+    @property
+    def left(self) -> float:
+        """Seconds to go."""
+        return self.seconds * (1 - self.share) / max(self.share, 1e-9)
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that a person should know, in the middle of it."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Film:
+    """A finished render."""
+
+    path: Path
+    frames: int
+    fps: Fraction
+    size: tuple[int, int]  # (width, height)
+    seconds: float  # that rendering took
+    notes: tuple[str, ...] = ()  # what was wrong with the input
+    spent: Mapping[str, float] = field(default_factory=dict)  # seconds, by what they went into
+
+    @property
+    def length(self) -> float:
+        """In seconds."""
+        return float(self.frames / self.fps)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished single picture."""
+
+    path: Path
+    size: tuple[int, int]  # (width, height)
+    seconds: float  # that dreaming took
+    others: tuple[Path, ...] = ()  # what shows how it grew
+    notes: tuple[str, ...] = ()  # what of the input could not be kept
+
+
+Event = Start | Progress | Step | Note
+
+
+Done = Film | Picture
+
+
+Listener = Callable[[Event], None]
+
+
+def ignore_events(_: Event) -> None:
+    """Nobody listens."""
+
+
+class Stopwatch:
+    """Where time goes: seconds by what they went into, as the one who waits sees it."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        """Counts the block."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - begun

@@ -1,0 +1,133 @@
+"""TODO zoomdream.files."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from zoomdream.errors import OutputError, UsageError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that is either there as a whole or not at all, whatever happens."""
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as file:
+        file.write(content)
+        flush(file)
+    part.replace(path)
+    flush_folder(path.parent)
+
+
+def flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def flush_file(path: Path) -> None:
+    """Brings a file that something else has written to disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Brings the names in a folder to disk, where the system can."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove(path: Path) -> None:
+    """A file or a folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, or of all files of a folder in order; folders in it are left out."""
+    if not path.is_dir():
+        return str(running_digest(path).hexdigest())
+    total = hashlib.sha256()
+    for file in sorted(path.iterdir()):
+        if not file.is_dir():
+            total.update(running_digest(file).digest())
+    return total.hexdigest()
+
+
+def running_digest(path: Path, size: int | None = None) -> Any:
+    """The running SHA-256 of a file's first `size` bytes; raises OSError where it is shorter."""
+    total, left = hashlib.sha256(), size
+    with path.open("rb") as file:
+        while left is None or left > 0:
+            content = file.read(1 << 20 if left is None else min(left, 1 << 20))
+            if not content:
+                break
+            total.update(content)
+            left = None if left is None else left - len(content)
+    if left:
+        raise OSError(f"{path} is cut short")
+    return total
+
+
+def shipped(name: str) -> Path:
+    """A file or folder that comes with zoomdream: from the installed package, or from a checkout."""
+    package = Path(__file__).parent
+    places = (package / name, package.parent / name, package.parent / "examples" / name)
+    return next((place for place in places if place.exists()), places[0])
+
+
+def check_file(target: Path, force: bool) -> None:
+    """Raises OutputError where a file could not be put, before any work is done."""
+    check_folder(target, f"-o dream{target.suffix}")
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder: name a file")
+    check_free(target, force)
+
+
+def check_folder(target: Path, such: str) -> None:
+    folder = target.absolute().parent
+    if target.name in ("", ".."):
+        raise UsageError(f'"{target}" has no name: write to a file or a new folder, as in {such}')
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is not a folder: create it, or write elsewhere")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{folder} may not be written to: choose another folder")
+
+
+def check_free(target: Path, force: bool) -> None:
+    if is_taken(target) and not force:
+        raise OutputError(
+            f"{target} is there already: add --force to replace it, or take another name"
+        )
+
+
+def is_taken(target: Path) -> bool:
+    return any(target.iterdir()) if target.is_dir() else target.exists()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file under another name, or a copy where the system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+@contextlib.contextmanager
+def readable_errors(target: Path) -> Iterator[None]:
+    """The system's own errors, in a sentence."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        reason = "the disk is full" if full else error.strerror or error
+        raise OutputError(f"{target} cannot be written: {reason}") from None

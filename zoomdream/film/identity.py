@@ -1,0 +1,82 @@
+"""TODO zoomdream.film.identity."""
+
+import hashlib
+import json
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from zoomdream.errors import InputError
+from zoomdream.files import digest
+from zoomdream.film.inputs import FILES, resolve_source
+from zoomdream.media.ffmpeg import ffmpeg_version
+from zoomdream.media.formats import h264_encoder
+from zoomdream.media.frame import as_frame
+from zoomdream.network.network import Network
+from zoomdream.settings.model import RenderJob
+from zoomdream.settings.paths import change_job, plain_value, settings_by_path
+
+PACKAGES = ("zoomdream", "torch", "torchvision", "numpy", "scenedetect")
+
+
+def as_label(job: RenderJob, network: Network, paths: bool = True) -> RenderJob:
+    """A job as it is put beside its film: with the layers that were chosen, and whole paths.
+
+    paths: False leaves files' names only, for what travels within the film.
+    """
+    layers = job.dream.layers or {
+        str(replace(target, weight=1.0)): target.weight for target in network.targets
+    }
+    files = {
+        name: path.absolute() if paths else Path(path.name)
+        for name, path in settings_by_path(job)
+        if name in FILES and path is not None and path.exists()
+    }
+    return change_job(job, {"dream.layers": layers, **files})
+
+
+def render_identity(job: RenderJob, network: Network, picture: Any = None) -> dict[str, str]:
+    """All that decides a film's bits, a line each: settings, what is in the files, machine, versions."""
+    found = {
+        name: json.dumps(plain_value(value))
+        for name, value in settings_by_path(as_label(job, network))
+        if value is not None and name not in (*FILES, "device", "precision", "max_pixels")
+    }
+    found["format"] = job.target.suffix.lower() if job.target else ""
+    if job.output.encoder == "hardware":
+        found["encoder"] = h264_encoder(job.output)
+    for name, path in settings_by_path(job):
+        if name in FILES and path is not None:
+            found[name] = _content(resolve_source(path, job) if name == "source" else path)
+    if picture is not None:
+        found["source"] = hashlib.sha256(as_frame(picture).cpu().numpy().tobytes()).hexdigest()
+    found["weights"] = network.fingerprint
+    device = network.at.device
+    found["device"] = torch.cuda.get_device_name() if device.type == "cuda" else device.type
+    found["precision"] = str(network.at.dtype).removeprefix("torch.")
+    found["threads"] = str(torch.get_num_threads())
+    for package in PACKAGES:
+        found[package] = _version(package)
+    found["opencv"] = cv2.__version__  # of whichever package
+    found["ffmpeg"] = ffmpeg_version()
+    return found
+
+
+def _content(path: Path) -> str:
+    try:
+        return digest(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

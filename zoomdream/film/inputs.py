@@ -1,0 +1,123 @@
+"""The make-ready: a job's clip, its network, its label and its passport."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from zoomdream.errors import UsageError
+from zoomdream.files import shipped
+from zoomdream.media.formats import has_sound, nearest_supported
+from zoomdream.media.frame import as_frame, cover
+from zoomdream.media.image_reader import read_still
+from zoomdream.media.noise import noise_picture
+from zoomdream.media.source import Clip, Sound, still_clip
+from zoomdream.network.device import choose_place
+from zoomdream.network.network import Network, load_network
+from zoomdream.settings.model import FlowBlend, RenderJob
+
+STILL_LONGER_SIDE, CLIP_LONGER_SIDE = (
+    512,
+    1280,
+)  # px of the longer side, of stills and clips, where no size is given
+
+
+STILL_FPS = Fraction(30)  # of a still's film where no rate is given
+
+
+FILES = (
+    "source",
+    "weights",
+    "mask",
+    "guide.picture",
+    "anchor.palette",
+    "flow.flow_weights",
+)  # settings that name one
+
+
+def open_clip(job: RenderJob, picture: Any = None) -> Clip:
+    """The source as a Clip of the film's own size, fps and length."""
+    if job.flow is not None:
+        return _open_footage(job, job.flow)
+    source = None
+    if picture is not None:
+        source = as_frame(picture)
+    elif job.source is not None:
+        source = read_still(resolve_source(job.source, job), job.max_pixels, job.output.size)
+    wanted = film_size(
+        job, (STILL_LONGER_SIDE, STILL_LONGER_SIDE) if source is None else source.shape[-2:]
+    )
+    size, fps, notes = _fitted(job, wanted, job.output.fps or STILL_FPS)
+    frame = noise_picture(size, job.seed) if source is None else cover(source, size)
+    return replace(still_clip(frame, fps, job.output.length(fps)), notes=notes)
+
+
+def resolve_source(path: Path, job: RenderJob) -> Path:
+    """A file, or the sample that ships with zoomdream where the word `sample` stands for it."""
+    sample = "sample.mp4" if job.flow else "sample.jpg"
+    return shipped(sample) if path == Path("sample") and not path.is_file() else path
+
+
+def _fitted(
+    job: RenderJob, size: tuple[int, int], fps: Fraction
+) -> tuple[tuple[int, int], Fraction, tuple[str, ...]]:
+    """The nearest size and rate that the target can hold, and what had to be changed."""
+    if job.target is None:
+        return size, fps, ()
+    (height, width), rate = nearest_supported(job.target, size, fps)
+    notes = []
+    if (height, width) != size:
+        notes.append(f"the size is {width}x{height}: the format wants even sides")
+    if rate != fps:
+        notes.append(f"the rate is {float(rate):g} fps: the nearest that a GIF can hold")
+    return (height, width), rate, tuple(notes)
+
+
+def _open_footage(job: RenderJob, blend: FlowBlend) -> Clip:
+    """A video file as a Clip, with where its sound is."""
+    from zoomdream.media.video_reader import decode_clip, open_video
+
+    if job.source is None:
+        raise UsageError("a clip has to be given")
+    path = resolve_source(job.source, job)
+    footage = open_video(path, job.max_pixels)
+    wanted = film_size(job, footage.size, longest=CLIP_LONGER_SIDE)
+    size, fps, notes = _fitted(job, wanted, job.output.fps or footage.fps)
+    clip = replace(decode_clip(footage, size, fps, blend.start, blend.end), notes=notes)
+    if not (job.output.audio and footage.codec):
+        return clip
+    if job.target is not None and not has_sound(job.target):
+        silent = "the film is silent: name it .mp4 or .webm to keep the clip's sound"
+        return replace(clip, notes=(*notes, silent))
+    return replace(clip, sound=Sound(path, footage.codec, footage.first(blend.start)))
+
+
+def film_size(
+    job: RenderJob, natural: tuple[int, ...], longest: int = STILL_LONGER_SIDE
+) -> tuple[int, int]:
+    """(height, width): as asked, or the picture's own shape, `longest` px or less on its longer side."""
+    if job.output.size:
+        width, height = job.output.size
+    else:
+        shrink = min(1.0, longest / max(natural))
+        height, width = (max(16, round(side * shrink / 2) * 2) for side in natural)
+    scale = job.output.scale
+    return height if scale == 1 else max(16, 2 * round(height * scale / 2)), (
+        width if scale == 1 else max(16, 2 * round(width * scale / 2))
+    )
+
+
+def check_size(clip: Clip, network: Network) -> None:
+    """Raises UsageError for frames that are too small for the network."""
+    least, (height, width) = network.info.least, clip.size
+    if min(clip.size) < least:
+        raise UsageError(
+            f"{width}x{height} is too small for {network.info.name}: at least {least}x{least} would do, "
+            "with --size"
+        )
+
+
+def open_network(job: RenderJob) -> Network:
+    """The job's network, loaded, with its targets."""
+    at = choose_place(job.device, job.precision)
+    return load_network(job.model, job.dream.targets, weights=job.weights, at=at)

@@ -1,0 +1,145 @@
+"""The conductor: read -> move -> dream -> write, on one screen."""
+
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+from zoomdream.errors import Interrupted, UsageError
+from zoomdream.events import Film, Listener, Note, Progress, Start, ignore_events
+from zoomdream.film.frames import FrameRenderer, job_clock, render_frames
+from zoomdream.film.identity import as_label, render_identity
+from zoomdream.film.inputs import check_size, open_clip, open_network
+from zoomdream.film.loop import loop_check
+from zoomdream.film.resume import already_finished
+from zoomdream.film.target import check_film_target
+from zoomdream.film.writer import FilmSpec, open_writer
+from zoomdream.media.frame import ImageArray, to_bytes
+from zoomdream.media.source import Clip
+from zoomdream.network.network import Network
+from zoomdream.settings import presets
+from zoomdream.settings.model import RenderJob
+from zoomdream.settings.timeline import Timeline
+
+
+def render_film(
+    job: RenderJob,
+    progress: Listener = ignore_events,
+    *,
+    picture: Any = None,
+    network: Network | None = None,
+    resume: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Film:
+    """Renders a job to its target; `progress` is called with a Start, a Progress per frame, and Notes.
+
+    picture: an array or tensor to begin from, instead of the file `job.source` (see `as_frame`).
+    network: one that is loaded already. resume: goes on with a render of this job that was interrupted,
+    if there is one. stopping: is asked after each frame; once it says yes all is committed, and
+    Interrupted raised. Raises UsageError, InputError, OutputError, WeightsError.
+    """
+    if job.target is None:
+        raise UsageError("the job has no target: name a file to write")
+    started = time.monotonic()
+    done = already_finished(job.target, resume)
+    if not done:
+        check_film_target(job.target, job.force, job.output)
+    clip = open_clip(job, picture)
+    size = clip.size[::-1]
+    if done:
+        return Film(job.target, clip.length, clip.fps, size, time.monotonic() - started)
+    timeline = Timeline(job, job_clock(job, clip))  # a mistake at frame 900 is told now
+    network = network or open_network(job)
+    check_size(clip, network)
+    dreaming = FrameRenderer(job, clip, network)
+    spec = film_spec(job, clip, network, timeline, dreaming.early)
+    with ExitStack() as stack:
+        writer = stack.enter_context(
+            open_writer(spec, render_identity(job, network, picture), resume, job.force)
+        )
+        if writer.state is not None:
+            dreaming.resume(writer.frame, writer.state, writer.early())
+        begun = max(writer.frame, 0)
+        progress(_start(clip, network, timeline, begun, writer.notes))
+        started = time.monotonic()
+        frames = stack.enter_context(closing(dreaming.frames()))
+        for dreamt in frames:
+            with dreaming.watch("writing"):
+                writer.add(dreamt.frame)
+            for note in dreaming.notes():
+                progress(Note(note))
+            if writer.due:
+                with dreaming.watch("writing"):
+                    writer.commit(dreaming.state)
+            if writer.frame > 0:
+                seconds = time.monotonic() - started
+                frame, objective = writer.frame - 1, dreamt.objective
+                progress(Progress(frame, clip.length, seconds, objective, begun))
+            if stopping():
+                writer.commit(dreaming.state)
+                writer.settle()
+                raise Interrupted(_how_to_go_on(job, writer.frame, clip.length))
+        if writer.frame > begun:
+            writer.commit(dreaming.state)
+        with dreaming.watch("joining"):
+            writer.finish(job.force)
+        count = writer.frame
+    seconds = time.monotonic() - started
+    faults, spent = tuple(clip.faults), dreaming.watch.spent
+    return Film(job.target, count, clip.fps, size, seconds, faults, spent)
+
+
+def _how_to_go_on(job: RenderJob, frame: int, length: int) -> str:
+    force = " --force" if job.force else ""
+    command = f"zoomdream resume {shlex.quote(str(job.target))}{force}"
+    return f"stopped after {max(frame, 0)} of {length} frames, which are safe; to go on: {command}"
+
+
+def film_spec(
+    job: RenderJob, clip: Clip, network: Network, timeline: Timeline, early: int
+) -> FilmSpec:
+    """What the press is to make of a job's frames."""
+    assert job.target is not None
+    return FilmSpec(
+        job.target,
+        job.output,
+        clip.size,
+        clip.fps,
+        clip.length,
+        early,
+        clip.sound,
+        presets.written(as_label(job, network)),
+        presets.written(as_label(job, network, paths=False)),
+        loop_check(clip, timeline, job.target.name) if job.output.loop else None,
+    )
+
+
+def _start(clip: Clip, network: Network, timeline: Timeline, begun: int, notes: list[str]) -> Start:
+    height, width = clip.size
+    return Start(
+        (width, height),
+        clip.fps,
+        clip.length,
+        network.info.name,
+        tuple(map(str, network.targets)),
+        network.at.device.type,
+        str(network.at.dtype).removeprefix("torch."),
+        network.at.why,
+        (*clip.notes, *timeline.notes, *notes),
+        begun,
+    )
+
+
+def zoom(picture: Any = None, **settings: Any) -> Iterator[ImageArray]:
+    """The frames of a zoom, one after another, as (H, W, 3) uint8 arrays; nothing is written.
+
+    picture: an array or tensor (see `as_frame`), or None for noise. settings: the fields of
+    RenderJob: dream, camera, anchor, output, seed, model and so on.
+
+        for frame in zoomdream.zoom(photo, camera=Camera(zoom=2)): show(frame)
+    """
+    job = RenderJob(**settings)
+    clip, network = open_clip(job, picture), open_network(job)
+    check_size(clip, network)
+    return (to_bytes(dreamt.frame) for dreamt in render_frames(job, clip, network))

@@ -1,0 +1,1 @@
+"""Pictures, clips and films as files: reading, writing, ffmpeg, contact sheets."""

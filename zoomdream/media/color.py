@@ -1,0 +1,40 @@
+"""TODO zoomdream.media.color."""
+
+import torch
+from torch import Tensor
+
+from zoomdream.media.frame import Frame
+
+# Rows: luma (Rec. 709 weights on encoded values), blue and red difference. Own inverse below.
+_OPPONENT = torch.tensor(
+    [[0.2126, 0.7152, 0.0722], [-0.1146, -0.3854, 0.5], [0.5, -0.4542, -0.0458]]
+)
+
+
+def to_opponent(frame: Frame) -> Tensor:
+    """Luma and two chroma planes, (1, 3, H, W): linear in the encoded values, as BT.709's Y'CbCr."""
+    return torch.einsum("ij,njhw->nihw", _OPPONENT.to(frame.device), frame)
+
+
+def from_opponent(planes: Tensor) -> Frame:
+    """The inverse of `to_opponent`; not clipped."""
+    inverse = torch.linalg.inv(_OPPONENT.double()).float().to(planes.device)
+    return torch.einsum("ij,njhw->nihw", inverse, planes)
+
+
+def to_lab(frame: Frame) -> Tensor:
+    """CIE L*a*b* (D65), (1, 3, H, W): L 0..100."""
+    linear = torch.where(
+        frame <= 0.04045, frame / 12.92, ((frame.clamp_min(0) + 0.055) / 1.055) ** 2.4
+    )
+    matrix = frame.new_tensor(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
+         [0.0193339, 0.1191920, 0.9503041]]
+    )  # fmt: skip
+    xyz = torch.einsum("ij,njhw->nihw", matrix, linear)
+    xyz = xyz / frame.new_tensor([0.95047, 1.0, 1.08883]).view(1, 3, 1, 1)
+    f = torch.where(
+        xyz > 216 / 24389, xyz.clamp_min(1e-9) ** (1 / 3), (24389 / 27 * xyz + 16) / 116
+    )
+    x, y, z = f.unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)

@@ -1,0 +1,36 @@
+"""TODO zoomdream.media.source."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import repeat
+from pathlib import Path
+
+from zoomdream.media.frame import Frame
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Where a film's sound is to come from: the first sound stream of a file, from `start` seconds on."""
+
+    path: Path
+    codec: str
+    start: Fraction = Fraction(0)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames over time. A still picture is a clip that repeats."""
+
+    fps: Fraction
+    size: tuple[int, int]  # (height, width)
+    length: int  # frames
+    frames: Iterator[Frame]
+    sound: Sound | None = None
+    notes: tuple[str, ...] = ()  # what is other than was asked for
+    faults: list[str] = field(default_factory=list)  # what was found damaged, once frames were read
+
+
+def still_clip(frame: Frame, fps: Fraction, length: int) -> Clip:
+    """A clip that shows one Frame all the time."""
+    return Clip(fps, (frame.shape[2], frame.shape[3]), length, repeat(frame, length))

@@ -1,0 +1,245 @@
+"""Intake of clips: what a video file holds, and its frames, evenly timed, upright and in sRGB.
+
+ffmpeg decodes. What its pipe gets wrong when it is left alone is said here once:
+
+- frames come at one exact rate (`fps`), also from files of varying rate;
+- untagged colours are BT.709 from 720 lines on, BT.601 below, as players take them;
+- HDR (PQ and HLG) is tone-mapped to BT.709 by Hable's curve;
+- pixels that are not square are made so, alpha lies over white, turned phones are turned back.
+"""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from zoomdream.errors import InputError, UsageError
+from zoomdream.media.ffmpeg import (
+    Streams,
+    error_summary,
+    ffmpeg_command,
+    input_options,
+    probe,
+    running_ffmpeg,
+)
+from zoomdream.media.frame import Frame, as_frame
+from zoomdream.media.source import Clip
+from zoomdream.settings.model import MAX_PIXELS
+
+_ALPHA = re.compile(r"\b(rgba|bgra|argb|abgr|rgba64\w*|ya8|ya16\w*|yuva\w+|gbrap\w*|pal8)\b")
+
+
+_TAGGED = re.compile(r"bt709|bt470bg|smpte170m|bt2020|gbr")
+
+
+_HDR = {"smpte2084": "smpte2084", "arib-std-b67": "arib-std-b67"}
+
+
+_TONE = (
+    "zscale=tin={}:min=bt2020nc:pin=bt2020:t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,"
+    "tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv444p"
+)
+
+
+FILM_RATES = (24, 30, 48, 60, 120)  # that also come as n * 1000 / 1001
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A video file that was looked into. Times are in seconds since the file's beginning."""
+
+    path: Path
+    size: tuple[int, int]  # (height, width), upright, of square pixels
+    fps: Fraction
+    contents: Streams
+    limit: int = MAX_PIXELS  # pixels of a frame, at most
+
+    @property
+    def end(self) -> Fraction:
+        times, last = self.contents.video.times, self.contents.video.last
+        return times[-1] + (last or 1 / self.fps)
+
+    @property
+    def codec(self) -> str:
+        """Of its sound; empty where there is none."""
+        return self.contents.codec if self.contents.sound.times else ""
+
+    def first(self, start: float) -> Fraction:
+        """When the first frame at or after `start` is shown; half a frame early counts."""
+        early = Fraction(start).limit_denominator(10**6) - 1 / self.fps / 2
+        times = self.contents.video.times
+        found = next((time for time in times if time >= early), None)
+        if found is None:
+            raise UsageError(
+                f"{self.path.name} ends at {float(self.end):.2f} s: a start at {start:g} s is past that"
+            )
+        return found if start else times[0]
+
+
+def open_video(path: Path, limit: int = MAX_PIXELS) -> VideoFile:
+    """Looks into a video file, or an animated GIF, WebP or APNG. Raises InputError.
+
+    limit: pixels that a frame may have, which is looked at before any is decoded.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a clip in it")
+    contents = probe(path, limit)
+    claimed = _claimed(contents)
+    if claimed[0] * claimed[1] > limit:
+        raise InputError(
+            f"{path} has frames of {claimed[0]}x{claimed[1]} pixels, and {limit:,} are the most: "
+            "--max-pixels lifts the limit"
+        )
+    if not contents.video.times:
+        raise InputError(f"{path} holds no clip that can be read; MP4, WebM, MOV or GIF would do")
+    size = _first_picture(path, limit)
+    if size is None:
+        raise InputError(f"{path} is damaged: no frame of it can be decoded")
+    if len(contents.video.times) == 1:
+        raise InputError(f"{path} is a single picture: zoomdream zoom is for those")
+    return VideoFile(path, size, frame_rate(contents), contents, limit)
+
+
+def _claimed(contents: Streams) -> tuple[int, int]:
+    """(width, height) that the file says its frames have; zeros where it does not."""
+    found = re.search(r", (\d{1,9})x(\d{1,9})\b", contents.header) or re.search(
+        r"Picture size (\d{1,9})x(\d{1,9}) ", "".join(contents.faults)
+    )
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _first_picture(path: Path, limit: int) -> tuple[int, int] | None:
+    """(height, width) of the first frame as it comes out of ffmpeg, turned and square."""
+    found = subprocess.run(
+        ffmpeg_command("-nostdin", *input_options(path, limit), "-map", "0:v:0", "-frames:v", "1",
+                "-vf", "scale=iw*sar:ih,setsar=1", "-c:v", "ppm", "-f", "image2pipe", "-"),
+        capture_output=True, check=False,
+    ).stdout[:40].split(maxsplit=3)  # fmt: skip
+    return (int(found[2]), int(found[1])) if found[:1] == [b"P6"] else None
+
+
+def frame_rate(contents: Streams) -> Fraction:
+    """Frames per second: the mean, taken for the usual rate that is within 0.2 % of it."""
+    times, last = contents.video.times, contents.video.last
+    span = times[-1] - times[0]
+    if span <= 0:
+        return Fraction(25)
+    gaps = [late - early for early, late in pairwise(times)]
+    varying = last > 0 and max(gaps) > Fraction(3, 2) * min(gaps)
+    mean = len(times) / (span + last) if varying else len(gaps) / span
+    usual = [Fraction(n) for n in range(1, 241)]
+    usual += [Fraction(n * 1000, 1001) for n in FILM_RATES]
+    nearest = min(usual, key=lambda fps: abs(fps - mean))
+    if abs(nearest / mean - 1) < Fraction(2, 1000):
+        return nearest
+    return min(mean.limit_denominator(1001), Fraction(240))
+
+
+def decode_clip(
+    footage: VideoFile,
+    size: tuple[int, int],
+    fps: Fraction,
+    start: float = 0.0,
+    end: float | None = None,
+) -> Clip:
+    """Footage as a Clip of `size` (height, width), filled and cut equally where the shape differs."""
+    first = footage.first(start)
+    last = footage.end if end is None else min(footage.end, Fraction(end).limit_denominator(10**6))
+    length = round((last - first) * fps)
+    if length < 1:
+        raise UsageError(f"from {start:g} s to {end:g} s there is no frame")
+    faults: list[str] = []
+    frames = _decoded(footage, size, fps, start, length, end is None, faults)
+    return Clip(fps, size, length, frames, faults=faults)
+
+
+def _decoded(
+    footage: VideoFile,
+    size: tuple[int, int],
+    fps: Fraction,
+    start: float,
+    length: int,
+    to_the_end: bool,
+    faults: list[str],
+) -> Iterator[Frame]:
+    alpha = bool(_ALPHA.search(footage.contents.header))
+    channels, (height, width) = (4 if alpha else 3), size
+    before = float(footage.first(start) - 1 / footage.fps / 2)
+    words = ffmpeg_command(
+        "-nostdin", *(("-ss", f"{before:.6f}") if start and before > 0 else ()),
+        *input_options(footage.path, footage.limit), "-map", "0:v:0", "-vf", _filters(footage, size, fps),
+        "-f", "rawvideo", "-pix_fmt", "rgba" if alpha else "rgb24", "pipe:1", level="level+verbose",
+    )  # fmt: skip
+    count, last = 0, None
+    with tempfile.TemporaryFile() as said, running_ffmpeg(words, said) as running:
+        pipe = running.stdout
+        assert pipe is not None
+        while count < length:
+            raw = pipe.read(height * width * channels)
+            if len(raw) < height * width * channels:
+                break
+            count += 1
+            last = as_frame(np.frombuffer(raw, np.uint8).reshape(height, width, channels))
+            yield last
+        if to_the_end:
+            pipe.read()
+            running.wait()
+        said.seek(0)
+        told = said.read()
+    if last is None:
+        reason = error_summary(b"\n".join(line for line in told.splitlines() if b"[error]" in line))
+        raise InputError(f"{footage.path} is damaged: no frame of it can be decoded ({reason})")
+    if count == length - 1:  # the end fell between two frames
+        yield last
+        count += 1
+    faults += _faults(
+        footage, told.decode(errors="replace"), length - count, to_the_end and not start
+    )
+
+
+def _faults(footage: VideoFile, told: str, short: int, whole: bool) -> list[str]:
+    """What was lost, in a sentence: counted by the decoder, by packets, and by the length claimed."""
+    contents, lost = footage.contents, short
+    listed = len(contents.video.times)
+    done = re.search(r"(\d+) frames decoded; (\d+) decode errors", told)
+    if whole and done:
+        lost = max(lost, listed - int(done[1]))
+    if whole and contents.faults and contents.seconds:
+        listed = max(listed, round(contents.seconds * footage.fps))
+        lost = max(lost, listed - (int(done[1]) if done else 0))
+    if lost > 0:
+        return [f"{footage.path.name} is damaged or cut short: {lost} of {listed} frames are lost"]
+    errors = max(int(done[2]) if done else 0, told.count("[error]"))
+    if errors:
+        return [f"{footage.path.name} is damaged: ffmpeg patched it in {errors} places"]
+    return []
+
+
+def _filters(footage: VideoFile, size: tuple[int, int], fps: Fraction) -> str:
+    height, width = size
+    header = footage.contents.header
+    curve = next((name for mark, name in _HDR.items() if mark in header), None)
+    matrix = "auto"
+    if curve is None and not _TAGGED.search(header):
+        matrix = "bt709" if footage.size[0] >= 720 else "smpte170m"
+    scale = (
+        f"scale={width}:{height}:force_original_aspect_ratio=increase:in_color_matrix={matrix}:"
+        "out_range=pc:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+    )
+    parts = [
+        "setpts=PTS-STARTPTS",
+        f"fps={fps.numerator}/{fps.denominator}",
+        *([_TONE.format(curve)] if curve else []),
+        "scale=iw*sar:ih" if "SAR 1:1" not in header and "SAR" in header else "",
+        scale,
+        f"crop={width}:{height}",
+    ]
+    return ",".join(part for part in parts if part)

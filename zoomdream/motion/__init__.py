@@ -1,0 +1,1 @@
+"""How a dream moves from frame to frame: cameras, warps, optical flow, cuts, anchors."""

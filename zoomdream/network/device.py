@@ -1,0 +1,53 @@
+"""TODO zoomdream.network.device."""
+
+from dataclasses import dataclass
+
+import torch
+
+from zoomdream.errors import UsageError
+from zoomdream.process import keep_memory
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how exactly to compute, and why."""
+
+    device: torch.device
+    dtype: torch.dtype
+    why: str
+
+
+def choose_place(device: str = "auto", precision: str = "auto") -> Place:
+    """Resolves `auto`: the GPU if there is one, and the fastest precision that looks the same."""
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    why = "as asked"
+    if device == "auto":
+        device = next(name for name, here in there.items() if here)
+        why = "no GPU was found" if device == "cpu" else "a GPU was found"
+    elif not there[device]:
+        raise UsageError(f"there is no {device} device here: use --device auto")
+    if precision == "auto":
+        precision = _best_precision(device)
+    torch.backends.cudnn.deterministic = True  # the same seed gives the same pixels
+    torch.backends.cudnn.allow_tf32 = False  # what is to be float32 is, and not ten bits of it
+    if device == "cpu":
+        keep_memory()
+    types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return Place(torch.device(device), types[precision], why)
+
+
+def _best_precision(device: str) -> str:
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if device == "cpu" and _cpu_bf16() else "fp32"
+
+
+def _cpu_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 natively; elsewhere it would be slower."""
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return bool(check() or tiles())

@@ -1,0 +1,1 @@
+"""How a network is computed: its compiler, its operations, and their replay on a GPU."""

@@ -1,0 +1,1 @@
+"""The network that ships with zoomdream: its layers, its weights and their licence."""

@@ -1,0 +1,169 @@
+"""TODO zoomdream.settings.expression."""
+
+import ast
+import difflib
+import warnings
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from simpleeval import SimpleEval
+
+from zoomdream.errors import UsageError
+from zoomdream.settings.clock import Clock
+
+Values = NDArray[np.float64]  # one per moment
+
+
+MOST_CHARACTERS, MOST_NESTING = 1000, 40  # characters and nested operations of an expression
+
+
+NAMES = ("t", "frame", "frames", "fps", "duration", "seed", "beat", "pi", "tau")
+
+
+def noise(x: Any, seed: float = 0.0) -> Values:
+    """Smooth noise of -1 to 1 that changes from one whole number to the next."""
+    x = np.asarray(x, np.float64)
+    whole = np.floor(np.clip(x, -(2.0**52), 2.0**52))
+    share = x - whole
+    share = share * share * share * (share * (share * 6 - 15) + 10)
+    values: Values = _hash(whole, seed) * (1 - share) + _hash(whole + 1, seed) * share
+    return values
+
+
+def _hash(whole: Values, seed: float) -> Values:
+    """-1 to 1, by chance, the same for the same whole number (splitmix64)."""
+    with np.errstate(over="ignore"):
+        mixed = whole.astype(np.int64).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = mixed + np.uint64(int(seed) % 2**63)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+        mixed = mixed ^ (mixed >> np.uint64(31))
+    return mixed.astype(np.float64) / 2.0**63 - 1
+
+
+def _smoothstep(low: Any, high: Any, x: Any) -> Any:
+    share: Any = np.clip((x - low) / (high - low), 0, 1)
+    return share * share * (3 - 2 * share)
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {  # and how many arguments they take
+    "sin": (np.sin, 1, 1), "cos": (np.cos, 1, 1), "tan": (np.tan, 1, 1), "exp": (np.exp, 1, 1),
+    "log": (np.log, 1, 1), "sqrt": (np.sqrt, 1, 1), "abs": (np.abs, 1, 1), "floor": (np.floor, 1, 1),
+    "min": (lambda *a: reduce(np.minimum, a), 1, 20), "max": (lambda *a: reduce(np.maximum, a), 1, 20),
+    "clamp": (lambda x, low, high: np.minimum(np.maximum(x, low), high), 3, 3),
+    "lerp": (lambda a, b, share: a + (b - a) * share, 3, 3), "smoothstep": (_smoothstep, 3, 3),
+    "where": (np.where, 3, 3), "noise": (noise, 1, 2),
+}  # fmt: skip
+
+
+OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide,
+    ast.FloorDiv: np.floor_divide, ast.Mod: np.mod, ast.Pow: np.float_power,
+    ast.USub: np.negative, ast.UAdd: np.positive,
+    ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal,
+    ast.Eq: np.equal, ast.NotEq: np.not_equal,
+}  # fmt: skip
+
+
+class ScheduleError(UsageError):
+    """A schedule cannot be read or evaluated; the message shows where."""
+
+
+def schedule_error(text: str, what: str, at: int | None = None) -> ScheduleError:
+    """With a caret under the place that is meant, where it is known."""
+    if at is None or "\n" in text or len(text) > 200:
+        return ScheduleError(f'{what}: "{text[:200]}"')
+    return ScheduleError(f"{what}\n    {text}\n    {' ' * at}^")
+
+
+class Expression:
+    """An expression, checked and compiled once. Raises ScheduleError."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        stripped = text.strip()
+        if not stripped:
+            raise ScheduleError("an expression is empty: a number, or something such as 1 + sin(t)")
+        if len(text) > MOST_CHARACTERS:
+            raise ScheduleError(
+                f"an expression of {len(text)} characters is too long: {MOST_CHARACTERS} at most"
+            )
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of strange escapes in strings
+                parsed = ast.parse(stripped, mode="eval").body
+        except SyntaxError as error:
+            at = (error.offset or 1) - 1 + len(text) - len(text.lstrip())
+            raise schedule_error(text, "this is no expression", min(at, len(text))) from None
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise schedule_error(text, f"this is no expression ({error})") from None
+        self._indent = len(text) - len(text.lstrip())
+        self._parsed = self._checked(parsed, 0)
+        self._evaluator = SimpleEval(
+            operators=OPERATORS, functions={name: made for name, (made, _, _) in FUNCTIONS.items()}
+        )
+
+    def _checked(self, node: ast.AST, depth: int) -> ast.AST:
+        """The same, its numbers as floats; raises ScheduleError for what is not allowed."""
+
+        def wrong(what: str) -> ScheduleError:
+            column = len(
+                self.text.strip().encode()[: getattr(node, "col_offset", 0)].decode(errors="ignore")
+            )
+            return schedule_error(self.text, what, column + self._indent)
+
+        if depth > MOST_NESTING:
+            raise wrong(f"this is nested more than {MOST_NESTING} deep")
+        match node:
+            case ast.Constant(value=bool()):
+                raise wrong("True and False are no numbers")
+            case ast.Constant(value=int() | float() as number):
+                try:
+                    return ast.copy_location(ast.Constant(float(number)), node)
+                except OverflowError:
+                    raise wrong("this number is too large") from None
+            case ast.Name(id=name):
+                if name not in NAMES:
+                    hint = " (a function, to be called)" if name in FUNCTIONS else ""
+                    raise wrong(f'there is no "{name}" here{hint}: {near_names(name, NAMES)}')
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
+                if name not in FUNCTIONS:
+                    raise wrong(f'there is no function "{name}": {near_names(name, FUNCTIONS)}')
+                _, least, most = FUNCTIONS[name]
+                if not least <= len(arguments) <= most:
+                    raise wrong(
+                        f"{name} takes {least if least == most else f'{least} to {most}'} values"
+                    )
+                node.args = [self._checked(a, depth + 1) for a in arguments]  # type: ignore[misc]
+            case ast.BinOp(left=left, op=operator, right=right) if type(operator) in OPERATORS:
+                node.left = self._checked(left, depth + 1)  # type: ignore[assignment]
+                node.right = self._checked(right, depth + 1)  # type: ignore[assignment]
+            case ast.UnaryOp(op=operator, operand=operand) if type(operator) in OPERATORS:
+                node.operand = self._checked(operand, depth + 1)  # type: ignore[assignment]
+            case ast.Compare(left=left, ops=[operator], comparators=[right]) if (
+                type(operator) in OPERATORS
+            ):
+                node.left = self._checked(left, depth + 1)  # type: ignore[assignment]
+                node.comparators = [self._checked(right, depth + 1)]  # type: ignore[list-item]
+            case ast.IfExp() | ast.BoolOp() | ast.Compare():
+                raise wrong("choose with where(condition, this, that)")
+            case _:
+                raise wrong("only numbers, + - * / // % **, comparisons and functions are allowed")
+        return node
+
+    def values(self, clock: Clock, seconds: Values) -> Values:
+        """At given moments; not all need be finite. Raises ScheduleError."""
+        self._evaluator.names = clock.names(seconds)
+        try:
+            with np.errstate(all="ignore"):
+                found = self._evaluator._eval(self._parsed)
+                return np.broadcast_to(np.asarray(found, np.float64), seconds.shape)
+        except (ArithmeticError, ValueError, TypeError) as error:
+            raise schedule_error(self.text, f"this cannot be evaluated ({error})") from None
+
+
+def near_names(name: str, known: Any) -> str:
+    found = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(found)}?" if found else f"there are {', '.join(known)}"

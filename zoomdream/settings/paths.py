@@ -1,0 +1,65 @@
+"""TODO zoomdream.settings.paths."""
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from zoomdream.errors import UsageError, nearest
+from zoomdream.settings.model import SECTIONS, RenderJob
+from zoomdream.settings.schedule import Schedule
+
+WHERE = ("target", "force")  # of a job, what a preset does not hold
+
+
+def job_from_values(values: Mapping[str, Any]) -> RenderJob:
+    made = {key: SECTIONS[key](**v) if key in SECTIONS else v for key, v in values.items()}
+    return RenderJob(**made)
+
+
+def change_job(job: RenderJob, changes: Mapping[str, Any]) -> RenderJob:
+    """A job with settings changed by path; raises UsageError for paths that are none."""
+    rooms: dict[str, dict[str, Any]] = {}
+    for path, value in changes.items():
+        room, _, field = (
+            path.partition(".") if path.partition(".")[0] in SECTIONS else ("", "", path)
+        )
+        kind = SECTIONS.get(room, RenderJob)
+        if field not in kind.model_fields or (not room and field in SECTIONS):
+            names = [f"{r}.{n}" for r, k in SECTIONS.items() for n in k.model_fields]
+            names += [n for n in RenderJob.model_fields if n not in SECTIONS]
+            raise UsageError(f'there is no setting "{path}": {nearest(path, names)}')
+        rooms.setdefault(room, {})[field] = value
+    own = rooms.pop("", {})
+    for room, given in rooms.items():
+        settings = getattr(job, room)
+        if settings is None:
+            flags = ", ".join(f"{room}.{name}" for name in given)
+            raise UsageError(f"{flags}: this is for clips, and the preset is for stills")
+        try:
+            own[room] = settings.change(**given)
+        except UsageError as error:
+            raise UsageError(f"{room}.{error}") from None
+    return job.change(**own)
+
+
+def settings_by_path(job: RenderJob) -> Iterator[tuple[str, Any]]:
+    """Every setting of a job with its path; those of a missing flow are left out."""
+    for name, value in job:
+        if name in WHERE or (name in SECTIONS and value is None):
+            continue
+        if name in SECTIONS:
+            yield from ((f"{name}.{field}", content) for field, content in value)
+        else:
+            yield name, value
+
+
+def plain_value(value: Any) -> Any:
+    """A setting's value as TOML and JSON can hold it."""
+    if isinstance(value, Schedule):
+        return value.source
+    if isinstance(value, dict):
+        return {key: plain_value(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(part) for part in value]
+    return str(value) if isinstance(value, Path | Fraction) else value

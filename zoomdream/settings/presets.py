@@ -1,0 +1,181 @@
+"""Presets: a mood as a TOML file. Its first comment says what you will see.
+
+The sections are the settings themselves ([dream], [camera] or [flow], [anchor], [output]), and above
+them stand those of the whole job (model, seed, bpm ...). What a file does not say keeps its default;
+flags win over the file. Your own presets live in the usual configuration folder, and win by name.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import typer
+
+from zoomdream.errors import InputError, OutputError, UsageError, nearest
+from zoomdream.files import shipped
+from zoomdream.settings.mistakes import Mistake, line_of_setting, mistakes_in
+from zoomdream.settings.model import SECTIONS, RenderJob
+from zoomdream.settings.paths import change_job, job_from_values, plain_value, settings_by_path
+
+LARGEST = 1_000_000  # bytes of a preset file
+
+
+def own_folder() -> Path:
+    """Where your own presets live."""
+    return Path(typer.get_app_dir("zoomdream")) / "presets"
+
+
+def known() -> dict[str, Path]:
+    """Every preset by name: those that ship with zoomdream, and your own, which win."""
+    folders = (shipped("presets"), own_folder())
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
+
+
+def find(name: str | Path) -> Path:
+    """A preset's file, by its name or path; raises UsageError."""
+    path = Path(name)
+    if path.suffix == ".toml":
+        return path
+    presets = known()
+    if str(name) not in presets:
+        raise UsageError(f'there is no preset "{name}": {nearest(str(name), presets)}')
+    return presets[str(name)]
+
+
+def read(path: Path) -> tuple[str, dict[str, Any]]:
+    """A preset file's text and values; raises UsageError and InputError."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise UsageError(f"{path.name} is too large for a preset: {LARGEST // 1000} kB at most")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    return text, parse(text, path.name)
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """A preset's values; raises UsageError."""
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{name}: this is no TOML: {error}") from None
+
+
+def load_preset(name: str | Path) -> RenderJob:
+    """The job of a preset: by the name of one, or a TOML file's path. Raises UsageError, InputError."""
+    path = find(name)
+    text, _ = read(path)
+    return job_of(text, path.name)
+
+
+def job_of(text: str, name: str) -> RenderJob:
+    """The job that a preset's text says. name: of where it is from, for errors."""
+    values = parse(text, name)
+    if found := mistakes_in(values, text):
+        raise UsageError(f"{name}: {found[0]}")
+    return job_from_values(values)
+
+
+def shipped_job(name: str) -> RenderJob:
+    """The job of a preset that ships with zoomdream, whatever your own of that name says."""
+    return load_preset(shipped("presets") / f"{name}.toml")
+
+
+def over(job: RenderJob, name: str | Path) -> RenderJob:
+    """A single picture's job with a preset laid over it: all that its file says, but for how it moves.
+
+    Raises UsageError, InputError.
+    """
+    load_preset(name)
+    _, values = read(find(name))
+    changes = {}
+    for key, value in values.items():
+        if key not in SECTIONS:
+            changes[key] = value
+        elif key in ("dream", "output"):
+            changes |= {f"{key}.{field}": content for field, content in value.items()}
+    return change_job(job, changes)
+
+
+def mistakes(path: Path) -> list[Mistake]:
+    """Everything that is wrong in a file; empty where it is good. Raises InputError."""
+    try:
+        text, values = read(path)
+    except UsageError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        return [Mistake(int(line[1]) if line else None, str(error).removeprefix(f"{path.name}: "))]
+    return mistakes_in(values, text)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A job, and where each of its settings came from, by path."""
+
+    job: RenderJob
+    origins: dict[str, str]
+
+
+def resolve(name: str | Path, changes: Mapping[str, Any] | None = None) -> Resolved:
+    """A preset with changes by path laid over it (`dream.octaves`), as flags give them."""
+    path = find(name)
+    text, _ = read(path)
+    job = change_job(load_preset(path), changes or {})
+    _, values = read(path)
+    origins = {}
+    for where, _value in settings_by_path(job):
+        parts = where.split(".")
+        content: Any = values
+        for part in parts:
+            content = content.get(part) if isinstance(content, Mapping) else None
+        if where in (changes or {}):
+            origins[where] = "given"
+        elif content is not None:
+            origins[where] = f"{path.name}:{line_of_setting(text, parts)}"
+        else:
+            origins[where] = "default"
+    return Resolved(job, origins)
+
+
+def written(job: RenderJob) -> str:
+    """A job as the text of a preset that renders the same frames again."""
+    values: dict[str, Any] = {}
+    for path, value in settings_by_path(job):
+        if value is not None:
+            room, _, field = path.rpartition(".")
+            (values.setdefault(room, {}) if room else values)[field] = plain_value(value)
+    ordered = {k: v for k, v in values.items() if k not in SECTIONS} | {
+        k: v for k, v in values.items() if k in SECTIONS
+    }
+    return tomli_w.dumps(ordered)
+
+
+def about(path: Path) -> str:
+    """A preset's first comment."""
+    try:
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def new(target: Path, origin: str = "zoom") -> None:
+    """Writes a preset of your own that begins as another; raises OutputError where a file is there."""
+    text, _ = read(find(origin))
+    put(target, text)
+
+
+def put(target: Path, text: str) -> None:
+    """Writes a new file; raises OutputError where one is there."""
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise OutputError(f"{target} is there already: take another name") from None
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror}") from None

@@ -1,0 +1,148 @@
+"""A job over time: what every setting is at every frame, evaluated before the first one is rendered."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+from zoomdream.errors import UsageError
+from zoomdream.settings.clock import Clock
+from zoomdream.settings.expression import ScheduleError, Values
+from zoomdream.settings.model import SECTIONS, RenderJob, Settings
+from zoomdream.settings.schedule import Schedule
+
+
+def nominal_clock(job: RenderJob) -> Clock:
+    """When frames are shown, as far as that can be told without the input: a clip is taken as 10 s."""
+    fps = job.output.fps or Fraction(30)
+    frames = round(10 * fps) if job.flow else job.output.length(fps)
+    return Clock(fps, max(1, frames), job.seed, job.bpm)
+
+
+def at_start(job: RenderJob) -> RenderJob:
+    """A job as it is at its first frame, with plain numbers; raises UsageError."""
+    return Timeline(job, nominal_clock(job)).at(0)
+
+
+FACTORS = {"camera.zoom"}  # interpolated in their logarithm
+
+
+RATES = {"camera.rotate", "camera.pan", "camera.turn", "camera.tilt", "camera.swirl"}
+
+
+class Timeline:
+    """A job's settings at each frame. Raises UsageError for the first that is wrong, with its frame."""
+
+    def __init__(self, job: RenderJob, clock: Clock) -> None:
+        self._job, self._clock = job, clock
+        self.notes: list[str] = []
+        self._changing: dict[str, dict[str, Any]] = {}
+        for section in SECTIONS:
+            settings = getattr(job, section)
+            if settings is None:
+                continue
+            changing = {
+                name: self._over_time(section, name, value)
+                for name, value in settings
+                if _changes(value)
+            }
+            if changing:
+                self._changing[section] = changing
+                self._check(section, settings, changing)
+
+    def at(self, frame: int) -> RenderJob:
+        """The job with plain numbers, as it is at a frame; frames beyond the end begin again."""
+        if not self._changing:
+            return self._job
+        frame %= self._clock.frames
+        made = {
+            section: getattr(self._job, section).model_copy(
+                update={
+                    name: _pick(value, frame, getattr(self._job, section), name)
+                    for name, value in changing.items()
+                }
+            )
+            for section, changing in self._changing.items()
+        }
+        return self._job.model_copy(update=made)
+
+    def _over_time(self, section: str, name: str, value: Any) -> Any:
+        path = f"{section}.{name}"
+        if isinstance(value, dict):
+            return {key: self._values(f"{path}.{key}", part) for key, part in value.items()}
+        if isinstance(value, tuple):
+            return tuple(self._values(path, part) for part in value)
+        return self._values(path, value)
+
+    def _values(self, path: str, value: Any) -> Any:
+        if not isinstance(value, Schedule):
+            return value
+        factor, rate = path in FACTORS, path in RATES
+        if value.per == "frame" and not (factor or rate):
+            raise UsageError(f'{path}: per = "frame" is for rates, which this is not')
+        try:
+            self.notes += [f"{path}: {note}" for note in value.notes(self._clock)]
+            found = value.values(self._clock, logarithmic=factor)
+        except ScheduleError as error:
+            raise UsageError(f"{path}: {error}") from None
+        if value.per == "frame":
+            fps = float(self._clock.fps)
+            found = found**fps if factor else found * fps
+        return found
+
+    def _check(self, section: str, settings: Settings, changing: dict[str, Any]) -> None:
+        """Whether every value is in its setting's range: the least and the largest tell."""
+        kind, plain = SECTIONS[section], dict(settings)
+        for name, values in changing.items():
+            for index, key, found in _arrays(values):
+                if isinstance(values, dict):
+                    continue
+                for frame in {int(found.argmin()), int(found.argmax())}:
+                    number = _round(float(found[frame]), kind, name)
+                    old = plain[name]
+                    tried = (
+                        number
+                        if key is None
+                        else tuple(
+                            number if i == index else (0.5 if isinstance(part, Schedule) else part)
+                            for i, part in enumerate(old)
+                        )
+                    )
+                    others = {n: v for n, v in plain.items() if n not in changing}
+                    try:
+                        kind(**{**others, name: tried})
+                    except UsageError as error:
+                        at = f"at frame {frame} ({frame / float(self._clock.fps):.2f} s)"
+                        raise UsageError(f"{section}.{error} {at}") from None
+
+
+def _changes(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(isinstance(part, Schedule) for part in value.values())
+    return isinstance(value, Schedule) or (
+        isinstance(value, tuple) and any(isinstance(part, Schedule) for part in value)
+    )
+
+
+def _arrays(values: Any) -> Iterator[tuple[int, Any, Values]]:
+    """(place, place or None for a single one, values over time) of what changes."""
+    if isinstance(values, tuple):
+        for index, part in enumerate(values):
+            if not isinstance(part, int | float):
+                yield index, index, part
+    elif not isinstance(values, dict):
+        yield 0, None, values
+
+
+def _pick(value: Any, frame: int, settings: Settings, name: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _pick(part, frame, settings, name) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_pick(part, frame, settings, name) for part in value)
+    if isinstance(value, int | float):
+        return value
+    return _round(float(value[frame]), type(settings), name)
+
+
+def _round(value: float, kind: type[Settings], name: str) -> float:
+    """Whole, where the setting is a whole number."""
+    return round(value) if kind.model_fields[name].annotation is int else value

@@ -1,0 +1,1 @@
+"""Looking into networks and at results: neurons, layers, metrics, benchmarks."""

@@ -1,0 +1,1 @@
+"""The recipe that makes pocket's weights; nothing else imports it."""

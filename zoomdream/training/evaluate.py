@@ -1,0 +1,174 @@
+"""How near pocket is to its teacher, on pictures that training never saw.
+
+`python -m zoomdream.pocket.evaluate --sheet dreams.png` prints, for each stage: the share of the
+teacher's mean square that is missed; the cosine between both networks' gradients of the stage's
+energy with respect to the picture, as they are and at half size; and how many of the five best
+classes agree. The sheet shows what both dream, with the same settings.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoomdream.dreaming.ascent import dream
+from zoomdream.media.frame import Frame, as_frame, resize
+from zoomdream.media.sheet import Cell, contact_sheet
+from zoomdream.network.device import choose_place
+from zoomdream.network.network import load_network
+from zoomdream.network.pocket.network import Pocket
+from zoomdream.network.weights import POCKET_WEIGHTS
+from zoomdream.settings.model import DreamSpec
+from zoomdream.training.pictures import UNSEEN, Picture, photographs
+from zoomdream.training.teacher import (
+    DEVIATION_PLANES,
+    MARGIN,
+    MEAN_PLANES,
+    SIZE,
+    TAPS,
+    Teacher,
+    interior,
+    strokes_kept,
+)
+
+DREAMS = DreamSpec(octaves=4, octave_scale=1.4, steps=10, step_size=0.008)  # of the sheet
+
+
+COLUMNS = "eyes", "creatures"  # dreamt by both
+
+
+SIDE = 320  # px of a picture on the sheet
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one stage, means over all crops. classes: only of the last one."""
+
+    stage: str
+    error: float
+    cosine: float
+    half_cosine: float
+    classes: float | None = None
+
+
+def crops(pictures: list[Picture]) -> Iterator[Tensor]:
+    """(1, 3, S, S) normalised, side by side over each picture at full and half size."""
+    size = SIZE + sum(MARGIN)
+    for picture in pictures:
+        frame = as_frame(picture)
+        for share in (1.0, 0.5):
+            height, width = (max(size, round(side * share)) for side in frame.shape[-2:])
+            shrunk = (resize(frame, (height, width)).clamp(0, 1) - MEAN_PLANES) / DEVIATION_PLANES
+            for top in range(0, height - size + 1, size):
+                for left in range(0, width - size + 1, size):
+                    yield shrunk[..., top : top + size, left : left + size].contiguous()
+
+
+def compare(student: Pocket, teacher: Teacher, pictures: list[Picture]) -> list[Score]:
+    """Scores of every stage."""
+    kept = strokes_kept(student, teacher)
+    sums = {name: torch.zeros(4, dtype=torch.float64) for name in [*TAPS, "class"]}
+    count = 0
+    for whole in crops(pictures):
+        count += 1
+        start, end = MARGIN[0], MARGIN[0] + SIZE
+        part = whole[..., start:end, start:end].clone().requires_grad_(True)
+        whole.requires_grad_(True)
+        theirs, ours = teacher(whole), dict(student.features(part))
+        theirs["strokes"] = theirs["strokes"][:, kept]
+        for name, row in sums.items():
+            goal, mine = (interior(name, values[name]).relu() for values in (theirs, ours))
+            row[0] += float((mine - goal).detach().square().mean() / goal.detach().square().mean())
+            (wanted,) = torch.autograd.grad(goal.square().sum(), whole, retain_graph=True)
+            (given,) = torch.autograd.grad(mine.square().sum(), part, retain_graph=True)
+            wanted = wanted[..., start:end, start:end]
+            row[1] += _cosine(given, wanted)
+            row[2] += _cosine(F.avg_pool2d(given, 2), F.avg_pool2d(wanted, 2))
+        best = [
+            set(values["class"].relu().mean((2, 3)).topk(5).indices[0].tolist())
+            for values in (theirs, ours)
+        ]
+        sums["class"][3] += len(best[0] & best[1]) / 5
+    means = {name: (row / count).tolist() for name, row in sums.items()}
+    return [
+        Score(name, missed, cosine, half, classes if name == "class" else None)
+        for name, (missed, cosine, half, classes) in means.items()
+    ]
+
+
+def _cosine(a: Tensor, b: Tensor) -> float:
+    return float(F.cosine_similarity(a.flatten(1), b.flatten(1)).mean())
+
+
+def dreams(pictures: list[Picture], weights: Path, teacher_weights: Path | None) -> Iterator[Cell]:
+    """Of each picture: itself, and each of `COLUMNS` as the teacher and as pocket dreams it."""
+    at = choose_place("cpu")
+    sources = {"squeezenet1_0": teacher_weights, "pocket": weights}
+    networks = [
+        (name, stage, load_network(name, [layer], weights=source, at=at))
+        for stage in COLUMNS
+        for name, source in sources.items()
+        for layer in [stage if name == "pocket" else f"features.{TAPS[stage]}"]
+    ]
+    for picture in pictures:
+        frame: Frame = as_frame(picture)
+        shrink = SIDE / max(frame.shape[-2:])
+        frame = resize(frame, (round(frame.shape[2] * shrink), round(frame.shape[3] * shrink)))
+        yield Cell(frame.clamp(0, 1), ("picture",))
+        for name, stage, network in networks:
+            network.balance(frame.clamp(0, 1))
+            rng = torch.Generator().manual_seed(0)
+            found = dream(frame.clamp(0, 1), network, DREAMS, rng).frame
+            yield Cell(found, (f"{stage}, {name}",))
+
+
+def main(
+    weights: Annotated[Path, typer.Option(help="Of pocket.")] = POCKET_WEIGHTS,
+    teacher_weights: Annotated[
+        Path | None, typer.Option(help="A local squeezenet1_0 file.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="A folder of further photographs that were not learnt from.")
+    ] = None,
+    also: Annotated[
+        Path | None, typer.Option(help="A folder of photographs for the sheet only.")
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Where to put a sheet of dreams.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Compares pocket with its teacher."""
+    unseen = photographs(pictures, UNSEEN)
+    student = Pocket().eval().requires_grad_(False)
+    student.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
+    scores = compare(student, Teacher(teacher_weights), unseen)
+    if as_json:
+        print(json.dumps([asdict(score) for score in scores]))  # noqa: T201
+    else:
+        table = Table("stage", "missed", "cosine", "at half size", "top 5 agree", box=None)
+        for s in scores:
+            agree = "" if s.classes is None else f"{s.classes:.2f}"
+            numbers = (f"{v:.3f}" for v in (s.error, s.cosine, s.half_cosine))
+            table.add_row(s.stage, *numbers, agree)
+        Console().print(table)
+    if sheet:
+        shown = unseen + (photographs(also, ("astronaut",)))
+        cells = list(dreams(shown, weights, teacher_weights))
+        canvas = contact_sheet(cells, 1 + 2 * len(COLUMNS), SIDE)
+        if not cv2.imwrite(str(sheet), cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR)):
+            raise typer.BadParameter(
+                f"{sheet} cannot be written: name a .png in a folder that is there"
+            )
+
+
+if __name__ == "__main__":
+    typer.run(main)

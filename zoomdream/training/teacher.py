@@ -1,0 +1,195 @@
+"""The teacher, its grid laid over pocket's, and how pocket begins as a part of it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import SqueezeNet1_0_Weights, squeezenet1_0
+
+from zoomdream.network.catalog import DEVIATION, MEAN
+from zoomdream.network.pocket.network import Blur, Fire, Pocket
+
+SIZE = 160  # of a training crop, px
+
+
+MARGIN = 16, 8  # what the teacher sees beyond it: aligns its unpadded grid with pocket's
+
+
+TAPS = {"strokes": 5, "patterns": 7, "scales": 8, "eyes": 9, "faces": 10, "creatures": 12}
+
+
+STRIDE = {"strokes": 4, "patterns": 8, "scales": 8, "eyes": 8, "faces": 8}  # else 16
+
+
+MEAN_PLANES, DEVIATION_PLANES = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, DEVIATION))
+
+
+Features = dict[str, Tensor]
+
+
+class Teacher(nn.Module):
+    """SqueezeNet 1.0, its stages under pocket's names and cut to pocket's grid."""
+
+    def __init__(self, weights: Path | None) -> None:
+        super().__init__()
+        network = squeezenet1_0(weights=None if weights else SqueezeNet1_0_Weights.IMAGENET1K_V1)
+        if weights:
+            network.load_state_dict(load_file(weights))
+        self.layers = network.features
+        self.classes = network.classifier[1]
+        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor, aligned: bool = True) -> Features:
+        found, names = {}, {index: name for name, index in TAPS.items()}
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if index in names:
+                found[names[index]] = x
+        found["class"] = F.relu(self.classes(x))
+        return {name: cut(name, y) for name, y in found.items()} if aligned else found
+
+
+def cut(name: str, x: Tensor) -> Tensor:
+    """The part of a teacher's stage that lies on pocket's grid."""
+    return cut_by(x, STRIDE.get(name, 16))
+
+
+def cut_by(x: Tensor, stride: int) -> Tensor:
+    start, length = {4: 3, 8: 1, 16: 0}[stride], SIZE // stride
+    return x[..., start : start + length, start : start + length]
+
+
+def interior(name: str, x: Tensor) -> Tensor:
+    """Without the border, where the two networks pad differently."""
+    edge = {4: 3, 8: 2, 16: 1}[STRIDE.get(name, 16)]
+    return x[..., edge:-edge, edge:-edge]
+
+
+def pairs(student: Pocket, teacher: Teacher) -> list[tuple[Fire, Any]]:
+    """Pocket's Fires and the teacher's, in order."""
+    mine = [module for module in student.modules() if isinstance(module, Fire)]
+    theirs = [layer for layer in teacher.layers if hasattr(layer, "squeeze")]
+    return list(zip(mine, theirs, strict=True))
+
+
+@torch.no_grad()
+def inherit(student: Pocket, teacher: Teacher, pictures: Tensor) -> None:
+    """Fills the student with the teacher.
+
+    pictures: normalised, of the size that the teacher sees.
+    """
+    both = pairs(student, teacher)
+    squeezed = _squeezed(teacher, [theirs.squeeze for _, theirs in both], pictures)
+    part = pictures[..., MARGIN[0] : MARGIN[0] + SIZE, MARGIN[0] : MARGIN[0] + SIZE]
+    _first_layer(student.edges.filters, teacher.layers[0], used_by=both[0][1].squeeze)
+    x = student.edges(part)
+    for (mine, theirs), goal, user in zip(both, squeezed, _users(teacher), strict=True):
+        inputs = Blur(x.shape[1])(x) if isinstance(mine.halve, Blur) else x
+        _solve(mine.squeeze, inputs, cut_by(goal, part.shape[-1] // inputs.shape[-1]))
+        _expand(mine, theirs, user)
+        x = mine(x)
+    classes: Any = getattr(student, "class")
+    classes[0].load_state_dict(teacher.classes.state_dict())
+
+
+def _users(teacher: Teacher) -> list[Any]:
+    """For each of the teacher's Fires, the layer that takes what it gives."""
+    fires: list[Any] = [layer for layer in teacher.layers if hasattr(layer, "squeeze")]
+    return [fire.squeeze for fire in fires[1:]] + [teacher.classes]
+
+
+def strokes_kept(student: Pocket, teacher: Teacher) -> Tensor:
+    """Which of the teacher's channels are pocket's `strokes`, in order."""
+    both = zip(pairs(student, teacher), _users(teacher), strict=True)
+    (mine, theirs), user = next(found for found in both if found[0][0] is student.strokes[-1])
+    first, second = _kept(mine, theirs, user)
+    return torch.cat([first, second + theirs.expand1x1.out_channels])
+
+
+@torch.no_grad()
+def widen(student: Pocket, state: dict[str, Tensor]) -> None:
+    """Fills the student with the weights of a pocket that is as wide or narrower.
+
+    It then computes what that one did: channels that are new are fed by chance, and unused as yet.
+    """
+    for name, own in student.named_parameters():
+        given = state[name].float()
+        if own.ndim > 1:
+            own[:, given.shape[1] :] = 0
+            own[: given.shape[0], : given.shape[1]] = given
+        else:
+            own[: given.shape[0]] = given
+
+
+def _squeezed(teacher: Teacher, squeezes: list[nn.Module], pictures: Tensor) -> list[Tensor]:
+    """What each of the teacher's squeeze layers gives, before its ReLU."""
+    found: dict[nn.Module, Tensor] = {}
+
+    def keep(module: nn.Module, _: Any, value: Tensor) -> None:
+        found[module] = value.clone()
+
+    hooks = [squeeze.register_forward_hook(keep) for squeeze in squeezes]
+    teacher(pictures)
+    for hook in hooks:
+        hook.remove()
+    return [found[squeeze] for squeeze in squeezes]
+
+
+def _first_layer(mine: nn.Conv2d, theirs: Any, used_by: Any) -> None:
+    """The teacher's strongest 7x7 filters, as 4x4 filters over 2x2 blocks of pixels."""
+    kept = _strongest(used_by.weight, theirs.weight, mine.out_channels)
+    mine.weight.copy_(F.pixel_unshuffle(F.pad(theirs.weight[kept], (0, 1, 0, 1)), 2))
+    _bias(mine).copy_(theirs.bias[kept])
+
+
+EXPANSIONS = "expand1x1", "expand3x3"
+
+
+def _kept(mine: Fire, theirs: Any, user: Any) -> list[Tensor]:
+    """Indices of the strongest channels of either expansion."""
+    kept, start = [], 0
+    for name in EXPANSIONS:
+        goal, source = getattr(mine, name), getattr(theirs, name)
+        use = user.weight[:, start : start + source.out_channels]
+        kept.append(_strongest(use, source.weight, goal.out_channels))
+        start += source.out_channels
+    return kept
+
+
+def _expand(mine: Fire, theirs: Any, user: Any) -> None:
+    """Copies the strongest channels of both expansions."""
+    for name, keep in zip(EXPANSIONS, _kept(mine, theirs, user), strict=True):
+        goal, source = getattr(mine, name), getattr(theirs, name)
+        goal.weight.zero_()  # channels that the teacher has not begin unused
+        goal.weight[:, : source.in_channels] = source.weight[keep]
+        _bias(goal).copy_(source.bias[keep])
+
+
+def _strongest(use: Tensor, make: Tensor, count: int) -> Tensor:
+    """Indices of the channels that are made and used with the largest weights, in order."""
+    strength = use.flatten(2).norm(dim=(0, 2)) * make.flatten(1).norm(dim=1)
+    best: Tensor = strength.topk(count).indices.sort().values
+    return best
+
+
+def _solve(squeeze: nn.Conv2d, x: Tensor, goal: Tensor) -> None:
+    """Least squares, slightly ridged, for a 1x1 convolution from x to goal; borders left out.
+
+    Output channels beyond the goal's stay as they are.
+    """
+    inner = slice(1, -1)
+    a, b = (v[..., inner, inner].permute(0, 2, 3, 1).flatten(0, 2).double() for v in (x, goal))
+    a = torch.cat([a, torch.ones_like(a[:, :1])], 1)
+    square = a.T @ a
+    ridge = 1e-4 * square.diagonal().mean() * torch.eye(len(square), dtype=a.dtype)
+    solved = torch.linalg.solve(square + ridge, a.T @ b).float()
+    squeeze.weight[: goal.shape[1]] = solved[:-1].T[..., None, None]
+    _bias(squeeze)[: goal.shape[1]] = solved[-1]
+
+
+def _bias(convolution: nn.Conv2d) -> Tensor:
+    assert convolution.bias is not None
+    return convolution.bias
