@@ -14,6 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from zoomdream import cli
 from zoomdream.files import shipped
 from zoomdream.media.ffmpeg import ffmpeg_path
 from zoomdream.media.frame import Frame, cover
@@ -65,7 +66,7 @@ def zoomdream(
             for name, value in environment.items():
                 here.setenv(name, value)
             capfd.readouterr()
-            code = run()
+            code = cli.run()
             return Answer(code, *capfd.readouterr())
 
     return run

@@ -106,7 +106,7 @@ def test_large_blocks_of_memory_are_kept_where_sizes_stay(
     assert kept(tile=0)
     assert kept(tile=96)
     assert not kept(tile=64)
-    monkeypatch.setattr("zoomdream.dream.KEPT_MOST", 1000)
+    monkeypatch.setattr("zoomdream.dreaming.tiles.KEPT_MOST", 1000)
     assert not kept(tile=96)
 
 

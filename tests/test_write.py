@@ -16,8 +16,9 @@ import torch
 from tests.conftest import decode
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.film.encoder import SegmentEncoder
+from zoomdream.film.spec import FilmSpec
 from zoomdream.film.target import check_film_target
-from zoomdream.film.writer import FilmSpec, FilmWriter, open_writer
+from zoomdream.film.writer import FilmWriter, open_writer
 from zoomdream.media import formats
 from zoomdream.media.ffmpeg import count_frames
 from zoomdream.media.formats import (
@@ -396,15 +397,15 @@ def test_without_hardware_it_is_told_at_once(
 
 
 def test_an_encoder_gets_shares_of_frames_or_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoomdream.write.SHARE", 4)
-    monkeypatch.setattr("zoomdream.write.LATEST", 60.0)
+    monkeypatch.setattr("zoomdream.film.encoder.FRAMES_AT_ONCE", 4)
+    monkeypatch.setattr("zoomdream.film.encoder.LONGEST_WAIT", 60.0)
     encoding = object.__new__(SegmentEncoder)  # without its ffmpeg
     encoding._frames, encoding._full, encoding._come = 4, False, threading.Condition()
     assert encoding._come_since(0) == 4
     encoding._frames = 6
     threading.Timer(0.2, encoding.go_on, (8, False)).start()
     assert encoding._come_since(4) == 8
-    monkeypatch.setattr("zoomdream.write.LATEST", 0.05)
+    monkeypatch.setattr("zoomdream.film.encoder.LONGEST_WAIT", 0.05)
     encoding._frames = 9  # slow dreams are not waited for
     assert encoding._come_since(8) == 9
     threading.Timer(0.2, encoding.go_on, (9, True)).start()

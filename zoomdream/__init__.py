@@ -21,10 +21,9 @@ from zoomdream.errors import (
     WeightsError,
     ZoomdreamError,
 )
-from zoomdream.presets import load_preset
-from zoomdream.report import Film, Picture, Progress, Start, Step
-from zoomdream.spec import (
-    STILL,
+from zoomdream.events import Film, Picture, Progress, Start, Step
+from zoomdream.settings.model import (
+    STILL_DREAM,
     Anchor,
     Camera,
     DreamSpec,
@@ -34,17 +33,18 @@ from zoomdream.spec import (
     Output,
     RenderJob,
 )
+from zoomdream.settings.presets import load_preset
 
 # Torch then asks Linux for huge pages: a seventh of a render's time was page faults.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
-    from zoomdream.image import dream_image, dream_picture
-    from zoomdream.render import render_film, zoom
+    from zoomdream.film.render import render_film, zoom
+    from zoomdream.film.still import dream_image, dream_picture
 
 __version__ = "0.1.0"
 __all__ = [
-    "STILL",
+    "STILL_DREAM",
     "Anchor",
     "Camera",
     "DreamSpec",
@@ -74,7 +74,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """What needs torch is imported when it is first used, so that `--help` answers at once."""
     if name in ("dream_image", "dream_picture"):
-        return getattr(import_module("zoomdream.image"), name)
+        return getattr(import_module("zoomdream.film.still"), name)
     if name in ("render_film", "zoom"):
-        return getattr(import_module("zoomdream.render"), name)
+        return getattr(import_module("zoomdream.film.render"), name)
     raise AttributeError(f"module 'zoomdream' has no attribute {name!r}")

@@ -1,5 +1,5 @@
 """python -m zoomdream"""
 
-from zoomdream.cli.app import main
+from zoomdream.cli import main
 
 main()

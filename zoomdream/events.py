@@ -1,4 +1,4 @@
-"""What a render reports: the library tells, the command line draws."""
+"""What a render reports while it works: the library reports, a terminal or a page listens."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping

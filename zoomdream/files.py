@@ -1,4 +1,4 @@
-"""TODO zoomdream.files."""
+"""Files that are whole or not there: atomic writes, digests, checks of a target; files that ship with us."""
 
 import contextlib
 import errno

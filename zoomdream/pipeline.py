@@ -1,4 +1,4 @@
-"""The conveyors: what comes next is made ready, and what is done put away, each in a thread of its own."""
+"""Stages beside the dreaming: what comes next is made ready, and what is done put away, each in a thread."""
 
 import queue
 import threading

@@ -1,4 +1,4 @@
-"""TODO zoomdream.process."""
+"""Settings of the whole process that make dreaming quicker: how freed memory is handled."""
 
 import contextlib
 import ctypes

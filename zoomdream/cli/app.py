@@ -1,8 +1,4 @@
-"""The reception: flags -> RenderJob, a progress bar, exit codes.
-
-Options are made from the settings in `spec`, which hold their help and defaults. Nothing here imports
-torch before a command needs it.
-"""
+"""The program: its commands, its errors and its exit codes."""
 
 import os
 import signal
@@ -16,7 +12,7 @@ from rich.markup import escape
 from zoomdream import __version__
 from zoomdream.cli.console import console, print_json
 from zoomdream.cli.presets import presets_app
-from zoomdream.cli.signals import SIGNALS, Stopped, _stop, stop_request
+from zoomdream.cli.signals import SIGNALS, Stopped, stop_on_signal, stop_request
 from zoomdream.errors import Interrupted, OutputError, ZoomdreamError
 
 app = typer.Typer(
@@ -52,7 +48,7 @@ def main() -> None:
     sentence; `ZOOMDREAM_DEBUG=1` shows the traceback as well.
     """
     for number in SIGNALS:
-        signal.signal(number, _stop)
+        signal.signal(number, stop_on_signal)
     sys.exit(run())
 
 

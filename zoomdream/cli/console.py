@@ -1,4 +1,4 @@
-"""The loudspeaker: what a render reports, as JSON, as a bar at a terminal, or as plain lines."""
+"""What a render reports, printed as JSON, as a bar at a terminal, or as plain lines."""
 
 import json
 from collections.abc import Callable, Iterator

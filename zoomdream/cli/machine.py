@@ -1,4 +1,4 @@
-"""TODO zoomdream.cli.machine."""
+"""Commands about this machine: bench, doctor."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +13,6 @@ from zoomdream.cli.console import console, print_json
 from zoomdream.cli.options import BENCH, make_job, settings_options
 from zoomdream.settings import presets
 from zoomdream.settings.timeline import at_start
-from zoomdream.study.bench import bench_table, run_bench
-from zoomdream.study.doctor import machine_checks
 
 
 @app.command()
@@ -45,6 +43,8 @@ def bench(
     job = make_job(settings, presets.load_preset("zoom"), source=image)
     from rich.table import Table
 
+    from zoomdream.study.bench import bench_table, run_bench
+
     def tell(what: str) -> None:
         console.print(f"Measuring {what} ...")
 
@@ -68,6 +68,8 @@ def bench(
 @app.command()
 def doctor() -> None:
     """Tells what this machine has, and what to do about what is missing."""
+    from zoomdream.study.doctor import machine_checks
+
     out = Console(highlight=False, soft_wrap=True)
     bad = 0
     for what, good, found, cure in machine_checks():

@@ -1,4 +1,4 @@
-"""TODO zoomdream.cli.make."""
+"""Commands that make films and pictures: zoom, clip, render, image, resume."""
 
 import sys
 import tomllib

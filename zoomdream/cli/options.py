@@ -1,4 +1,4 @@
-"""The order pad: command-line options made from the settings, which hold their help and defaults."""
+"""Command-line options made from the settings, which hold their help and defaults."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""TODO zoomdream.cli.presets."""
+"""Commands about presets: list, show, new, check, import."""
 
 import json
 from pathlib import Path

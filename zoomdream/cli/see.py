@@ -1,4 +1,4 @@
-"""TODO zoomdream.cli.see."""
+"""Commands that look into networks and at results: layers, channels, models, classes, metrics."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -12,14 +12,8 @@ from zoomdream.cli.app import app
 from zoomdream.cli.console import AsJson, console, no_status, print_json
 from zoomdream.cli.options import LOOK, NEURONS, make_job, make_section, settings_options
 from zoomdream.errors import UsageError
-from zoomdream.network.catalog import CATALOG, network_info
-from zoomdream.network.layers import network_layers
-from zoomdream.network.objective import Target, class_names
-from zoomdream.network.weights import weights_path
 from zoomdream.settings.model import STUDY_JOB, NeuronSpec, RenderJob
 from zoomdream.settings.timeline import at_start
-from zoomdream.study.metrics import compare_clips, plot_comparison
-from zoomdream.study.neurons import neuron_sheet
 
 
 @app.command()
@@ -141,6 +135,7 @@ def metrics(
     """
     if flow not in ("dis", "raft"):
         raise UsageError(f'--flow "{flow}" is no flow to measure by: dis or raft would do')
+    from zoomdream.study.metrics import compare_clips, plot_comparison
 
     found = compare_clips(
         source, dreamed, start=start, model=model, layers=layer or (), weights=weights, flow=flow
@@ -207,7 +202,7 @@ def channels(
     spec = make_section(NeuronSpec, "neurons", settings)
     job = make_job(settings, source=None if begin == "noise" else begin, target=output)
     with console.status("Waking up ...") if console.is_terminal else no_status():
-        pass
+        from zoomdream.study.neurons import neuron_sheet
     with console.status("Looking ...") if console.is_terminal else no_status() as status:
 
         def tell(step: int, steps: int) -> None:
@@ -226,6 +221,11 @@ def models(
 ) -> None:
     """Lists the networks, or the layers of one."""
     from rich.table import Table
+
+    from zoomdream.network.catalog import CATALOG, network_info
+    from zoomdream.network.layers import network_layers
+    from zoomdream.network.objective import Target
+    from zoomdream.network.weights import weights_path
 
     out = Console()
     if name is None:
@@ -255,6 +255,7 @@ def classes(
     word: Annotated[str, typer.Argument(help="Only those whose name has this word in it.")] = "",
 ) -> None:
     """Lists ImageNet's classes, which `--layer class:NAME` dreams towards."""
+    from zoomdream.network.objective import class_names
 
     for number, name in enumerate(class_names()):
         if word.lower() in name.lower():

@@ -1,4 +1,4 @@
-"""TODO zoomdream.cli.signals."""
+"""What Ctrl-C and SIGTERM do."""
 
 import signal
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ SIGNALS = [
 ]
 
 
-def _stop(number: int, _: FrameType | None) -> None:
+def stop_on_signal(number: int, _: FrameType | None) -> None:
     for each in SIGNALS:
         signal.signal(each, signal.SIG_DFL)  # a second one ends at once
     if not stop_request.gentle:

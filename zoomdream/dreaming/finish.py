@@ -1,4 +1,4 @@
-"""TODO zoomdream.dreaming.finish."""
+"""Old paper, laid over what was dreamt on white."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""TODO zoomdream.dreaming.rng."""
+"""Randomness from (seed, frame) alone, so that a render can go on anywhere."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""TODO zoomdream.dreaming.slideshow."""
+"""A guide's pictures, which take turns: a folder's by name, a clip's as it runs along."""
 
 import math
 from dataclasses import dataclass

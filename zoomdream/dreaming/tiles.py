@@ -1,4 +1,4 @@
-"""TODO zoomdream.dreaming.tiles."""
+"""The gradient of a large picture, tile by tile, within the memory there is."""
 
 import contextlib
 import math

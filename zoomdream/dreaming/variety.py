@@ -1,4 +1,4 @@
-"""TODO zoomdream.dreaming.variety."""
+"""What a dream looks for changes slowly over time: weights of channels."""
 
 import math
 from collections.abc import Sequence

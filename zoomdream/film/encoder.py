@@ -1,4 +1,4 @@
-"""TODO zoomdream.film.encoder."""
+"""Segments of a film, encoded by ffmpeg as their frames come, and joined as they are."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from zoomdream.errors import OutputError
 from zoomdream.files import flush_file, link_or_copy, readable_errors, remove
-from zoomdream.film.writer import FilmSpec
+from zoomdream.film.spec import FilmSpec
 from zoomdream.media.ffmpeg import (
     count_frames,
     error_summary,

@@ -1,4 +1,4 @@
-"""TODO zoomdream.film.frames."""
+"""A job's frames, one after another, and all that the next one is made from."""
 
 from collections.abc import Generator, Iterator
 from itertools import chain, islice

@@ -1,4 +1,4 @@
-"""TODO zoomdream.film.identity."""
+"""What decides a film's pixels, and the label that is put beside it."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The make-ready: a job's clip, its network, its label and its passport."""
+"""A job's clip and its network, opened and checked."""
 
 from dataclasses import replace
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""TODO zoomdream.film.loop."""
+"""Loops: a film whose end becomes its beginning, and the check that it does."""
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""The conductor: read -> move -> dream -> write, on one screen."""
+"""A film from start to end: read -> move -> dream -> write, on one screen."""
 
 import shlex
 import time
@@ -13,8 +13,9 @@ from zoomdream.film.identity import as_label, render_identity
 from zoomdream.film.inputs import check_size, open_clip, open_network
 from zoomdream.film.loop import loop_check
 from zoomdream.film.resume import already_finished
+from zoomdream.film.spec import FilmSpec
 from zoomdream.film.target import check_film_target
-from zoomdream.film.writer import FilmSpec, open_writer
+from zoomdream.film.writer import open_writer
 from zoomdream.media.frame import ImageArray, to_bytes
 from zoomdream.media.source import Clip
 from zoomdream.network.network import Network

@@ -1,4 +1,4 @@
-"""TODO zoomdream.film.resume."""
+"""What an interrupted render left behind: how to go on with it, or look at it."""
 
 import dataclasses
 import tempfile
@@ -14,7 +14,7 @@ from zoomdream.film.journal import (
     locked_journal,
     read_lines,
 )
-from zoomdream.film.writer import FilmSpec
+from zoomdream.film.spec import FilmSpec
 from zoomdream.media.formats import PNG_FOLDER, film_format
 
 

@@ -1,4 +1,4 @@
-"""The still: one picture is dreamt at full size: read -> dream -> write, and the dream as it grows."""
+"""A single picture, dreamt at its full size, and the dream as it grows."""
 
 import dataclasses
 import time
@@ -30,8 +30,9 @@ from zoomdream.film.inputs import (
     open_network,
     resolve_source,
 )
+from zoomdream.film.spec import FilmSpec
 from zoomdream.film.target import check_film_target
-from zoomdream.film.writer import FilmSpec, FilmWriter, open_writer
+from zoomdream.film.writer import FilmWriter, open_writer
 from zoomdream.media.formats import nearest_supported
 from zoomdream.media.frame import Frame, as_frame, cover, resize, to_bytes
 from zoomdream.media.image_reader import decode_image, read_mask

@@ -1,4 +1,4 @@
-"""TODO zoomdream.film.target."""
+"""Whether a film could be put where it is to go, checked before any work is done."""
 
 import re
 from pathlib import Path

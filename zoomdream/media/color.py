@@ -1,4 +1,4 @@
-"""TODO zoomdream.media.color."""
+"""Colour spaces: luma and chroma planes, and CIE L*a*b*."""
 
 import torch
 from torch import Tensor

@@ -82,7 +82,7 @@ def _drawn(content: bytes, *words: object) -> bytes:
     """What a process of its own makes of it."""
     try:
         made = subprocess.run(
-            [sys.executable, "-m", "zoomdream.drawing", *map(str, words)],
+            [sys.executable, "-m", "zoomdream.media.drawing", *map(str, words)],
             input=content, capture_output=True, timeout=DRAWING_SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

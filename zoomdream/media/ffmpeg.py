@@ -130,8 +130,8 @@ def probe(path: Path, limit: int = 0) -> Streams:
     Never raises for what is in the file: what cannot be read has no packets.
     """
     said = subprocess.run(
-        ffmpeg_command("-nostdin", *input_options(path, limit), "-map", "0:v:0?", "-map", "0:a:0?", "-c", "copy",
-                "-f", "framecrc", "-", level="level+info"),
+        ffmpeg_command("-nostdin", *input_options(path, limit), "-map", "0:v:0?", "-map", "0:a:0?",
+                "-c", "copy", "-f", "framecrc", "-", level="level+info"),
         capture_output=True, check=False,
     )  # fmt: skip
     listed = said.stdout.decode(errors="replace")

@@ -30,7 +30,8 @@ _PALETTE = "split[a][b];[a]palettegen=stats_mode={}[p];[b][p]paletteuse=dither=s
 _LONG = 250_000_000  # pixels of a GIF; ffmpeg holds all of them to find one palette, 4 bytes each
 
 
-HARDWARE_ENCODERS: dict[str, Callable[[Output], list[str]]] = {  # H.264 encoders, the first that works is taken
+# H.264 encoders of graphics cards; the first that works is taken
+HARDWARE_ENCODERS: dict[str, Callable[[Output], list[str]]] = {
     "h264_nvenc": lambda o: [
         "-preset", "p5", "-rc", "vbr", "-cq", f"{max(1, o.quality):g}", "-b:v", "0",
     ],
@@ -53,7 +54,8 @@ def _hardware() -> str:
         if _works(name, words(Output())):
             return name
     raise OutputError(
-        f"no hardware encoder works here ({', '.join(HARDWARE_ENCODERS)} were tried): leave out --encoder hardware"
+        f"no hardware encoder works here ({', '.join(HARDWARE_ENCODERS)} were tried): "
+        "leave out --encoder hardware"
     )
 
 

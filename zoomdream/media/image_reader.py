@@ -1,4 +1,4 @@
-"""Intake: pictures and noise become Clips of Frames."""
+"""Picture files as pixels, upright and in sRGB."""
 
 import warnings
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The darkroom: single pictures become files, with their depth, their alpha and the colours of sRGB."""
+"""Single pictures become files, with their depth, their alpha and the colours of sRGB."""
 
 import contextlib
 import struct

@@ -1,4 +1,4 @@
-"""TODO zoomdream.media.noise."""
+"""Seeded 1/f noise, which has a photograph's spectrum and nothing in it."""
 
 import torch
 from torch import Tensor

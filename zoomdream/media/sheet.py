@@ -1,4 +1,4 @@
-"""The lightbox: pictures side by side, each with its caption under it."""
+"""Contact sheets: pictures side by side, each with its caption under it."""
 
 import math
 import re

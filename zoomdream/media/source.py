@@ -1,4 +1,4 @@
-"""TODO zoomdream.media.source."""
+"""Clips: frames over time, from a still picture, a video or noise."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

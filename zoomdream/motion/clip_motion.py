@@ -1,4 +1,4 @@
-"""TODO zoomdream.motion.clip_motion."""
+"""A dream that rides on what moves in a clip."""
 
 import math
 from collections.abc import Callable, Iterator

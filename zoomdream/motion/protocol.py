@@ -1,4 +1,4 @@
-"""TODO zoomdream.motion.protocol."""
+"""What every kind of motion can do: say what is dreamt on next, and take what was dreamt."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

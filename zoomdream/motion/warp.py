@@ -1,4 +1,4 @@
-"""TODO zoomdream.motion.warp."""
+"""Pictures moved along a flow, by cubic B-splines."""
 
 import math
 from collections.abc import Sequence

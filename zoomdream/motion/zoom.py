@@ -1,4 +1,4 @@
-"""TODO zoomdream.motion.zoom."""
+"""A camera that goes into its own last frame."""
 
 from collections.abc import Iterator
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""TODO zoomdream.network.catalog."""
+"""The networks that zoomdream knows: how each is built, where its weights are, how its layers are called."""
 
 import contextlib
 from collections.abc import Iterator
@@ -39,25 +39,65 @@ class NetworkInfo:
 
 
 CATALOG: dict[str, NetworkInfo] = {
-    kind.name: kind
-    for kind in (
-        NetworkInfo("pocket", "eyes, fur, faces, birds; ships with zoomdream", ("creatures", "faces=0.4"), 3.4,
-             exact_below=4),
-        NetworkInfo("googlenet", "the 2015 look: dog-slugs, pagodas, arches", ("inception4c",), 49.7,
-             mean=HALF, deviation=HALF),
-        NetworkInfo("inception_v3", "soft birds, feathers, insects", ("Mixed_6b",), 103.9, least=96,
-             mean=HALF, deviation=HALF),
+    network.name: network
+    for network in (
+        NetworkInfo(
+            "pocket",
+            "eyes, fur, faces, birds; ships with zoomdream",
+            ("creatures", "faces=0.4"),
+            3.4,
+            exact_below=4,
+        ),
+        NetworkInfo(
+            "googlenet",
+            "the 2015 look: dog-slugs, pagodas, arches",
+            ("inception4c",),
+            49.7,
+            mean=HALF,
+            deviation=HALF,
+        ),
+        NetworkInfo(
+            "inception_v3",
+            "soft birds, feathers, insects",
+            ("Mixed_6b",),
+            103.9,
+            least=96,
+            mean=HALF,
+            deviation=HALF,
+        ),
         NetworkInfo("vgg16", "sharp textures, scales, eyes and beaks", ("relu4_3",), 527.8),
         NetworkInfo("vgg19", "as vgg16, a little more baroque", ("relu4_4",), 548.1),
         NetworkInfo("resnet50", "brushwork, fur, dense ornaments", ("layer3",), 97.8, depth=2),
-        NetworkInfo("squeezenet1_0", "eyes at features.9, dogs at 10, birds at 12", ("features.9",), 4.8, depth=2),
-        NetworkInfo("squeezenet1_1", "as squeezenet1_0, coarser and quicker", ("features.9",), 4.7, depth=2,
-             exact_below=16),
-        NetworkInfo("densenet121", "woven eyes, petals, faces", ("features.denseblock3",), 30.8, depth=2),
-        NetworkInfo("convnext_tiny", "large smooth shapes, animals in parts", ("features.5",), 109.1, depth=2),
-        NetworkInfo("efficientnet_b0", "fine lace, insects, flowers", ("features.5",), 20.5, depth=2),
+        NetworkInfo(
+            "squeezenet1_0",
+            "eyes at features.9, dogs at 10, birds at 12",
+            ("features.9",),
+            4.8,
+            depth=2,
+        ),
+        NetworkInfo(
+            "squeezenet1_1",
+            "as squeezenet1_0, coarser and quicker",
+            ("features.9",),
+            4.7,
+            depth=2,
+            exact_below=16,
+        ),
+        NetworkInfo(
+            "densenet121", "woven eyes, petals, faces", ("features.denseblock3",), 30.8, depth=2
+        ),
+        NetworkInfo(
+            "convnext_tiny",
+            "large smooth shapes, animals in parts",
+            ("features.5",),
+            109.1,
+            depth=2,
+        ),
+        NetworkInfo(
+            "efficientnet_b0", "fine lace, insects, flowers", ("features.5",), 20.5, depth=2
+        ),
     )
-}  # fmt: skip
+}
 
 
 def network_info(name: str) -> NetworkInfo:

@@ -1,4 +1,4 @@
-"""TODO zoomdream.network.device."""
+"""Where to compute, and in which precision."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""TODO zoomdream.network.layers."""
+"""The layers of a network: their names, channels and strides, and the network cut after some of them."""
 
 import math
 from collections.abc import Sequence

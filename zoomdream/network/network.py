@@ -118,15 +118,15 @@ class Network:
     ) -> tuple[Tensor, list[float]]:
         """The objective's gradient at a frame, and each target's mean squared activation if `measured`.
 
-        frame: (1, 3, H, W) in 0..1, H and W at least `kind.least`. channel_weights: for each target (1, C, 1, 1),
-        factors of its channels' energies. The gradient has the frame's shape, float32, in no particular
-        unit: normalise it.
+        frame: (1, 3, H, W) in 0..1, H and W at least `info.least`. channel_weights: for each target
+        (1, C, 1, 1), factors of its channels' energies. The gradient has the frame's shape, float32, in no
+        particular unit: normalise it.
         """
         factors, weighted = self._factors(), () if channel_weights is None else channel_weights
         if self._replay.on and not any(self.guides or ()):  # guides look differently each time
             gradient, *energies = self._replay(
                 measured,
-                lambda frame, factors, *channel_weights: self._look(frame, factors.split(1), channel_weights, measured),
+                lambda frame, factors, *weights: self._look(frame, factors.split(1), weights, measured),
                 frame, self._on_device(factors), *weighted,
             )  # fmt: skip
             gradient = gradient.clone()  # the next one is written over it

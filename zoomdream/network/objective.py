@@ -1,4 +1,4 @@
-"""What is wanted of a network: layers, channels and classes, and the energy that climbing raises."""
+"""What is wanted of a network: layers, channels, directions, classes; and the energy that ascent raises."""
 
 import re
 from dataclasses import dataclass

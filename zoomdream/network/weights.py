@@ -1,4 +1,4 @@
-"""Weights: fetched once, checked, and read as tensors only."""
+"""Weights: fetched once, checked, read as tensors only, and put into a network."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""TODO zoomdream.settings.clock."""
+"""When a film's frames are shown."""
 
 import math
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from zoomdream.settings.expression import Values
+Values = NDArray[np.float64]  # one per moment
 
 
 @dataclass(frozen=True)

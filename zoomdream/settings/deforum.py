@@ -18,8 +18,8 @@ from typing import Any
 import tomli_w
 
 from zoomdream.errors import InputError, UsageError
-from zoomdream.settings.clock import Clock
-from zoomdream.settings.expression import ScheduleError, Values
+from zoomdream.settings.clock import Clock, Values
+from zoomdream.settings.expression import ScheduleError
 from zoomdream.settings.mistakes import mistakes_in
 from zoomdream.settings.schedule import read_schedule
 

@@ -1,11 +1,11 @@
-"""TODO zoomdream.settings.easing."""
+"""Curves from one keyframe to the next."""
 
 import math
 from collections.abc import Callable
 
 import numpy as np
 
-from zoomdream.settings.expression import Values
+from zoomdream.settings.clock import Values
 
 _CURVES: dict[str, Callable[[Values], Values]] = {
     "quad": lambda u: u**2,

@@ -1,4 +1,8 @@
-"""TODO zoomdream.settings.expression."""
+"""Expressions over time, such as `1.3 + 0.2*sin(2*pi*t/4)`: checked, then evaluated for all frames at once.
+
+They are read by simpleeval, with the names and functions listed here and nothing else, and capped in
+length and depth.
+"""
 
 import ast
 import difflib
@@ -8,14 +12,10 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from simpleeval import SimpleEval
 
 from zoomdream.errors import UsageError
-from zoomdream.settings.clock import Clock
-
-Values = NDArray[np.float64]  # one per moment
-
+from zoomdream.settings.clock import Clock, Values
 
 MOST_CHARACTERS, MOST_NESTING = 1000, 40  # characters and nested operations of an expression
 

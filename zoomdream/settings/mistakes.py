@@ -1,4 +1,4 @@
-"""TODO zoomdream.settings.mistakes."""
+"""Everything that is wrong in a preset, with line, setting and what would be right."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""TODO zoomdream.settings.paths."""
+"""Settings by their path, such as `dream.octaves`."""
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction

@@ -21,12 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from zoomdream.settings.clock import Clock
+from zoomdream.settings.clock import Clock, Values
 from zoomdream.settings.easing import EASES, EASINGS, monotone_cubic
 from zoomdream.settings.expression import (
     Expression,
     ScheduleError,
-    Values,
     near_names,
     schedule_error,
 )

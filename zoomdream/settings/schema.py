@@ -1,4 +1,4 @@
-"""TODO zoomdream.settings.schema."""
+"""JSON Schema of preset files, for editors."""
 
 import json
 

@@ -5,8 +5,8 @@ from fractions import Fraction
 from typing import Any
 
 from zoomdream.errors import UsageError
-from zoomdream.settings.clock import Clock
-from zoomdream.settings.expression import ScheduleError, Values
+from zoomdream.settings.clock import Clock, Values
+from zoomdream.settings.expression import ScheduleError
 from zoomdream.settings.model import SECTIONS, RenderJob, Settings
 from zoomdream.settings.schedule import Schedule
 

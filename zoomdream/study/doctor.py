@@ -1,4 +1,4 @@
-"""TODO zoomdream.study.doctor."""
+"""What this machine has, and what to do about what is missing."""
 
 import platform
 import shutil
@@ -10,13 +10,11 @@ from zoomdream import __version__
 from zoomdream.errors import ZoomdreamError
 from zoomdream.media.ffmpeg import ffmpeg_path
 from zoomdream.media.formats import working_encoders
-from zoomdream.network.device import choose_place
-from zoomdream.network.weights import POCKET_WEIGHTS
 
 
 def machine_checks() -> Iterator[tuple[str, bool, str, str]]:
     """(what, good, what was found, what to do) for each thing a render needs."""
-    yield "zoomdream", True, f"{__version__} in {Path(__file__).parent}", ""
+    yield "zoomdream", True, f"{__version__} in {Path(__file__).parent.parent}", ""
     python = platform.python_version()
     yield "Python", sys.version_info >= (3, 11), python, "install Python 3.11 or newer"
     try:
@@ -26,7 +24,8 @@ def machine_checks() -> Iterator[tuple[str, bool, str, str]]:
         yield "torch", False, str(error), "pip install --force-reinstall torch torchvision"
         return
     yield "torch", True, f"{torch.__version__}, torchvision {torchvision.__version__}", ""
-    from zoomdream.network.weights import cache_folder
+    from zoomdream.network.device import choose_place
+    from zoomdream.network.weights import POCKET_WEIGHTS, cache_folder
 
     place = choose_place()
     kind = str(place.dtype).removeprefix("torch.")

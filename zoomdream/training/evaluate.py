@@ -1,6 +1,6 @@
 """How near pocket is to its teacher, on pictures that training never saw.
 
-`python -m zoomdream.pocket.evaluate --sheet dreams.png` prints, for each stage: the share of the
+`python -m zoomdream.training.evaluate --sheet dreams.png` prints, for each stage: the share of the
 teacher's mean square that is missed; the cosine between both networks' gradients of the stage's
 energy with respect to the picture, as they are and at half size; and how many of the five best
 classes agree. The sheet shows what both dream, with the same settings.

@@ -1,4 +1,4 @@
-"""The recipe of pocket: `python -m zoomdream.pocket.train --minutes 60`.
+"""The recipe of pocket: `python -m zoomdream.training.train --minutes 60`.
 
 1. *Inherit.* Pocket begins as its teacher, SqueezeNet 1.0 trained on ImageNet, without the early
    channels that matter least. Each squeeze layer is then solved for by least squares, from pocket's own

@@ -1,4 +1,4 @@
-"""TODO zoomdream.network.engine.replay."""
+"""Work that a GPU does again from a recording (a CUDA graph)."""
 
 from collections.abc import Callable, Hashable
 
