@@ -37,6 +37,7 @@ from zoomdream.media.video_reader import decode_clip, open_video
 from zoomdream.network.weights import POCKET_WEIGHTS, read_weights
 from zoomdream.settings import presets
 from zoomdream.settings.deforum import import_settings
+from zoomdream.size import Size
 
 SMALL = ("--size", "64x48", "--octaves", 1, "--steps", 1, "--device", "cpu")
 
@@ -313,14 +314,14 @@ def test_a_drawing_is_drawn_at_the_size_that_is_wanted(tmp_path: Path) -> None:
     path = tmp_path / "a.svg"
     path.write_bytes(svg('<rect width="30" height="40" fill="#ff0000"/>', 'viewBox="0 0 60 40"'))
     assert read_still(path).shape == (1, 3, 683, 1024)
-    frame = read_still(path, fill=(300, 300))
+    frame = read_still(path, fill=Size.square(300))
     assert frame.shape == (1, 3, 300, 450)
     assert frame[0, :, 150, 100].tolist() == [1, 0, 0]
     assert frame[0, :, 150, 400].tolist() == [1, 1, 1]  # paper is white
     edge = frame[0, 1, 150, 215:235]
     assert int(((edge > 0.05) & (edge < 0.95)).sum()) <= 1  # sharp at any size
     (tmp_path / "a.svgz").write_bytes(gzip.compress(path.read_bytes()))
-    assert torch.equal(read_still(tmp_path / "a.svgz", fill=(300, 300)), frame)
+    assert torch.equal(read_still(tmp_path / "a.svgz", fill=Size.square(300)), frame)
 
 
 def test_a_drawing_by_matplotlib(tmp_path: Path) -> None:
@@ -329,7 +330,7 @@ def test_a_drawing_by_matplotlib(tmp_path: Path) -> None:
     figure = Figure(figsize=(3, 2))
     figure.subplots().plot([1, 3, 2], color="#ff0000")
     figure.savefig(tmp_path / "a.svg")
-    frame = read_still(tmp_path / "a.svg", fill=(300, 200))
+    frame = read_still(tmp_path / "a.svg", fill=Size(300, 200))
     assert frame.shape == (1, 3, 200, 300)
     assert float((frame == 1).all(1).float().mean()) > 0.5  # paper
     assert bool(((frame[:, 0] > 0.9) & (frame[:, 1] < 0.1)).any())  # the line
@@ -372,7 +373,7 @@ def test_a_drawing_that_takes_for_ever_is_given_up(
     (tmp_path / "a.svg").write_bytes(svg(many))
     started = time.monotonic()
     with pytest.raises(zd.InputError, match="takes more than 2 s to draw"):
-        read_still(tmp_path / "a.svg", fill=(1500, 1000))
+        read_still(tmp_path / "a.svg", fill=Size(1500, 1000))
     assert time.monotonic() - started < 20
 
 
@@ -531,7 +532,7 @@ def journals(folder: Path) -> list[Path]:
 
 def play_one(path: Path) -> None:
     footage = open_video(path)
-    next(iter(decode_clip(footage, (32, 32), footage.fps).frames))
+    next(iter(decode_clip(footage, Size.square(32), footage.fps).frames))
 
 
 def check_mood(path: Path) -> None:
@@ -544,7 +545,7 @@ def recover_one(path: Path) -> None:
     target = path.parent.parent / "film.mp4"
     with contextlib.suppress(ZoomdreamError):
         presets.job_of(interrupted_job(target), "film.mp4")
-    journal = Journal(path.parent, SegmentPlan((32, 48), zd.Output(fps=4).fps or 1))  # type: ignore[arg-type]
+    journal = Journal(path.parent, SegmentPlan(Size(48, 32), zd.Output(fps=4).fps or 1))  # type: ignore[arg-type]
     journal.recover()
     assert journal.frame in (0, *range(21))
 

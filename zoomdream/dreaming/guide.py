@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoomdream.dreaming.slideshow import open_guide
+from zoomdream.dreaming.slideshow import GUIDE_LONGER_SIDE, open_guide
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import as_frame
 from zoomdream.network.network import Network
 from zoomdream.settings.model import Guide, RenderJob
+from zoomdream.size import Size
 
 MOST_POSITIONS = 1024  # positions of a guide that are matched with, in each layer
 
@@ -101,6 +102,12 @@ def _soft(values: Tensor, guide: Features) -> Tensor:
     """(N, C) from (N, C): the mean of the guide's vectors, by the softmax of their matches."""
     shares = torch.softmax(SHARPNESS * _matches(values, guide).float(), 1)
     return shares.to(values.dtype) @ guide.vectors
+
+
+def _shown(natural: Size, least: int) -> Size:
+    """`LONGEST` px or less on the longer side, `least` or more on the shorter."""
+    share = max(min(1.0, GUIDE_LONGER_SIDE / natural.longer), least / natural.shorter)
+    return natural.scaled(share, least=least)
 
 
 class GuideSource:

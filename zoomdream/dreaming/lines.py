@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zoomdream.media.color import to_opponent
 from zoomdream.media.frame import Frame, blur, resize
+from zoomdream.size import Size
 
 _LOOK = 384  # px of the longer side at which lines are looked for
 
@@ -36,15 +37,14 @@ def near_lines(frame: Frame, reach: float) -> Tensor:
     frame: (1, 3, H, W). reach: the deviation of the Gaussian that spreads them, in frame widths. It is
     lower again on the lines themselves, and 0 where nothing is near.
     """
-    height, width = frame.shape[-2:]
-    scale = min(1.0, _LOOK / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    luma = to_opponent(resize(frame, size))[:, :1]
+    size = Size.of(frame)
+    small = size.within(_LOOK)
+    luma = to_opponent(resize(frame, small))[:, :1]
     edges = (luma - mean_inside(luma, _FINE)).abs()
     edges = ((edges - _FAINT) / (_EDGE - _FAINT)).clamp(0, 1)
-    spread = mean_inside(edges, max(0.5, reach * size[1]))
+    spread = mean_inside(edges, max(0.5, reach * small.width))
     near = spread / (spread + _DENSE) * (1 + _DENSE) * (1 - _INK * edges)
-    return resize(near, (height, width)).clamp(0, 1)
+    return resize(near, size).clamp(0, 1)
 
 
 def mean_inside(plane: Tensor, sigma: float) -> Tensor:

@@ -14,11 +14,12 @@ from zoomdream.motion.camera import step_flow
 from zoomdream.motion.warp import warp
 from zoomdream.settings.model import RenderJob
 from zoomdream.settings.timeline import Timeline
+from zoomdream.size import Size
 
 
 def loop_steps(
     film: Path,
-    size: tuple[int, int],
+    size: Size,
     fps: Fraction,
     moves: Callable[[Frame, int], Flow],
 ) -> tuple[float, float]:
@@ -56,8 +57,7 @@ class LoopBlend:
     """Makes a film end where it begins; without a loop it lets everything through."""
 
     def __init__(self, job: RenderJob, clip: Clip) -> None:
-        height, width = clip.size
-        staged = LOOP_MEMORY // (3 * height * width)  # frames that are held, at 8 bits
+        staged = LOOP_MEMORY // (3 * clip.size.pixels)  # frames that are held, at 8 bits
         wanted = min(round(LOOP_OVERLAP * clip.fps), clip.length // 2, staged)
         self.early = max(1, wanted) if job.output.loop else 0
         self._length = clip.length

@@ -41,6 +41,7 @@ from zoomdream.media.frame import Frame, ImageArray, start_readback
 from zoomdream.media.source import Sound
 from zoomdream.pipeline import BackgroundWorker
 from zoomdream.settings.model import Output
+from zoomdream.size import Size
 
 COMMIT_EVERY = 5.0  # seconds
 
@@ -57,7 +58,7 @@ class FilmSpec:
 
     target: Path
     output: Output
-    size: tuple[int, int]  # (height, width), as `fitting` gives it
+    size: Size  # as `fitting` gives it
     fps: Fraction  # likewise
     frames: int  # about how many there will be
     early: int = 0  # frames that come before the first and are kept, but not shown
@@ -79,7 +80,7 @@ class FilmSpec:
             str(self.sound.start),
         ]
         return {
-            "size": self.size,
+            **self.size._asdict(),
             "fps": str(self.fps),
             "early": self.early,
             "sound": sound,
@@ -89,23 +90,25 @@ class FilmSpec:
 
     @classmethod
     def of(cls, target: Path, facts: Line) -> Self:
-        """The order that an interrupted render was begun with, as far as joining needs it."""
-        height, width = facts["size"]
+        """The order that an interrupted render was begun with, as far as joining needs it.
+
+        Raises UsageError where an older version, which had the height first, wrote the facts.
+        """
+        if "width" not in facts:
+            raise UsageError(
+                "the render was begun by an older zoomdream: it can go on, but not be joined so far"
+            )
+        size = Size(facts["width"], facts["height"])
         sound = facts["sound"]
         if sound:
             sound = Sound(Path(sound[0]), sound[1], Fraction(sound[2]))
         output = Output(quality=facts["quality"], encoder=facts.get("encoder", "software"))
-        return cls(
-            target, output, (height, width), Fraction(facts["fps"]), 0, facts["early"], sound
-        )
+        return cls(target, output, size, Fraction(facts["fps"]), 0, facts["early"], sound)
 
     def room(self, done: int) -> int:
         """Bytes of disk that it still needs, about, once so many frames are there."""
         form, left = film_format(self.target) or PNG_FOLDER, self.frames - max(done, 0)
-        pixels, rate = (
-            self.size[0] * self.size[1],
-            2 ** ((STANDARD_QUALITY - self.output.quality) / 6),
-        )
+        pixels, rate = self.size.pixels, 2 ** ((STANDARD_QUALITY - self.output.quality) / 6)
         coded = pixels * (form.bulk if form.even else form.bulk / rate) * rate
         raw = (
             min(2 * self.plan.length, left) + (self.early if done < 0 else 0)
@@ -208,10 +211,8 @@ class FilmWriter:
     def add(self, frame: Frame) -> None:
         """Takes the next frame of the film."""
         size = self._spec.size
-        if tuple(frame.shape[2:]) != size:
-            raise OutputError(
-                f"a frame is {tuple(frame.shape[2:])} instead of {size} (height, width)"
-            )
+        if Size.of(frame) != size:
+            raise OutputError(f"a frame is {Size.of(frame)} instead of {size}")
         self._worker.do(partial(self._take, start_readback(frame)))
         self.frame += 1
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.media.ffmpeg import ffmpeg_command
 from zoomdream.settings.model import Output
+from zoomdream.size import Size
 
 GIF_RATES = (10, 20, 25, 50)  # frames a second that GIF can hold: its delays are centiseconds
 
@@ -119,13 +120,11 @@ def film_format(target: Path) -> FilmFormat | None:
     )
 
 
-def nearest_supported(
-    target: Path, size: tuple[int, int], fps: Fraction
-) -> tuple[tuple[int, int], Fraction]:
-    """The nearest (height, width) and fps that the target's format can hold."""
+def nearest_supported(target: Path, size: Size, fps: Fraction) -> tuple[Size, Fraction]:
+    """The nearest size and fps that the target's format can hold."""
     form = film_format(target)
     if form and form.even:
-        size = (size[0] - size[0] % 2, size[1] - size[1] % 2)
+        size = Size(size.width - size.width % 2, size.height - size.height % 2)
     if form and form.muxer == "gif" and fps not in GIF_RATES:
         fps = Fraction(min(GIF_RATES, key=lambda rate: abs(rate - fps)))
     return size, fps
