@@ -15,6 +15,7 @@ import zoomdream as zd
 from zoomdream.files import shipped
 from zoomdream.media.ffmpeg import ffmpeg_path
 from zoomdream.settings import presets
+from zoomdream.size import Size
 
 HERE = Path(__file__).parent
 
@@ -36,10 +37,8 @@ def picture(job: zd.RenderJob, name: str, target: Path) -> None:
     """Renders a preset, small and at few frames a second; loops as a whole."""
     with tempfile.TemporaryDirectory() as scratch:
         film = Path(scratch) / "film.mp4"
-        width, height = job.output.size or (SIDE, SIDE)
-        scale = SIDE / max(width, height)
-        size = (round(width * scale), round(height * scale))
-        output = job.output.change(fps=FPS, size=size)
+        size = job.output.size or Size.square(SIDE)
+        output = job.output.change(fps=FPS, size=size.scaled(SIDE / size.longer))
         if job.flow:
             flow = job.flow.change(end=SECONDS)
             job = job.change(source=shipped("sample.mp4"), flow=flow, output=output)

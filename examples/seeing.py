@@ -13,6 +13,7 @@ from zoomdream.media.frame import resize
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.sheet import contact_sheet, write_sheet
 from zoomdream.settings.model import STUDY_JOB
+from zoomdream.size import Size
 from zoomdream.study.layers import detail_box, dream_layers, layer_cells
 
 HERE = Path(__file__).parent
@@ -26,7 +27,7 @@ DEEP, WHERE = ("faces", "creatures"), (0.42, 0.3, 0.2)  # layers, and what is en
 
 def main() -> None:
     whole = read_still(shipped("sample.jpg"))
-    photo = resize(whole, (SIDE, SIDE)).clamp(0, 1)
+    photo = resize(whole, Size.square(SIDE)).clamp(0, 1)
     first = layer_cells(photo, list(dream_layers(STUDY_JOB, photo, STAGES)))
     write_sheet(HERE / "layers.jpg", contact_sheet(first, COLUMNS, SIDE), force=True, quality=82)
     deep = layer_cells(whole, list(dream_layers(STUDY_JOB, whole, DEEP)), box=detail_box(WHERE))

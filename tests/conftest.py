@@ -21,6 +21,7 @@ from zoomdream.media.frame import Frame, cover
 from zoomdream.media.image_reader import read_still
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
+from zoomdream.size import Size
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="session")
 def photo() -> Frame:
     """The sample photograph, (1, 3, 96, 128)."""
-    return cover(read_still(shipped("sample.jpg")), (96, 128))
+    return cover(read_still(shipped("sample.jpg")), Size(128, 96))
 
 
 @pytest.fixture(scope="session")

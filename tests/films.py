@@ -12,8 +12,10 @@ from zoomdream.files import shipped
 from zoomdream.media.ffmpeg import ffmpeg_path
 from zoomdream.media.frame import Flow, Frame, resize
 from zoomdream.media.image_reader import read_still
+from zoomdream.size import Size
 
 Frames = NDArray[np.uint8]  # (N, H, W, 3)
+SMALL = Size(64, 48)
 
 
 def run(*words: object) -> None:
@@ -44,9 +46,9 @@ def as_bytes(frame: Frame) -> Frames:
     return found
 
 
-def counting(length: int, size: tuple[int, int] = (48, 64)) -> Frames:
+def counting(length: int, size: Size = SMALL) -> Frames:
     """Frames whose brightness is their number times four; the top left corner is red."""
-    frames = np.zeros((length, *size, 3), np.uint8)
+    frames = np.zeros((length, *size.shape, 3), np.uint8)
     frames += (np.arange(length, dtype=np.uint8) * 4 % 252)[:, None, None, None]
     frames[:, :16, :16] = (250, 0, 0)
     return frames
@@ -57,27 +59,26 @@ def number(frame: Frame) -> int:
     return round(float(frame[..., -12:, -12:].mean()) * 255 / 4)
 
 
-def photograph(size: tuple[int, int]) -> Frame:
-    """The sample photograph, enlarged to fill (height, width) and more."""
+def photograph(size: Size) -> Frame:
+    """The sample photograph, stretched to a size."""
     photo = read_still(shipped("sample.jpg"))
     return resize(photo, size).clamp(0, 1)
 
 
-def panning(length: int, size: tuple[int, int], step: int = 2) -> list[Frame]:
+def panning(length: int, size: Size, step: int = 2) -> list[Frame]:
     """A photograph that the camera goes across, `step` whole pixels a frame to the right."""
-    height, width = size
-    whole = photograph((height, width + step * length))
-    return [whole[..., step * n : step * n + width].contiguous() for n in range(length)]
+    whole = photograph(Size(size.width + step * length, size.height))
+    return [whole[..., step * n : step * n + size.width].contiguous() for n in range(length)]
 
 
-def sprite(length: int, size: tuple[int, int], step: int = 3, side: int = 24) -> list[Frame]:
+def sprite(length: int, size: Size, step: int = 3, side: int = 24) -> list[Frame]:
     """A striped square that passes in front of a photograph that stands still."""
     back = photograph(size)
     rows = torch.linspace(0, 12, side).sin()[:, None] * 0.4 + 0.5
     square = torch.stack(
         [rows * torch.ones(side), rows.T * torch.ones(side, 1), torch.ones(side, side) * 0.2]
     )
-    frames, top = [], size[0] // 2 - side // 2
+    frames, top = [], size.height // 2 - side // 2
     for n in range(length):
         frame, left = back.clone(), 8 + step * n
         frame[0, :, top : top + side, left : left + side] = square
@@ -85,13 +86,13 @@ def sprite(length: int, size: tuple[int, int], step: int = 3, side: int = 24) ->
     return frames
 
 
-def uncovered(number: int, size: tuple[int, int], step: int = 3, side: int = 24) -> torch.Tensor:
+def uncovered(number: int, size: Size, step: int = 3, side: int = 24) -> torch.Tensor:
     """(H, W), where the sprite of the frame before has just left the background."""
-    seen = torch.zeros(size, dtype=torch.bool)
-    top, left = size[0] // 2 - side // 2, 8 + step * (number - 1)
+    seen = torch.zeros(size.shape, dtype=torch.bool)
+    top, left = size.height // 2 - side // 2, 8 + step * (number - 1)
     seen[top : top + side, left : left + step] = True
     return seen
 
 
-def shift(size: tuple[int, int], x: float, y: float = 0.0) -> Flow:
-    return torch.tensor([x, y]).view(1, 2, 1, 1).expand(1, 2, *size).contiguous()
+def shift(size: Size, x: float, y: float = 0.0) -> Flow:
+    return torch.tensor([x, y]).view(1, 2, 1, 1).expand(1, 2, *size.shape).contiguous()

@@ -16,6 +16,7 @@ from zoomdream.network.network import load_network
 from zoomdream.network.objective import Target
 from zoomdream.network.weights import load_or_random
 from zoomdream.settings.model import DreamSpec, Output, RenderJob
+from zoomdream.size import Size
 from zoomdream.study import bench
 from zoomdream.study.bench import _convolutions, _film, _networks, _textbook
 
@@ -69,7 +70,7 @@ def test_operations_are_counted() -> None:
     """One convolution of 12 channels of 2x2 pixels, each 4x4 of them, to 48; there and back."""
     at = choose_place("cpu", "fp32")
     network = load_network("pocket", ["edges"], at=at)
-    found = _convolutions(network, [(64, 32)], steps=3)
+    found = _convolutions(network, [Size(32, 64)], steps=3)
     assert found.flop == 3 * 2 * 2 * (48 * 12 * 4 * 4) * (32 * 16)
     found.run()
 
@@ -82,7 +83,7 @@ def test_the_textbook_way_dreams(photo: Frame) -> None:
     network, module, random = _networks(job)
     assert not random
     with torch.no_grad():
-        dreamt = _textbook(photo, module, octave_sizes((96, 128), job.dream, 32), job)
+        dreamt = _textbook(photo, module, octave_sizes(Size(128, 96), job.dream, 32), job)
         before, after = (network.gradient(frame)[1][0] for frame in (photo, dreamt))
     assert after > 1.5 * before
 

@@ -8,12 +8,24 @@ import numpy as np
 import pytest
 
 from tests.conftest import Command, decode, start
-from zoomdream.cli.options import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE, PICTURE, Panels
+from zoomdream.cli.options import (
+    ANCHOR,
+    CAMERA,
+    CLIP,
+    DREAM,
+    FILM,
+    MACHINE,
+    NEURONS,
+    OPTIONS,
+    PICTURE,
+    Panels,
+)
 from zoomdream.files import shipped
 from zoomdream.media.frame import as_frame
 from zoomdream.network.catalog import CATALOG
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import load_network
+from zoomdream.settings.model import SETTINGS
 
 SMALL = ("--size", "96x64", "--octaves", 2, "--device", "cpu")
 
@@ -21,12 +33,12 @@ SMALL = ("--size", "96x64", "--octaves", 2, "--device", "cpu")
 def test_a_film_from_the_sample_means_what_was_asked(tmp_path: Path) -> None:
     words = ("zoom", "sample", "-o", "a.mp4", "--seconds", 0.5, "--fps", 24, *SMALL)
     process = start(tmp_path, *words)
-    out, told = process.communicate(timeout=200)
-    assert process.returncode == 0, told
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
     assert out == ""
-    assert "pocket, layer creatures + faces=0.4, on cpu" in told
-    assert "frame 12/12" in told
-    assert "a.mp4: 0.50 s, 96x64" in told.splitlines()[-1]
+    assert "pocket, layer creatures + faces=0.4, on cpu" in err
+    assert "frame 12/12" in err
+    assert "a.mp4: 0.50 s, 96x64" in err.splitlines()[-1]
     film = decode(tmp_path / "a.mp4")
     assert film.frames.shape == (12, 64, 96, 3)
     assert "24 fps" in film.about
@@ -94,13 +106,13 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("words", "code", "told"), WRONG)
+@pytest.mark.parametrize(("words", "code", "message"), WRONG)
 def test_mistakes_get_one_sentence_and_a_code(
-    zoomdream: Command, tmp_path: Path, words: tuple[str, ...], code: int, told: str
+    zoomdream: Command, tmp_path: Path, words: tuple[str, ...], code: int, message: str
 ) -> None:
     done = zoomdream(*words)
     assert done.code == code, done.err
-    assert told in done.err
+    assert message in done.err
     assert done.out == ""
     assert "Traceback" not in done.err
     assert len([line for line in done.err.splitlines() if line.startswith("Error")]) == 1
@@ -131,12 +143,12 @@ def test_a_signal_finishes_the_frame_and_says_how_to_go_on(
         if json.loads(line)["event"] == "progress":
             break
     process.send_signal(number)
-    out, told = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == code
     last = json.loads(out.splitlines()[-1])
     assert (last["event"], last["exit_code"]) == ("stopped", code)
-    assert "to go on: zoomdream resume a.mp4" in told
-    assert "Traceback" not in told
+    assert "to go on: zoomdream resume a.mp4" in err
+    assert "Traceback" not in err
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4.zoomdream"]
 
 
@@ -174,6 +186,14 @@ def test_help_names_every_option(command: str, panels: Panels, zoomdream: Comman
         assert panel in shown
         for option in options:
             assert f"{option.flag_name} " in shown
+
+
+def test_every_option_is_in_a_panel_of_some_command() -> None:
+    panels = (FILM, CLIP, CAMERA, DREAM, ANCHOR, MACHINE, NEURONS)
+    shown = {option.path for panel in panels for options in panel.values() for option in options}
+    assert shown == OPTIONS.keys()
+    flags = [option.flag_name for path, option in OPTIONS.items() if path in SETTINGS]
+    assert len(flags) == len(set(flags))
 
 
 def test_help_tells_defaults(zoomdream: Command) -> None:

@@ -26,17 +26,12 @@ from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
 from zoomdream.settings import presets
 from zoomdream.settings.model import DreamSpec, FlowBlend, Output, RenderJob
+from zoomdream.size import Size
 from zoomdream.study.metrics import Reading, mean_reading, readings, warp_error
 
-SIZE = (96, 128)
-
-
+SIZE = Size(128, 96)
 CLIP_JOB = presets.load_preset("clip")
-
-
 CPU = choose_place("cpu", "fp32")
-
-
 QUICK = ("--octaves", 1, "--steps", 1, "--device", "cpu", "--layer", "strokes")
 
 
@@ -81,7 +76,7 @@ def test_what_comes_into_sight_is_dreamt_like_its_surroundings(
     source = films.sprite(12, SIZE)
     dreamt = ride(source, tmp_path, eyes)
     late = films.uncovered(8, SIZE)  # in sight since frame 8
-    rows = slice(SIZE[0] // 2 - 12, SIZE[0] // 2 + 12)
+    rows = slice(SIZE.height // 2 - 12, SIZE.height // 2 + 12)
     for after in (0, 3):
         change = (dreamt[8 + after] - source[8 + after])[0].square().mean(0)
         assert change[late].mean() > 0.5 * change[rows, 64:120].mean()
@@ -147,7 +142,7 @@ def flash_and_beep(
     path: Path, at: float, *, late: float = 0.0, sound: float = 2.0, rate: int = 25
 ) -> Path:
     """Two seconds of a photograph; a white flash and a beep `at` seconds. late: the sound begins then."""
-    frames = films.as_bytes(films.photograph((48, 64))).repeat(2 * rate, 0)
+    frames = films.as_bytes(films.photograph(Size(64, 48))).repeat(2 * rate, 0)
     frames[round(at * rate) : round(at * rate) + 3] = 255
     write(frames, path.with_name("silent.mp4"), rate, "-c:v", "libx264", "-pix_fmt", "yuv420p")
     beep = f"if(between(t,{at - late},{at - late + 0.12}),sin(6000*t),0)"
@@ -304,7 +299,7 @@ def test_a_damaged_clip_gives_what_there_is_and_a_warning(
 
 
 def test_a_mask_keeps_the_source(tmp_path: Path) -> None:
-    mask = torch.zeros(1, 3, *SIZE)
+    mask = torch.zeros(1, 3, *SIZE.shape)
     mask[..., 64:] = 1
     write([mask], tmp_path / "mask.png", 1, "-frames:v", 1)
     write(films.panning(4, SIZE), tmp_path / "in.mp4")

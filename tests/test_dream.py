@@ -16,6 +16,7 @@ from zoomdream.network.engine import compiler
 from zoomdream.network.network import Network, load_network
 from zoomdream.process import _MMAP_MAX
 from zoomdream.settings.model import DreamSpec
+from zoomdream.size import Size
 
 SPEC = DreamSpec(octaves=2, steps=3)
 
@@ -51,14 +52,14 @@ def test_octaves_carry_detail_and_leave_the_picture_sharp(photo: Frame, pocket: 
 
 def test_octave_sizes() -> None:
     spec = DreamSpec(octaves=3, octave_scale=2)
-    assert octave_sizes((200, 400), spec, 32) == [(50, 100), (100, 200), (200, 400)]
-    assert octave_sizes((100, 400), spec, 32) == [(50, 200), (100, 400)]
-    assert octave_sizes((20, 20), spec, 32) == [(20, 20)]
+    assert octave_sizes(Size(400, 200), spec, 32) == [Size(100, 50), Size(200, 100), Size(400, 200)]
+    assert octave_sizes(Size(400, 100), spec, 32) == [Size(200, 50), Size(400, 100)]
+    assert octave_sizes(Size.square(20), spec, 32) == [Size.square(20)]
 
 
 @pytest.mark.parametrize("tile", [64, 128])
 def test_tiles_look_like_the_whole(pocket: Network, tile: int) -> None:
-    large = cover(read_still(shipped("sample.jpg")), (256, 320))
+    large = cover(read_still(shipped("sample.jpg")), Size(320, 256))
     spec = DreamSpec(octaves=2, steps=2)
     whole = dream(large, pocket, spec, seeded()).frame
     tiled = dream(large, pocket, spec.change(tile=tile), seeded()).frame
@@ -112,7 +113,7 @@ def test_large_blocks_of_memory_are_kept_where_sizes_stay(
 
 def test_a_film_keeps_its_tile(pocket: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory that is free for another process meanwhile changes no pixel."""
-    photo = cover(read_still(shipped("sample.jpg")), (320, 384))
+    photo = cover(read_still(shipped("sample.jpg")), Size(384, 320))
     spec, made = DreamSpec(octaves=1, steps=1), []
     monkeypatch.setattr(pocket, "tile", 256)
     for free in (60, 0.1):

@@ -23,10 +23,9 @@ from zoomdream.network.network import Network, parse_targets
 from zoomdream.network.objective import Target
 from zoomdream.network.pocket.network import Blur, Edges
 from zoomdream.network.weights import load_or_random, random_network
+from zoomdream.size import Size
 
 BF16 = Place(torch.device("cpu"), torch.bfloat16, "")
-
-
 BF16_LIKE = torch.empty(0, dtype=torch.bfloat16)
 
 
@@ -52,11 +51,11 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0))
 
 
-@pytest.mark.parametrize("size", [(128, 160), (131, 117)])
+@pytest.mark.parametrize("size", [Size(160, 128), Size(117, 131)])
 @pytest.mark.parametrize("name", list(CATALOG))
-def test_every_network_has_autograds_gradient(name: str, size: tuple[int, int]) -> None:
+def test_every_network_has_autograds_gradient(name: str, size: Size) -> None:
     tested = network(name)
-    frame = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
+    frame = torch.rand(1, 3, *size.shape, generator=torch.Generator().manual_seed(1))
     gradient, energies = tested.gradient(frame)
     expected = by_autograd(tested, frame)
     assert gradient.shape == frame.shape
@@ -71,7 +70,7 @@ def test_a_precision_of_16_bits_has_the_gradient_of_32(name: str, precision: str
     kind = network_info(name)
     targets = parse_targets(kind, kind.layers)
     module, _ = load_or_random(kind, targets, None)
-    frame = cover(read_still(shipped("sample.jpg")), (128, 160))
+    frame = cover(read_still(shipped("sample.jpg")), Size(160, 128))
     found = []
     for asked in ("fp32", precision):
         tested = Network(kind, deepcopy(module), targets, choose_place("cpu", asked))

@@ -16,8 +16,9 @@ from zoomdream.motion.flow import (
     trust_mask,
 )
 from zoomdream.motion.warp import warp
+from zoomdream.size import Size
 
-SIZE = (96, 128)
+SIZE = Size(128, 96)
 
 
 def test_flow_points_from_the_current_frame_to_the_last() -> None:
@@ -35,7 +36,8 @@ def test_small_frames_have_no_flow_and_large_ones_are_shrunk_for_it() -> None:
     tiny = torch.rand(1, 3, 12, 15)
     assert dis_estimator()(tiny, tiny).abs().max() == 0
     last, current = (
-        f.repeat_interleave(12, 2).repeat_interleave(12, 3) for f in films.panning(2, (64, 96), 1)
+        f.repeat_interleave(12, 2).repeat_interleave(12, 3)
+        for f in films.panning(2, Size(96, 64), 1)
     )
     flow = dis_estimator()(current, last)
     assert flow.shape == (1, 2, 768, 1152)
@@ -43,7 +45,7 @@ def test_small_frames_have_no_flow_and_large_ones_are_shrunk_for_it() -> None:
 
 
 def test_pixels_are_counted_anew_along_each_axis() -> None:
-    flow = resize_flow(films.shift((10, 20), 1.0, 2.0), (20, 30))
+    flow = resize_flow(films.shift(Size(20, 10), 1.0, 2.0), Size(30, 20))
     assert torch.allclose(flow[0, :, 5, 5], torch.tensor([1.5, 4.0]))
 
 
@@ -53,7 +55,7 @@ def test_what_was_hidden_is_not_trusted() -> None:
     mask = (trust_mask(flow, back) * photometric_consistency(current, last, flow))[0, 0]
     hidden = films.uncovered(1, SIZE)
     assert mask[hidden].mean() < 0.2
-    far = torch.ones(SIZE, dtype=torch.bool)
+    far = torch.ones(SIZE.shape, dtype=torch.bool)
     far[24:72, :64] = False
     assert mask[far].mean() > 0.95
 
@@ -85,19 +87,17 @@ def test_trust_is_as_published() -> None:
             assert found[y, x] == (not (occluded or boundary or out))
 
 
-@pytest.mark.parametrize("size", [(96, 128), (70, 133)])
-def test_raft_takes_any_size(
-    tmp_path_factory: pytest.TempPathFactory, size: tuple[int, int]
-) -> None:
+@pytest.mark.parametrize("size", [Size(128, 96), Size(133, 70)])
+def test_raft_takes_any_size(tmp_path_factory: pytest.TempPathFactory, size: Size) -> None:
     """With weights by chance: what is told is that shapes and scales work, not that flow is found."""
     from torchvision.models.optical_flow import raft_small
 
     path = tmp_path_factory.mktemp("raft") / "raft.safetensors"
     torch.manual_seed(0)
     save_file(raft_small(weights=None).state_dict(), path)
-    current, last = torch.rand(2, 1, 3, *size).unbind(0)
+    current, last = torch.rand(2, 1, 3, *size.shape).unbind(0)
     flow = flow_estimator("raft", path)(current, last)
-    assert flow.shape == (1, 2, *size)
+    assert flow.shape == (1, 2, *size.shape)
     assert torch.isfinite(flow).all()
 
 

@@ -14,6 +14,7 @@ from zoomdream.errors import InputError, UsageError
 from zoomdream.media.frame import Frame
 from zoomdream.media.source import Clip
 from zoomdream.media.video_reader import VideoFile, decode_clip, open_video
+from zoomdream.size import Size
 from zoomdream.study.metrics import mean_lab
 
 LONG_GROUPS = ("-c:v", "libx264", "-g", 250, "-bf", 3, "-qp", 0, "-pix_fmt", "yuv444p")
@@ -89,7 +90,7 @@ def test_turned_phones_are_turned_back(tmp_path: Path, turn: int) -> None:
     write(counting(5), tmp_path / "a.mp4")
     run("-display_rotation", turn, "-i", tmp_path / "a.mp4", "-c", "copy", tmp_path / "t.mp4")
     footage, _, frames = shown(tmp_path / "t.mp4")
-    assert footage.size == ((64, 48) if turn in (90, 270) else (48, 64))
+    assert footage.size == (Size(48, 64) if turn in (90, 270) else Size(64, 48))
     corners = {90: (-8, 8), 180: (-8, -8), 270: (8, -8)}  # (y, x) of the red one
     y, x = corners[turn]
     assert frames[0][0, 0, y, x] > 0.8
@@ -97,10 +98,11 @@ def test_turned_phones_are_turned_back(tmp_path: Path, turn: int) -> None:
 
 
 def test_odd_sizes_and_pixels_that_are_not_square(tmp_path: Path) -> None:
-    write(counting(4, (47, 63)), tmp_path / "odd.mkv", 24, "-c:v", "ffv1")
+    write(counting(4, Size(63, 47)), tmp_path / "odd.mkv", 24, "-c:v", "ffv1")
     assert shown(tmp_path / "odd.mkv")[2][3].shape == (1, 3, 47, 63)
-    write(counting(4, (48, 64)), tmp_path / "wide.mp4", 24, "-vf", "setsar=2", "-c:v", "libx264rgb")
-    assert shown(tmp_path / "wide.mp4")[0].size == (48, 128)
+    frames = counting(4, Size(64, 48))
+    write(frames, tmp_path / "wide.mp4", 24, "-vf", "setsar=2", "-c:v", "libx264rgb")
+    assert shown(tmp_path / "wide.mp4")[0].size == Size(128, 48)
 
 
 def test_alpha_lies_over_white(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_colours_are_those_of_the_source(tmp_path: Path, coding: str, tagged: bo
     if not tagged and span == "pc":
         pytest.skip("full range cannot be guessed")
     lines = 720 if not tagged and matrix == "bt709" else 96
-    photo = films.photograph((lines, lines))
+    photo = films.photograph(Size.square(lines))
     tags = (
         f",setparams=colorspace={matrix}:range={span}"
         if tagged
@@ -217,8 +219,8 @@ def test_a_playlist_leads_nowhere(tmp_path: Path) -> None:
 
 
 def test_other_shapes_are_filled_and_cut(tmp_path: Path) -> None:
-    write(counting(3, (48, 96)), tmp_path / "a.mp4")
+    write(counting(3, Size(96, 48)), tmp_path / "a.mp4")
     footage = open_video(tmp_path / "a.mp4")
-    frame = next(iter(decode_clip(footage, (48, 48), footage.fps).frames))
+    frame = next(iter(decode_clip(footage, Size.square(48), footage.fps).frames))
     assert frame.shape == (1, 3, 48, 48)
     assert frame[0, 0, 8, 8] < 0.2  # the red corner is cut off

@@ -6,6 +6,7 @@ from zoomdream.errors import InputError
 from zoomdream.media.color import from_opponent, to_lab, to_opponent
 from zoomdream.media.frame import as_frame, blur, cover, resize, to_bytes
 from zoomdream.media.noise import pink_noise
+from zoomdream.size import Size
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_lab_of_known_colours() -> None:
 def test_cover_fills_without_stretching() -> None:
     picture = torch.zeros(1, 3, 100, 200)
     picture[..., 95:105] = 1  # a band in the middle, a tenth of the height wide
-    square = cover(picture, (50, 50))
+    square = cover(picture, Size.square(50))
     assert square.shape == (1, 3, 50, 50)
     assert square.mean() == pytest.approx(0.1, abs=0.01)
 
@@ -82,8 +83,8 @@ def test_blur_keeps_the_mean_and_spreads_as_its_sigma() -> None:
 
 
 def test_pink_noise_falls_with_frequency() -> None:
-    planes = pink_noise((64, 64), torch.Generator().manual_seed(1))
-    coarse = resize(planes, (32, 32)).std()
-    white = resize(torch.randn(1, 3, 64, 64), (32, 32)).std()
+    planes = pink_noise(Size.square(64), torch.Generator().manual_seed(1))
+    coarse = resize(planes, Size.square(32)).std()
+    white = resize(torch.randn(1, 3, 64, 64), Size.square(32)).std()
     assert planes.std() == pytest.approx(1, abs=0.01)
     assert coarse > 1.4 * white

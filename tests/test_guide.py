@@ -21,10 +21,9 @@ from zoomdream.media.sheet import write_sheet
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
 from zoomdream.settings.model import DreamSpec, Guide
+from zoomdream.size import Size
 
 CPU = choose_place("cpu", "fp32")
-
-
 SMALL = zd.Output(size=(64, 48), frames=6, fps=Fraction(6))
 
 
@@ -157,7 +156,7 @@ def test_a_guide_may_be_a_picture_a_folder_or_a_clip(tmp_path: Path, folder: Pat
     slow = open_guide(Guide(picture=clip, seconds=1), 32, 10**8, 10)
     assert (len(slow.pictures), slow.seconds) == (2, 1)
     large = read_still(shipped("sample.jpg"))
-    write_sheet(tmp_path / "wide.png", to_bytes(cover(large, (40, 600))))
+    write_sheet(tmp_path / "wide.png", to_bytes(cover(large, Size(600, 40))))
     (shown,) = open_guide(Guide(picture=tmp_path / "wide.png"), 32, 10**8, 1).pictures
     assert min(shown.shape[:2]) == 32  # what the network takes
     (tmp_path / "empty").mkdir()
@@ -197,7 +196,7 @@ def test_variety_does_not_touch_what_is_guided(folder: Path, photo: Frame) -> No
 
 def test_tiles_are_guided_as_the_whole_is(folder: Path) -> None:
     network = load_network("pocket", ["eyes"], at=CPU)
-    picture = films.photograph((256, 320))
+    picture = films.photograph(Size(320, 256))
     network.guides = guiding(network, folder).seeds(Guide(picture=folder), 0.0)
     made = []
     for tile in (1024, 128):

@@ -37,13 +37,10 @@ from zoomdream.media.video_reader import decode_clip, open_video
 from zoomdream.network.weights import POCKET_WEIGHTS, read_weights
 from zoomdream.settings import presets
 from zoomdream.settings.deforum import import_settings
+from zoomdream.size import Size
 
 SMALL = ("--size", "64x48", "--octaves", 1, "--steps", 1, "--device", "cpu")
-
-
 SAMPLE = Image.open(shipped("sample.jpg")).convert("RGB").resize((60, 40))
-
-
 Maker = Callable[[Path], object]
 
 
@@ -99,23 +96,11 @@ def pdf(box: str, more: str = "") -> bytes:
 
 
 LOCKED = "/ID[<00><00>]/Encrypt<</Filter/Standard/V 1/R 2/P -4/O<{0}>/U<{0}>>>".format("5" * 64)
-
-
 LAUGHS = "".join(f'<!ENTITY a{n + 1} "{f"&a{n};" * 10}">' for n in range(9))
-
-
 BOMB = f'<!DOCTYPE svg [<!ENTITY a0 "ha">{LAUGHS}]>'
-
-
 OUTSIDE = '<!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/hostname">]>'
-
-
 USES = "".join(f'<g id="a{n + 1}">' + f'<use href="#a{n}"/>' * 10 + "</g>" for n in range(9))
-
-
 STATE = read_weights(POCKET_WEIGHTS)
-
-
 NAME, FIRST = next((key, value) for key, value in STATE.items() if key.endswith("weight"))
 
 
@@ -135,23 +120,11 @@ def script(text: str) -> Maker:
 
 
 ZOOM = ("zoom", "a.png", "-o", "o.gif", "--frames", 1)
-
-
 CLIP = ("clip", "a.mp4", "-o", "o.gif", "--end", 0.1)
-
-
 RENDER = ("render", "p.toml", "sample", "-o", "o.gif", "--frames", 1)
-
-
 WEIGHTS = ("zoom", "-o", "o.gif", "--frames", 1, "--weights")
-
-
 BIG = "has 60000x60000 pixels, and 200,000,000 are the most: --max-pixels lifts the limit"
-
-
 Row = tuple[str, Maker, tuple[object, ...], int, str]
-
-
 TABLE: list[Row] = [
     # Stills that cannot be read
     ("empty", content("a.png", b""), ZOOM, 3, "a.png holds no picture that can be read"),
@@ -313,14 +286,14 @@ def test_a_drawing_is_drawn_at_the_size_that_is_wanted(tmp_path: Path) -> None:
     path = tmp_path / "a.svg"
     path.write_bytes(svg('<rect width="30" height="40" fill="#ff0000"/>', 'viewBox="0 0 60 40"'))
     assert read_still(path).shape == (1, 3, 683, 1024)
-    frame = read_still(path, fill=(300, 300))
+    frame = read_still(path, fill=Size.square(300))
     assert frame.shape == (1, 3, 300, 450)
     assert frame[0, :, 150, 100].tolist() == [1, 0, 0]
     assert frame[0, :, 150, 400].tolist() == [1, 1, 1]  # paper is white
     edge = frame[0, 1, 150, 215:235]
     assert int(((edge > 0.05) & (edge < 0.95)).sum()) <= 1  # sharp at any size
     (tmp_path / "a.svgz").write_bytes(gzip.compress(path.read_bytes()))
-    assert torch.equal(read_still(tmp_path / "a.svgz", fill=(300, 300)), frame)
+    assert torch.equal(read_still(tmp_path / "a.svgz", fill=Size.square(300)), frame)
 
 
 def test_a_drawing_by_matplotlib(tmp_path: Path) -> None:
@@ -329,7 +302,7 @@ def test_a_drawing_by_matplotlib(tmp_path: Path) -> None:
     figure = Figure(figsize=(3, 2))
     figure.subplots().plot([1, 3, 2], color="#ff0000")
     figure.savefig(tmp_path / "a.svg")
-    frame = read_still(tmp_path / "a.svg", fill=(300, 200))
+    frame = read_still(tmp_path / "a.svg", fill=Size(300, 200))
     assert frame.shape == (1, 3, 200, 300)
     assert float((frame == 1).all(1).float().mean()) > 0.5  # paper
     assert bool(((frame[:, 0] > 0.9) & (frame[:, 1] < 0.1)).any())  # the line
@@ -372,7 +345,7 @@ def test_a_drawing_that_takes_for_ever_is_given_up(
     (tmp_path / "a.svg").write_bytes(svg(many))
     started = time.monotonic()
     with pytest.raises(zd.InputError, match="takes more than 2 s to draw"):
-        read_still(tmp_path / "a.svg", fill=(1500, 1000))
+        read_still(tmp_path / "a.svg", fill=Size(1500, 1000))
     assert time.monotonic() - started < 20
 
 
@@ -387,11 +360,7 @@ def test_without_the_extra_a_drawing_gets_one_sentence(
 
 
 _touched: list[str] | None = None  # what was done outside a folder, while it is watched
-
-
 _home = ""
-
-
 TOUCHING = (
     "os.remove",
     "os.rename",
@@ -531,7 +500,7 @@ def journals(folder: Path) -> list[Path]:
 
 def play_one(path: Path) -> None:
     footage = open_video(path)
-    next(iter(decode_clip(footage, (32, 32), footage.fps).frames))
+    next(iter(decode_clip(footage, Size.square(32), footage.fps).frames))
 
 
 def check_mood(path: Path) -> None:
@@ -544,7 +513,7 @@ def recover_one(path: Path) -> None:
     target = path.parent.parent / "film.mp4"
     with contextlib.suppress(ZoomdreamError):
         presets.job_of(interrupted_job(target), "film.mp4")
-    journal = Journal(path.parent, SegmentPlan((32, 48), zd.Output(fps=4).fps or 1))  # type: ignore[arg-type]
+    journal = Journal(path.parent, SegmentPlan(Size(48, 32), zd.Output(fps=4).fps or 1))  # type: ignore[arg-type]
     journal.recover()
     assert journal.frame in (0, *range(21))
 

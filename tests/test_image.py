@@ -26,13 +26,10 @@ from zoomdream.media.image_writer import _srgb
 from zoomdream.network.network import Network
 from zoomdream.settings import presets
 from zoomdream.settings.paths import plain_value
+from zoomdream.size import Size
 
 QUICK = ("--octaves", 1, "--steps", 1, "--step-size", 0.05, "--device", "cpu")
-
-
 CALM = ("--octaves", 1, "--steps", 0, "--device", "cpu")  # what goes in comes out
-
-
 SAMPLE = Image.open(shipped("sample.jpg")).convert("RGB").resize((60, 40))
 
 
@@ -373,12 +370,12 @@ def test_a_large_picture_goes_by_tiles(
 
 
 def test_creatures_are_as_large_a_part_of_a_large_picture() -> None:
-    for size in ((480, 640), (1200, 1600), (4000, 6000)):
+    for size in (Size(640, 480), Size(1600, 1200), Size(6000, 4000)):
         sizes = octave_sizes(size, zd.STILL, 32)
         assert 96 <= min(sizes[0]) < 96 * zd.STILL.octave_scale
         assert sizes[-1] == size
-    assert octave_sizes((60, 90), zd.STILL, 32) == [(60, 90)]
-    assert len(octave_sizes((400, 400), zd.STILL.change(octaves=2), 32)) == 2
+    assert octave_sizes(Size(90, 60), zd.STILL, 32) == [Size(90, 60)]
+    assert len(octave_sizes(Size.square(400), zd.STILL.change(octaves=2), 32)) == 2
 
 
 def test_the_command_and_python_dream_the_same(zoomdream: Command, tmp_path: Path) -> None:

@@ -34,14 +34,8 @@ from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs signals")
-
-
 QUICK = zd.DreamSpec(octaves=1, steps=1)
-
-
 SMALL = zd.Output(size=(64, 48), fps=4, frames=30)  # segments of 8 frames
-
-
 CLIP = zd.FlowBlend(end=1.5)
 
 

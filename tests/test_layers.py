@@ -28,6 +28,7 @@ from zoomdream.network.network import load_network
 from zoomdream.network.objective import Target
 from zoomdream.network.weights import read_weights
 from zoomdream.settings.model import STUDY_JOB
+from zoomdream.size import Size
 from zoomdream.study import layers
 from zoomdream.study.layers import (
     STRENGTH,
@@ -116,7 +117,7 @@ def test_no_label_is_cut_off(name: str) -> None:
                 assert "".join(parts).replace(" ", "") == text.replace(" ", "")
                 assert all(font.getlength(part) <= width for part in parts)
                 assert len(parts) == 1 or width < 320
-    columns = fitting_columns(len(found) + 1, 328, 280)
+    columns = fitting_columns(len(found) + 1, Size(328, 280))
     rows = -(-(len(found) + 1) // columns)
     assert 0.8 < columns * 328 / (rows * 280) < 3
     assert rows * columns - len(found) - 1 < columns

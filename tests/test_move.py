@@ -22,6 +22,7 @@ from zoomdream.motion.warp import (
     warp,
 )
 from zoomdream.settings.model import Anchor, Camera
+from zoomdream.size import Size
 
 STILL = Camera(zoom=1)
 
@@ -47,7 +48,7 @@ def centre(picture: Tensor, x: float, y: float, reach: int = 16) -> tuple[float,
 
 def to_ends(camera: Camera, fps: int) -> Tensor:
     """Where some points are after a second, by composing frames' flows exactly."""
-    flow = camera_flow(camera, (64, 96), 1 / fps).double()
+    flow = camera_flow(camera, Size(96, 64), 1 / fps).double()
     ys, xs = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(96) + 0.5, indexing="ij")
     moved = torch.stack([xs, ys]) + flow[0]
     # A homography from four points, then its power.
@@ -78,7 +79,7 @@ def test_a_second_ends_at_the_same_place_at_any_fps(camera: Camera) -> None:
 
 
 def test_zoom_is_a_factor_per_second() -> None:
-    flow = camera_flow(Camera(zoom=2), (64, 64), 1.0)
+    flow = camera_flow(Camera(zoom=2), Size.square(64), 1.0)
     # What appears at x = 48.5, 16.5 right of the centre, was 8.25 right of it before.
     assert float(flow[0, 0, 32, 48]) == pytest.approx(-8.25, abs=1e-3)
 
@@ -93,22 +94,22 @@ def test_zoom_is_a_factor_per_second() -> None:
     ],
 )
 def test_directions(camera: Camera, to: tuple[float, float]) -> None:
-    moved = warp(dots(160, [(100, 80)]), camera_flow(camera, (160, 160), 1.0))
+    moved = warp(dots(160, [(100, 80)]), camera_flow(camera, Size.square(160), 1.0))
     assert centre(moved, *to) == pytest.approx(to, abs=0.1)
 
 
 def test_turn_and_tilt_look_right_and_up() -> None:
-    right = warp(dots(160, [(80, 80)]), camera_flow(Camera(zoom=1, turn=5), (160, 160), 1.0))
+    right = warp(dots(160, [(80, 80)]), camera_flow(Camera(zoom=1, turn=5), Size.square(160), 1.0))
     shift = 80 / math.tan(math.radians(30)) * math.tan(math.radians(5))
     assert centre(right, 80 - shift, 80) == pytest.approx((80 - shift, 80), abs=0.1)
-    up = warp(dots(160, [(80, 80)]), camera_flow(Camera(zoom=1, tilt=5), (160, 160), 1.0))
+    up = warp(dots(160, [(80, 80)]), camera_flow(Camera(zoom=1, tilt=5), Size.square(160), 1.0))
     assert centre(up, 80, 80 + shift) == pytest.approx((80, 80 + shift), abs=0.1)
 
 
 def test_a_thousand_composed_steps_drift_less_than_a_twentieth_of_a_pixel() -> None:
     """A full turn in a thousand steps brings a grid of dots back."""
     grid = [(24.0, 24.0), (72.0, 24.0), (24.0, 72.0), (72.0, 72.0)]
-    flow = camera_flow(Camera(zoom=1, rotate=360), (96, 96), 1 / 1000)
+    flow = camera_flow(Camera(zoom=1, rotate=360), Size.square(96), 1 / 1000)
     picture = dots(96, grid)
     for _ in range(1000):
         picture = warp(picture, flow)
@@ -127,7 +128,7 @@ def test_a_slow_pan_does_not_drift() -> None:
 
 
 def test_in_and_out_gives_the_centre_back() -> None:
-    photo, size = read_still(shipped("sample.jpg")), (512, 512)
+    photo, size = read_still(shipped("sample.jpg")), Size.square(512)
     inward = warp(photo, camera_flow(Camera(zoom=1.5), size, 1 / 30))
     back = warp(inward, camera_flow(Camera(zoom=1 / 1.5), size, 1 / 30))
     error = (back - photo)[..., 12:-12, 12:-12].square().mean()
@@ -135,8 +136,7 @@ def test_in_and_out_gives_the_centre_back() -> None:
 
 
 def test_no_motion_changes_nothing(photo: Frame) -> None:
-    size = (photo.shape[2], photo.shape[3])
-    assert torch.allclose(warp(photo, camera_flow(STILL, size, 1 / 30)), photo, atol=1e-4)
+    assert torch.allclose(warp(photo, camera_flow(STILL, Size.of(photo), 1 / 30)), photo, atol=1e-4)
 
 
 def test_borders_are_mirrored() -> None:
@@ -146,7 +146,7 @@ def test_borders_are_mirrored() -> None:
     moved = warp(picture, flow)
     assert torch.allclose(moved[..., :24], picture[..., 8:], atol=1e-4)
     assert torch.allclose(moved[..., 24:], picture[..., 24:].flip(3), atol=1e-4)
-    out = warp(torch.ones(1, 3, 32, 48), camera_flow(Camera(zoom=0.2, turn=60), (32, 48), 1.0))
+    out = warp(torch.ones(1, 3, 32, 48), camera_flow(Camera(zoom=0.2, turn=60), Size(48, 32), 1.0))
     assert torch.allclose(out, torch.ones(1), atol=1e-4)  # never a black corner
 
 
@@ -228,9 +228,9 @@ def test_both_ways_to_look_up_are_the_same(channels: int) -> None:
         Camera(zoom=1, pan=(-3, 2)),
     ],
 )
-@pytest.mark.parametrize("size", [(97, 60), (32, 150), (33, 40)])
-def test_axes_one_by_one_are_the_same_warp(camera: Camera, size: tuple[int, int]) -> None:
-    frame = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("size", [Size(60, 97), Size(150, 32), Size(40, 33)])
+def test_axes_one_by_one_are_the_same_warp(camera: Camera, size: Size) -> None:
+    frame = torch.rand(1, 3, *size.shape, generator=torch.Generator().manual_seed(0))
     flow = camera_flow(camera, size, 1.0)
     axes = _axes(flow)
     assert axes
@@ -241,7 +241,7 @@ def test_axes_one_by_one_are_the_same_warp(camera: Camera, size: tuple[int, int]
 
 def test_a_camera_that_turns_needs_both_axes_at_once() -> None:
     for camera in (Camera(rotate=5), Camera(turn=5), Camera(swirl=9), Camera(kaleidoscope=6)):
-        assert _axes(camera_flow(camera, (40, 50), 0.1)) is None
+        assert _axes(camera_flow(camera, Size(50, 40), 0.1)) is None
 
 
 def test_halving_is_the_mean_of_four() -> None:

@@ -17,8 +17,6 @@ from zoomdream.network.objective import Target, class_number
 from zoomdream.network.weights import random_network, weights_path
 
 CPU = choose_place("cpu", "fp32")
-
-
 SMALL = "squeezenet1_1"
 
 

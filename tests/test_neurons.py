@@ -19,6 +19,7 @@ from zoomdream.network.objective import Target, class_names
 from zoomdream.network.weights import random_network
 from zoomdream.settings import presets
 from zoomdream.settings.model import DreamSpec, NeuronSpec
+from zoomdream.size import Size
 from zoomdream.study import neurons
 from zoomdream.study.neurons import (
     _likeness,
@@ -30,8 +31,6 @@ from zoomdream.study.neurons import (
 )
 
 CPU = choose_place("cpu", "fp32")
-
-
 QUICK = NeuronSpec(size=48, steps=12)
 
 
@@ -57,7 +56,7 @@ def test_each_picture_excites_its_own_neuron_most(eyes: Network) -> None:
     assert 0 <= made.min() <= made.max() <= 1
     found = excitement(eyes, made[:, 0])[:, list(chosen)]
     assert found.argmax(0).tolist() == [0, 1, 2, 3]
-    before = excitement(eyes, _noises((48, 48), 0))[:, list(chosen)].amax(0)
+    before = excitement(eyes, _noises(Size.square(48), 0))[:, list(chosen)].amax(0)
     assert (found.diagonal() > 1.5 * before).all()
 
 
@@ -136,14 +135,13 @@ def test_a_dream_climbs_what_the_sheet_shows(eyes: Network) -> None:
 
     def dreamt(*layers: str) -> torch.Tensor:
         network = load_network("pocket", layers, at=CPU)
-        frame = dream(
-            noise_picture((96, 96), 1), network, spec, torch.Generator().manual_seed(0)
-        ).frame
+        start, rng = noise_picture(Size.square(96), 1), torch.Generator().manual_seed(0)
+        frame = dream(start, network, spec, rng).frame
         return excitement(eyes, frame)[0]
 
     plain, direction = dreamt("eyes:12"), dreamt("eyes:12-0.5*40")
     less, more = dreamt("eyes:12", "eyes:40=-1"), dreamt("eyes:12", "eyes:40=1")
-    usual = excitement(eyes, noise_picture((96, 96), 1))[0]
+    usual = excitement(eyes, noise_picture(Size.square(96), 1))[0]
     assert plain[12] > 2 * usual[12]
     assert direction[12] > 2 * usual[12]
     assert less[40] < more[40]
@@ -162,7 +160,7 @@ def test_a_direction_may_be_named_wherever_a_layer_is(zoomdream: Command, tmp_pa
 
 
 def test_it_begins_with_a_picture(eyes: Network, photo: Frame) -> None:
-    start = cover(photo, (48, 48))
+    start = cover(photo, Size.square(48))
     spec = QUICK.change(steps=1, step_size=1e-6)
     same = visualize_neurons(eyes, targets("eyes:12"), spec, start=start)[0]
     assert (same - start.clamp(0.02, 0.98)).abs().max() < 1e-3
@@ -185,7 +183,7 @@ def test_every_network_has_neurons(name: str, layer: str, monkeypatch: pytest.Mo
     wanted = Target(layer, ((7, 1.0),))
     (made,) = visualize_neurons(network, [wanted], spec)
     assert torch.isfinite(made).all()
-    first = _noises((spec.size, spec.size), 0)
+    first = _noises(Size.square(spec.size), 0)
     assert (made - first).abs().amax((1, 2, 3)).min() > 0.01
 
 
@@ -214,7 +212,8 @@ def test_a_silent_neuron_is_told(eyes: Network, monkeypatch: pytest.MonkeyPatch)
         ("eyes:7", "silent"),
         ("eyes:12",),
     ]
-    assert excitement(eyes, made[0]).mean() > excitement(eyes, _noises((48, 48), 0)).mean()
+    before = _noises(Size.square(48), 0)
+    assert excitement(eyes, made[0]).mean() > excitement(eyes, before).mean()
 
 
 def test_labels_are_what_is_dreamt_with() -> None:

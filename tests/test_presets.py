@@ -3,6 +3,8 @@
 import json
 import random
 import re
+import subprocess
+import sys
 import time
 import tomllib
 from fractions import Fraction
@@ -30,10 +32,9 @@ from zoomdream.settings.mistakes import mistakes_in
 from zoomdream.settings.model import SECTIONS, RenderJob
 from zoomdream.settings.paths import plain_value
 from zoomdream.settings.timeline import Timeline
+from zoomdream.size import Size
 
 NAMES = sorted(presets.known())
-
-
 TINY = ("--size", "64x48", "--octaves", 1, "--device", "cpu")
 
 
@@ -99,7 +100,7 @@ def test_a_film_can_be_rendered_again_from_what_lies_beside_it(
 
 
 def test_a_films_metadata_names_no_folders(tmp_path: Path, zoomdream: Command) -> None:
-    films.write([films.photograph((48, 64))], tmp_path / "me.png", 1, "-frames:v", 1)
+    films.write([films.photograph(Size(64, 48))], tmp_path / "me.png", 1, "-frames:v", 1)
     assert zoomdream("zoom", "me.png", "-o", "a.mp4", "--frames", 2, *TINY).code == 0
     about = decode(tmp_path / "a.mp4").about
     assert 'source = "me.png"' in about
@@ -118,10 +119,10 @@ def test_flags_win_over_sets_and_those_over_the_preset(tmp_path: Path, zoomdream
         "camera.rotate=t*2",
     )
     assert zoomdream(*words, *more, "--zoom", "1.2 + 0.1*t").code == 0
-    made = zd.load_preset(tmp_path / "a.mp4.toml")
-    assert plain_value(made.camera.zoom) == "1.2 + 0.1*t"
-    assert plain_value(made.camera.rotate) == "t*2"
-    assert list(made.dream.layers) == ["strokes"]
+    job = zd.load_preset(tmp_path / "a.mp4.toml")
+    assert plain_value(job.camera.zoom) == "1.2 + 0.1*t"
+    assert plain_value(job.camera.rotate) == "t*2"
+    assert list(job.dream.layers) == ["strokes"]
 
 
 def test_settings_change_over_time() -> None:
@@ -141,7 +142,7 @@ def test_settings_change_over_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"camera": {"zoom": "1/(t-1)"}}, "camera.zoom: at frame 10"),
         (
@@ -154,12 +155,12 @@ def test_settings_change_over_time() -> None:
     ],
 )
 def test_a_mistake_at_any_frame_is_told_before_the_first(
-    settings: dict[str, Any], told: str
+    settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
         job = RenderJob(**{key: SECTIONS[key](**value) for key, value in settings.items()})
         Timeline(job, Clock(Fraction(10), 20))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 BROKEN = """# A broken one.
@@ -221,6 +222,24 @@ def test_list_show_new_and_schema(tmp_path: Path, zoomdream: Command) -> None:
     assert "target" not in schema["properties"]
 
 
+def test_your_own_presets_are_in_the_configuration_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sys.platform == "linux":
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+        assert presets.own_folder() == tmp_path / "zoomdream" / "presets"
+        monkeypatch.delenv("XDG_CONFIG_HOME")
+        assert presets.own_folder() == Path.home() / ".config" / "zoomdream" / "presets"
+
+
+def test_settings_need_neither_torch_nor_a_command_line() -> None:
+    code = (
+        "import sys, zoomdream.deforum, zoomdream.timeline, zoomdream.presets\n"
+        "assert not {'torch', 'typer', 'click'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_your_own_presets_win_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presets, "own_folder", lambda: tmp_path)
     (tmp_path / "eyes.toml").write_text("# Mine.\nseed = 77\n")
@@ -231,7 +250,7 @@ def test_your_own_presets_win_by_name(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (("render", "eyez", "sample", "-o", "a.mp4"), 2, "did you mean eyes"),
         (("render", "clip", "-o", "a.mp4"), 2, "is for clips: name one"),
@@ -245,11 +264,11 @@ def test_your_own_presets_win_by_name(tmp_path: Path, monkeypatch: pytest.Monkey
     ],
 )  # fmt: skip
 def test_mistakes_are_told_in_a_sentence(
-    words: tuple[str, ...], code: int, told: str, zoomdream: Command
+    words: tuple[str, ...], code: int, message: str, zoomdream: Command
 ) -> None:
     answer = zoomdream(*words)
     assert answer.code == code
-    assert told in answer.err
+    assert message in answer.err
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
@@ -264,7 +283,7 @@ def test_a_loop_closes_on_itself(tmp_path: Path, zoomdream: Command, name: str) 
     frames = torch.from_numpy(decode(tmp_path / name).frames.copy()).permute(0, 3, 1, 2) / 255
     decoded = list(frames[:, None])
     assert len(decoded) == 40
-    flow = camera_flow(zd.Camera(), (112, 112), 1 / 20)
+    flow = camera_flow(zd.Camera(), Size.square(112), 1 / 20)
     after = [*decoded[1:], decoded[0]]
     pairs = zip(decoded, after, strict=True)
     steps = [float((warp(a, flow) - b).abs().mean()) for a, b in pairs]
@@ -282,8 +301,8 @@ def test_without_loop_the_end_is_elsewhere(tmp_path: Path, zoomdream: Command) -
 def test_deforums_schedules_give_what_deforum_gives() -> None:
     """Recorded from sd-webui-deforum's own functions, with pandas and numexpr."""
     for case in json.loads((ROOT / "tests" / "data" / "deforum.json").read_text()):
-        found = evaluate_schedule(case["schedule"], case["frames"], case["seed"])
-        assert np.abs(found - case["values"]).max() < 1e-9, case["schedule"]
+        series = evaluate_schedule(case["schedule"], case["frames"], case["seed"])
+        assert np.abs(series - case["values"]).max() < 1e-9, case["schedule"]
 
 
 @pytest.mark.parametrize(
@@ -299,8 +318,8 @@ def test_deforums_schedules_give_what_deforum_gives() -> None:
 def test_where_deforum_fails_the_evident_is_meant(
     schedule: str, first: float, at_50: float
 ) -> None:
-    found = evaluate_schedule(schedule, 101)
-    assert (found[0], found[50]) == (first, at_50)
+    series = evaluate_schedule(schedule, 101)
+    assert (series[0], series[50]) == (first, at_50)
 
 
 def test_a_deforum_file_becomes_a_preset(tmp_path: Path, zoomdream: Command) -> None:
@@ -328,7 +347,7 @@ def test_a_deforum_file_becomes_a_preset(tmp_path: Path, zoomdream: Command) -> 
 
 
 @pytest.mark.parametrize(
-    ("content", "code", "told"),
+    ("content", "code", "message"),
     [
         ("no json", 3, "is no JSON"),
         ("[1]", 3, "holds no Deforum settings"),
@@ -343,12 +362,12 @@ def test_a_deforum_file_becomes_a_preset(tmp_path: Path, zoomdream: Command) -> 
     ],
 )
 def test_what_is_wrong_in_a_deforum_file(
-    tmp_path: Path, zoomdream: Command, content: str, code: int, told: str
+    tmp_path: Path, zoomdream: Command, content: str, code: int, message: str
 ) -> None:
     (tmp_path / "d.txt").write_text(content)
     answer = zoomdream("presets", "import", "d.txt")
     assert answer.code == code
-    assert told in answer.err
+    assert message in answer.err
     assert not (tmp_path / "d.toml").exists()
 
 
@@ -370,9 +389,9 @@ def test_twenty_thousand_broken_files_give_our_errors_only() -> None:
             if number % 4 == 0:
                 evaluate_schedule("".join(text)[:200], 5)
             values = tomllib.loads("".join(text))
-            found = mistakes_in(values, "".join(text))
-            good += not found
-            assert all(isinstance(mistake.message, str) for mistake in found)
+            wrong = mistakes_in(values, "".join(text))
+            good += not wrong
+            assert all(isinstance(mistake.message, str) for mistake in wrong)
         except (ZoomdreamError, tomllib.TOMLDecodeError):
             pass
         slowest = max(slowest, time.perf_counter() - started)

@@ -8,10 +8,9 @@ import torch
 from zoomdream.errors import InputError
 from zoomdream.media.image_reader import read_mask, read_still
 from zoomdream.media.noise import noise_picture
+from zoomdream.size import Size
 
 LEFT_RED = np.zeros((20, 30, 3), np.uint8)
-
-
 LEFT_RED[:, :15, 2] = 255  # BGR
 
 
@@ -77,9 +76,9 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
 
 def test_noise_is_seeded() -> None:
     one, same, other = (
-        noise_picture((40, 60), 1),
-        noise_picture((40, 60), 1),
-        noise_picture((40, 60), 2),
+        noise_picture(Size(60, 40), 1),
+        noise_picture(Size(60, 40), 1),
+        noise_picture(Size(60, 40), 2),
     )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)

@@ -17,17 +17,9 @@ from zoomdream.settings import presets
 from zoomdream.settings.mistakes import mistakes_in
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
 BLOCKS = re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.DOTALL)
-
-
 LINES = [line for block in BLOCKS for line in block.splitlines() if line.strip()]
-
-
 SETUP, TESTS = LINES[:2]
-
-
 COMMANDS = [line.partition("  #")[0].strip() for line in LINES[2:]]
 
 
@@ -110,10 +102,10 @@ def test_pictures_of_the_readme_are_there() -> None:
 
 def test_the_table_of_settings_is_true() -> None:
     """Every option named in the README has the default that the settings have."""
-    from zoomdream.cli.options import ANCHOR, CAMERA, CLIP, DREAM, FILM, MACHINE
+    from zoomdream.cli.options import OPTIONS
+    from zoomdream.settings.model import SETTINGS
 
-    panels = (CLIP, FILM, CAMERA, DREAM, ANCHOR, MACHINE)
-    known = {o.flag_name: o.field.default for p in panels for os in p.values() for o in os}
+    known = {o.flag_name: o.field.default for path, o in OPTIONS.items() if path in SETTINGS}
     known |= {f"--no-{flag[2:]}": not value for flag, value in known.items() if value is True}
     rows = re.findall(r"^\| `(--[a-z-]+)[^`]*` \| ([^|]*) \|", README, re.MULTILINE)
     assert len(rows) > 10

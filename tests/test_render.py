@@ -16,10 +16,9 @@ from zoomdream.media.frame import Frame, as_frame, blur, to_bytes
 from zoomdream.motion.camera import camera_flow
 from zoomdream.motion.warp import warp
 from zoomdream.network.network import Network
+from zoomdream.size import Size
 
 TINY = zd.Output(size=(64, 48), frames=4)
-
-
 QUICK = zd.DreamSpec(octaves=1, steps=1)
 
 
@@ -67,7 +66,7 @@ def test_the_dream_rides_on_the_camera(photo: Frame) -> None:
     calm = zd.Anchor(to="none", grain=0)
     frames = list(zd.zoom(photo, output=TINY, dream=still, anchor=calm, camera=zd.Camera(zoom=3)))
     first = as_frame(frames[0])
-    flow = camera_flow(zd.Camera(zoom=3), (48, 64), 1 / 30)
+    flow = camera_flow(zd.Camera(zoom=3), Size(64, 48), 1 / 30)
     assert difference(warp(first, flow).clamp(0, 1), as_frame(frames[1])) < 0.6
 
 
@@ -104,13 +103,13 @@ def test_black_of_a_mask_stays_the_source(photo: Frame, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("output", "natural", "size"),
     [
-        (zd.Output(), (480, 640), (384, 512)),
-        (zd.Output(), (100, 120), (100, 120)),
-        (zd.Output(size=(300, 200)), (480, 640), (200, 300)),
-        (zd.Output(scale=0.5), (480, 640), (192, 256)),
+        (zd.Output(), Size(640, 480), Size(512, 384)),
+        (zd.Output(), Size(120, 100), Size(120, 100)),
+        (zd.Output(size=(300, 200)), Size(640, 480), Size(300, 200)),
+        (zd.Output(scale=0.5), Size(640, 480), Size(256, 192)),
     ],
 )
-def test_film_sizes(output: zd.Output, natural: tuple[int, int], size: tuple[int, int]) -> None:
+def test_film_sizes(output: zd.Output, natural: Size, size: Size) -> None:
     assert film_size(job(output=output), natural) == size
 
 

@@ -13,7 +13,7 @@ import pytest
 from zoomdream.errors import UsageError
 from zoomdream.settings.clock import Clock
 from zoomdream.settings.easing import EASES
-from zoomdream.settings.expression import FUNCTIONS, NAMES, ScheduleError
+from zoomdream.settings.expression import FUNCTIONS, NAMES, ScheduleError, split_at_commas
 from zoomdream.settings.schedule import Schedule, read_schedule
 
 CLOCK = Clock(Fraction(10), 50, seed=7, bpm=120)  # 5 s
@@ -48,10 +48,10 @@ def test_functions_and_operators(written: str, result: float) -> None:
 
 def test_noise_is_smooth_seeded_and_within_one() -> None:
     clock = Clock(Fraction(100), 5000)
-    found = np.array(values("noise(t)", clock))
-    assert np.abs(found).max() <= 1
-    assert np.abs(np.diff(found)).max() < 0.05
-    assert found.std() > 0.3
+    series = np.array(values("noise(t)", clock))
+    assert np.abs(series).max() <= 1
+    assert np.abs(np.diff(series)).max() < 0.05
+    assert series.std() > 0.3
     assert values("noise(t, 1)", clock) != values("noise(t, 2)", clock)
 
 
@@ -67,23 +67,23 @@ def test_keyframes_in_every_unit() -> None:
 
 @pytest.mark.parametrize("ease", EASES)
 def test_every_ease_goes_from_key_to_key(ease: str) -> None:
-    found = values({"0s": 1.0, "2s": 3.0, "4s": 2.0, "ease": ease})
-    assert found[0] == pytest.approx(1)
-    assert found[20] == pytest.approx(3)
-    assert found[40:] == pytest.approx([2.0] * 10)
+    series = values({"0s": 1.0, "2s": 3.0, "4s": 2.0, "ease": ease})
+    assert series[0] == pytest.approx(1)
+    assert series[20] == pytest.approx(3)
+    assert series[40:] == pytest.approx([2.0] * 10)
     if ease == "step":
-        assert found[19] == 1
+        assert series[19] == 1
     elif "back" not in ease:
-        assert np.diff(found[:21]).min() >= -1e-12
-        assert np.diff(found[20:41]).max() <= 1e-12
+        assert np.diff(series[:21]).min() >= -1e-12
+        assert np.diff(series[20:41]).max() <= 1e-12
 
 
 def test_smooth_never_overshoots_and_has_no_corners() -> None:
     written = {"0s": 0.0, "1s": 1.0, "2s": 1.0, "4s": 5.0, "ease": "smooth"}
-    found = np.array(values(written, Clock(Fraction(100), 400)))
-    assert found.min() >= 0
-    assert found.max() <= 5
-    assert np.abs(np.diff(found, 2)).max() < 0.002
+    series = np.array(values(written, Clock(Fraction(100), 400)))
+    assert series.min() >= 0
+    assert series.max() <= 5
+    assert np.abs(np.diff(series, 2)).max() < 0.002
 
 
 def test_factors_are_interpolated_in_the_logarithm() -> None:
@@ -102,11 +102,11 @@ def test_ends_and_beginnings() -> None:
 
 
 def test_an_expression_runs_until_the_next_key() -> None:
-    found = values({"0s": 1.0, "1s": "t*10", "3s": 2.0, "4s": 4.0})
-    assert found[5] == pytest.approx(5.5)  # towards what the expression is at its key
-    assert found[20] == pytest.approx(20)
-    assert found[30] == 2
-    assert found[35] == pytest.approx(3)
+    series = values({"0s": 1.0, "1s": "t*10", "3s": 2.0, "4s": 4.0})
+    assert series[5] == pytest.approx(5.5)  # towards what the expression is at its key
+    assert series[20] == pytest.approx(20)
+    assert series[30] == 2
+    assert series[35] == pytest.approx(3)
 
 
 WRONG = [
@@ -142,11 +142,11 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("written", "told"), WRONG)
-def test_mistakes_are_told(written: Any, told: str) -> None:
+@pytest.mark.parametrize(("written", "message"), WRONG)
+def test_mistakes_are_told(written: Any, message: str) -> None:
     with pytest.raises(ScheduleError, match=r".") as caught:
         read_schedule(written)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_the_caret_is_under_the_mistake() -> None:
@@ -189,9 +189,9 @@ def test_what_was_written_can_be_written_again() -> None:
         {"0s": 1.0, "4s": 2.0, "ease": "in-out"},
         {"0f": 1.02, "per": "frame"},
     ):
-        made = read_schedule(written)
-        assert made.source == written
-        assert read_schedule(made.source) == made
+        schedule = read_schedule(written)
+        assert schedule.source == written
+        assert read_schedule(schedule.source) == schedule
 
 
 SCRAPS = [
@@ -220,12 +220,26 @@ def test_eighty_thousand_broken_expressions_give_our_errors_only() -> None:
         text = broken(rng)
         started = time.perf_counter()
         try:
-            made = read_schedule(text)
-            assert isinstance(made, Schedule)
-            made.values(clock)
+            schedule = read_schedule(text)
+            assert isinstance(schedule, Schedule)
+            schedule.values(clock)
             good += 1
         except UsageError:
             pass
         slowest = max(slowest, time.perf_counter() - started)
     assert good > 500  # not all are broken
     assert slowest < 0.5  # 0.1 on a machine with nothing else to do
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("1,2", ["1", "2"]),
+        ("max(t,1), [2,3],", ["max(t,1)", " [2,3]", ""]),
+        ("a(b(1,2),3),4", ["a(b(1,2),3)", "4"]),
+        ("1),2", ["1)", "2"]),
+        ("", [""]),
+    ],
+)
+def test_commas_within_brackets_do_not_split(text: str, parts: list[str]) -> None:
+    assert split_at_commas(text) == parts

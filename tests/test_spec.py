@@ -5,11 +5,23 @@ import pytest
 
 from zoomdream.errors import UsageError, nearest
 from zoomdream.network.objective import Target
-from zoomdream.settings.model import Anchor, Camera, DreamSpec, Output, RenderJob
+from zoomdream.settings.clock import Clock
+from zoomdream.settings.fields import Settings, setting
+from zoomdream.settings.model import (
+    SETTINGS,
+    Anchor,
+    Camera,
+    DreamSpec,
+    Output,
+    RenderJob,
+    settings_of,
+)
+from zoomdream.settings.schedule import Schedule
+from zoomdream.settings.timeline import Timeline
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: DreamSpec(octaves=-1), "octaves: .*greater than or equal to 0"),
         (lambda: DreamSpec(step_size=float("nan")), "step_size: .*finite"),
@@ -23,8 +35,8 @@ from zoomdream.settings.model import Anchor, Camera, DreamSpec, Output, RenderJo
         (lambda: Anchor(to="palette"), "palette picture"),
     ],
 )
-def test_mistakes_are_told_in_one_sentence(make: object, told: str) -> None:
-    with pytest.raises(UsageError, match=told) as caught:
+def test_mistakes_are_told_in_one_sentence(make: object, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
         make()  # type: ignore[operator]
     assert "\n" not in str(caught.value)
 
@@ -111,6 +123,52 @@ def test_targets(text: str, target: Target) -> None:
 def test_wrong_targets(text: str) -> None:
     with pytest.raises(UsageError, match="NAME=WEIGHT"):
         Target.parse(text)
+
+
+class Lens(Settings):
+    """As a section with one setting that is new."""
+
+    PANEL = "Camera"
+
+    blur: float = setting(0.5, "pixels per second", ge=0, le=9, changes=True, rate=True, after="x")
+    plain: int = setting(3, "nothing more")
+
+
+def test_a_field_is_all_that_a_new_setting_needs() -> None:
+    blur, plain = settings_of(Lens, "lens").values()
+    assert (blur.path, blur.panel, blur.field.default) == ("lens.blur", "Camera", 0.5)
+    assert (blur.traits.changes, blur.traits.rate, blur.traits.after) == (True, True, "x")
+    assert (plain.panel, plain.traits.changes) == ("Camera", False)
+    changing = cast(Any, Lens)(blur="1 + sin(t)")
+    assert isinstance(changing.blur, Schedule)
+    with pytest.raises(UsageError, match=r"blur: .*less than or equal to 9"):
+        Lens(blur=10)
+    with pytest.raises(UsageError, match="plain: "):
+        cast(Any, Lens)(plain="1 + sin(t)")
+
+
+def test_what_is_known_of_settings_fits_together() -> None:
+    for path, known in SETTINGS.items():
+        traits = known.traits
+        assert traits.changes or not (traits.rate or traits.factor), path
+        assert known.field.description, path
+        if traits.after:
+            assert SETTINGS[traits.after].panel == known.panel, path
+    assert [path for path, known in SETTINGS.items() if known.traits.factor] == ["camera.zoom"]
+
+
+@pytest.mark.parametrize("path", [path for path, s in SETTINGS.items() if s.traits.changes])
+def test_only_rates_and_factors_may_be_given_per_frame(path: str) -> None:
+    section, name = path.split(".")
+    part: Any = {"0s": 1.0, "per": "frame"}
+    traits = SETTINGS[path].traits
+    value = (part, 0.0) if isinstance(SETTINGS[path].field.default, tuple) else part
+    job = cast(Any, RenderJob)(**{section: {name: value}})
+    if traits.rate or traits.factor:
+        Timeline(job, Clock(Fraction(10), 5))
+    else:
+        with pytest.raises(UsageError, match=f'{path}: per = "frame" is for rates'):
+            Timeline(job, Clock(Fraction(10), 5))
 
 
 def test_nearest_names() -> None:

@@ -12,12 +12,13 @@ from zoomdream.film.frames import render_frames
 from zoomdream.film.inputs import open_clip, open_network
 from zoomdream.motion.camera import camera_flow
 from zoomdream.motion.warp import warp
+from zoomdream.size import Size
 from zoomdream.study.metrics import high_frequencies, mean_lab, novelty, saturation
 
 APART = 60  # frames between two that are compared for what is new
 
 
-def watch(frames: int, size: tuple[int, int]) -> dict[str, list[float]]:
+def watch(frames: int, size: Size) -> dict[str, list[float]]:
     """Colour (L, a, b), saturation, high frequencies and novelty of each frame of a default zoom."""
     job = zd.RenderJob(source="sample", output=zd.Output(size=size, frames=frames))
     clip, network = open_clip(job), open_network(job)
@@ -39,7 +40,7 @@ def watch(frames: int, size: tuple[int, int]) -> dict[str, list[float]]:
 def test_two_thousand_frames_look_alive() -> None:
     """After the first 100 frames, against the running median of the frames around (3 s)."""
     frames = int(os.environ.get("ZOOMDREAM_STABILITY_FRAMES", "2000"))
-    seen = watch(frames, (256, 256))
+    seen = watch(frames, Size.square(256))
     lab = np.stack([seen[key] for key in "Lab"], 1)[100:]
     middle = np.median(lab, 0)
     saturations, highs = np.array(seen["saturation"])[100:], np.array(seen["high"])[100:]
@@ -51,7 +52,7 @@ def test_two_thousand_frames_look_alive() -> None:
 
 def test_a_hundred_frames_look_alive() -> None:
     """The quick version: from frame 60 to 120 nothing runs away, and there is something new."""
-    seen = watch(120, (96, 96))
+    seen = watch(120, Size.square(96))
     for key, most in (("saturation", 0.25), ("high", 0.25)):
         late = seen[key][60:]
         assert max(late) / min(late) - 1 < most

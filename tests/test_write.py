@@ -31,20 +31,17 @@ from zoomdream.media.formats import (
 )
 from zoomdream.media.frame import Frame
 from zoomdream.settings.model import Output
+from zoomdream.size import Size
 
-SIZE = (48, 64)
-
-
+SIZE = Size(64, 48)
 RATE = Fraction(25)
 
 
-def grey(level: float, size: tuple[int, int] = SIZE) -> Frame:
-    return torch.full((1, 3, *size), level)
+def grey(level: float, size: Size = SIZE) -> Frame:
+    return torch.full((1, 3, *size.shape), level)
 
 
 STATE = {"last": torch.zeros(3)}
-
-
 STANDARD = Output()
 
 
@@ -52,7 +49,7 @@ STANDARD = Output()
 def pressing(
     target: Path,
     output: Output = STANDARD,
-    size: tuple[int, int] = SIZE,
+    size: Size = SIZE,
     fps: Fraction = RATE,
     frames: int = 10,
     force: bool = True,
@@ -64,9 +61,7 @@ def pressing(
         writer.finish(force)
 
 
-def write(
-    target: Path, frames: int = 10, fps: Fraction = RATE, size: tuple[int, int] = SIZE
-) -> None:
+def write(target: Path, frames: int = 10, fps: Fraction = RATE, size: Size = SIZE) -> None:
     with pressing(target, size=size, fps=fps, frames=frames) as writer:
         for number in range(frames):
             writer.add(grey(number / frames, size))
@@ -88,7 +83,7 @@ def test_names_of_every_kind(tmp_path: Path, name: str, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     write(Path(name))
     film = decode(tmp_path / name)
-    assert film.frames.shape == (10, *SIZE, 3)
+    assert film.frames.shape == (10, *SIZE.shape, 3)
     levels = film.frames.mean((1, 2, 3)) / 255
     assert levels == pytest.approx(np.arange(10) / 10, abs=0.03)
     assert "25 fps" in film.about
@@ -128,24 +123,24 @@ def test_a_folder_of_png(tmp_path: Path) -> None:
 
 
 def test_sizes_and_rates_that_fit() -> None:
-    odd = (63, 47)
-    assert nearest_supported(Path("a.mp4"), odd, Fraction(30)) == ((62, 46), Fraction(30))
+    odd = Size(47, 63)
+    assert nearest_supported(Path("a.mp4"), odd, Fraction(30)) == (Size(46, 62), Fraction(30))
     assert nearest_supported(Path("a.gif"), odd, Fraction(24)) == (odd, Fraction(25))
     assert nearest_supported(Path("a.gif"), odd, Fraction(12)) == (odd, Fraction(10))
     assert nearest_supported(Path("frames"), odd, Fraction(30)) == (odd, Fraction(30))
 
 
 def test_a_gif_of_odd_size(tmp_path: Path) -> None:
-    write(tmp_path / "a.gif", size=(47, 63))
+    write(tmp_path / "a.gif", size=Size(63, 47))
     assert decode(tmp_path / "a.gif").frames.shape == (10, 47, 63, 3)
 
 
 def test_a_wrong_frame_is_refused_and_nothing_left(tmp_path: Path) -> None:
     with (
-        pytest.raises(OutputError, match=r"\(48, 65\).* instead of \(48, 64\)"),
+        pytest.raises(OutputError, match="65x48 instead of 64x48"),
         pressing(tmp_path / "a.mp4") as writer,
     ):
-        writer.add(grey(0.5, (48, 65)))
+        writer.add(grey(0.5, Size(65, 48)))
     assert not list(tmp_path.iterdir())
 
 
@@ -188,7 +183,7 @@ def _mount(folder: Path, options: str) -> int:
 def test_too_small_a_disk_is_noticed_before_the_start(disk: Path) -> None:
     with (
         pytest.raises(OutputError, match=r"needs about .* MB .* 8.4 MB are free there"),
-        pressing(disk / "a.mp4", size=(512, 512), frames=1000),
+        pressing(disk / "a.mp4", size=Size.square(512), frames=1000),
     ):
         pass
     assert not list(disk.iterdir())
@@ -198,7 +193,7 @@ def test_a_full_disk_stops_with_everything_committed(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FilmSpec, "room", lambda *_: 0)
-    spec = FilmSpec(disk / "a.mp4", Output(quality=0), (256, 256), RATE, 60)
+    spec = FilmSpec(disk / "a.mp4", Output(quality=0), Size.square(256), RATE, 60)
     frames, committed = torch.rand(60, 1, 3, 256, 256), 0
     with (
         pytest.raises(OutputError, match="disk is full"),
@@ -410,3 +405,11 @@ def test_an_encoder_gets_shares_of_frames_or_what_there_is(monkeypatch: pytest.M
     assert encoding._come_since(8) == 9
     threading.Timer(0.2, encoding.go_on, (9, True)).start()
     assert encoding._come_since(9) == 9  # no more will come
+
+
+def test_an_order_is_joined_by_its_facts() -> None:
+    spec = FilmSpec(Path("a.mp4"), Output(), Size(63, 47), RATE, 10)
+    again = FilmSpec.of(Path("b.mp4"), spec.facts)
+    assert (again.size, again.plan) == (Size(63, 47), spec.plan)
+    with pytest.raises(UsageError, match="older"):
+        FilmSpec.of(Path("b.mp4"), {"size": [47, 63], "fps": "24", "early": 0})

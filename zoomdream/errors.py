@@ -44,11 +44,11 @@ class Interrupted(ZoomdreamError):  # noqa: N818
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A tail for an error message: the known names nearest to a wrong one."""
+    """The end of an error message: the known names nearest to a wrong one, or all of a few."""
     known = list(known)
     lower = {k.lower(): k for k in known}
-    found = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4)
-    if found:
-        return f"did you mean {' or '.join(lower[f] for f in found)}?"
+    close = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4)
+    if close:
+        return f"did you mean {' or '.join(lower[match] for match in close)}?"
     more = f" and {len(known) - 30} more" if len(known) > 30 else ""
     return f"there are {', '.join(known[:30])}{more}"

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+from zoomdream.size import Size
+
 
 @dataclass(frozen=True)
 class Start:
     """Before the first frame: what is about to be rendered, and on what."""
 
-    size: tuple[int, int]  # (width, height)
+    size: Size
     fps: Fraction | None  # None: a single picture
     total: int  # frames; of a single picture, steps
     network: str
@@ -51,7 +53,7 @@ class Step:
 
     step: int  # just taken, from 0
     total: int
-    size: tuple[int, int]  # (width, height) of its octave
+    size: Size  # of its octave
     share: float  # of all the work, 0..1
     seconds: float  # since the first was begun
     objective: float
@@ -76,7 +78,7 @@ class Film:
     path: Path
     frames: int
     fps: Fraction
-    size: tuple[int, int]  # (width, height)
+    size: Size
     seconds: float  # that rendering took
     notes: tuple[str, ...] = ()  # what was wrong with the input
     spent: Mapping[str, float] = field(default_factory=dict)  # seconds, by what they went into
@@ -92,18 +94,14 @@ class Picture:
     """A finished single picture."""
 
     path: Path
-    size: tuple[int, int]  # (width, height)
+    size: Size
     seconds: float  # that dreaming took
     others: tuple[Path, ...] = ()  # what shows how it grew
     notes: tuple[str, ...] = ()  # what of the input could not be kept
 
 
 Event = Start | Progress | Step | Note
-
-
 Done = Film | Picture
-
-
 Listener = Callable[[Event], None]
 
 

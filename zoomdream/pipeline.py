@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 import torch
 
 T = TypeVar("T")
-
-
 QUEUE_DEPTH = 2  # things that are ready and wait, at most
 
 

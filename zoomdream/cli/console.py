@@ -24,8 +24,6 @@ def no_status() -> Iterator[None]:
 
 
 EventPrinter = Callable[[Event | Done], None]
-
-
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -69,13 +67,12 @@ def _jsonable(value: Any) -> Any:
 
 def _opening(start: Start) -> None:
     layers = " + ".join(start.layers)
-    width, height = start.size
     much = f"{start.total} steps"
     if start.fps is not None:
         much = f"{start.total} frames at {float(start.fps):g} fps"
     console.print(
         f"{start.network}, layer {escape(layers)}, on {start.device} in {start.precision} ({start.why}); "
-        f"{width}x{height}, {much}"
+        f"{start.size}, {much}"
     )
     for note in start.notes:
         _aside(Note(note))
@@ -90,12 +87,11 @@ def _aside(note: Note) -> None:
 def _closing(done: Done) -> None:
     size = done.path.stat().st_size if done.path.is_file() else 0
     weight = f", {size / 1e6:.1f} MB" if size else ""
-    width, height = done.size
     length, how = "", "dreamt"
     if isinstance(done, Film):
         length, how = f"{done.length:.2f} s, ", "rendered"
     console.print(
-        f"{escape(str(done.path))}: {length}{width}x{height}{weight}, {how} in {done.seconds:.1f} s"
+        f"{escape(str(done.path))}: {length}{done.size}{weight}, {how} in {done.seconds:.1f} s"
     )
     if isinstance(done, Picture) and done.others:
         more = f" and {len(done.others) - 1} more" if len(done.others) > 1 else ""
@@ -136,9 +132,8 @@ def _status(progress: Progress) -> str:
 
 
 def _at_step(step: Step) -> str:
-    width, height = step.size
     return (
-        f"step {step.step + 1}/{step.total}, at {width}x{height}  {step.left:.0f} s left  "
+        f"step {step.step + 1}/{step.total}, at {step.size}  {step.left:.0f} s left  "
         f"objective {step.objective:.3g}"
     )
 

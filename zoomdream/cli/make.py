@@ -39,8 +39,6 @@ FilmOut = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="OUT", help=".mp4, .webm, .gif, or a folder of PNG."),
 ]
-
-
 GoOn = Annotated[
     bool,
     typer.Option("--resume", help="Go on with this render, if it was interrupted once."),

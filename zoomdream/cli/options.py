@@ -1,32 +1,41 @@
-"""Command-line options made from the settings, which hold their help and defaults."""
+"""Command-line options made from the settings, which hold their flags, panels, help and defaults.
+
+A command takes whole panels of settings (`panel`) or some settings by path (`chosen`). A setting that is
+new in `settings` is an option of every command that takes its panel.
+"""
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic.fields import FieldInfo
 from rich.markup import escape
 
 from zoomdream.errors import UsageError
-from zoomdream.settings.model import SECTIONS, NeuronSpec, RenderJob, Settings
+from zoomdream.settings.expression import split_at_commas
+from zoomdream.settings.fields import Settings
+from zoomdream.settings.model import SETTINGS, NeuronSpec, RenderJob, Setting, settings_of
 from zoomdream.settings.paths import change_job
+from zoomdream.size import Size
 
-OWN: dict[str, type[Settings]] = {"neurons": NeuronSpec}  # sections that are no part of a job
+OWN = settings_of(NeuronSpec, "neurons")  # settings that are no part of a job
 
 
 @dataclass(frozen=True)
 class Option:
-    """A flag and the setting of RenderJob that it sets, as a path."""
+    """A setting as an option of a command."""
 
-    path: str
-    flag: str = ""
-    metavar: str | None = None
-    about: str = ""  # where the setting's own description does not fit
+    setting: Setting
+    about: str = ""  # where the setting's own description does not fit the command
+
+    @property
+    def path(self) -> str:
+        return self.setting.path
 
     @property
     def name(self) -> str:
@@ -34,223 +43,112 @@ class Option:
 
     @property
     def flag_name(self) -> str:
-        return "--" + (self.flag or self.path.rsplit(".", 1)[-1].replace("_", "-"))
-
-    def value(self, job: RenderJob) -> Any:
-        """What a job has for it, or its default where it is no part of one."""
-        if self.path.partition(".")[0] in OWN:
-            return self.field.default
-        return functools.reduce(getattr, self.path.split("."), cast(Any, job))
-
-    @property
-    def _settings(self) -> tuple[type[Settings], str]:
-        section, _, name = self.path.rpartition(".")
-        return {**SECTIONS, **OWN}.get(section, RenderJob), name
+        name = self.path.rsplit(".", 1)[-1].replace("_", "-")
+        return "--" + (self.setting.traits.flag or name)
 
     @property
     def field(self) -> FieldInfo:
-        settings, name = self._settings
-        return settings.model_fields[name]
+        return self.setting.field
 
     @property
-    def may_change(self) -> bool:
-        """Whether it takes a schedule, too."""
-        settings, name = self._settings
-        return name in settings.CHANGING
+    def is_point(self) -> bool:
+        """Whether it is two numbers that need not be whole: X,Y."""
+        return _numbers_of(_plain(self.field.annotation)) == (float, float)
+
+    def value(self, job: RenderJob) -> Any:
+        """What a job has for it, or its default where it is no part of one."""
+        if self.path in OWN:
+            return self.field.default
+        return functools.reduce(getattr, self.path.split("."), cast(Any, job))
 
 
-Made = TypeVar("Made", bound=Settings)
-
-
+OPTIONS = {
+    path: Option(setting)
+    for path, setting in {**SETTINGS, **OWN}.items()
+    if setting.traits.has_flag
+}
+Section = TypeVar("Section", bound=Settings)
 Panels = dict[str, tuple[Option, ...]]
 
 
-FILM: Panels = {
-    "Film": (
-        Option("output.seconds"),
-        Option("output.frames"),
-        Option("output.fps"),
-        Option("output.size", metavar="WxH"),
-        Option("output.loop"),
-        Option("output.quality"),
-        Option("output.encoder"),
-    ),
-}
+def panel(title: str, films: Literal["", "stills", "clips"] = "") -> Panels:
+    """All options of a panel, in the order of their fields but for those with an `after`.
+
+    films: leaves out what is only for the other kind of films.
+    """
+    options = [option for option in OPTIONS.values() if option.setting.panel == title]
+
+    def in_order(after: str) -> Iterator[Option]:
+        for option in options:
+            if option.setting.traits.after == after:
+                yield option
+                yield from in_order(option.path)
+
+    unfit = {"stills": "clips", "clips": "stills"}.get(films)
+    return {title: tuple(o for o in in_order("") if o.setting.traits.only_for != unfit)}
 
 
-PICTURE: Panels = {
-    "Picture": (
-        Option("output.size", metavar="WxH", about="WxH in pixels; else the picture's own"),
-    )
-}
+def chosen(title: str, *paths: str, about: Mapping[str, str] | None = None) -> Panels:
+    """A command's own choice of options. about: its own descriptions of some, by path."""
+    about = about or {}
+    return {title: tuple(Option(OPTIONS[path].setting, about.get(path, "")) for path in paths)}
 
 
-CLIP: Panels = {
-    "Film": (
-        Option("flow.start", metavar="T"),
-        Option("flow.end", metavar="T"),
-        Option("output.fps"),
-        Option("output.size", metavar="WxH"),
-        Option("output.audio"),
-        Option("output.quality"),
-        Option("output.encoder"),
-    ),
-    "Ride": (
-        Option("flow.flow"),
-        Option("flow.flow_weights"),
-        Option("flow.strength"),
-        Option("flow.persist"),
-        Option("flow.scenes"),
-    ),
-}
+FILM = panel("Film", "stills")
+CLIP = panel("Film", "clips") | panel("Ride")
+PICTURE = chosen(
+    "Picture", "output.size", about={"output.size": "WxH in pixels; else the picture's own"}
+)
+CAMERA = panel("Camera")
+DREAM = panel("Dream") | panel("Guide")
+ANCHOR = panel("Staying alive")
+MACHINE = panel("Machine")
+LOOK = chosen(
+    "Dream",
+    "model",
+    "weights",
+    "dream.octaves",
+    "dream.octave_scale",
+    "dream.steps",
+    "dream.jitter",
+    "dream.smooth",
+    "dream.keep_color",
+    "dream.tile",
+) | chosen("Machine", "seed", "device", "precision", "max_pixels", "force")
+NEURONS = panel("Pictures") | chosen(
+    "Machine", "model", "weights", "seed", "device", "precision", "max_pixels", "force"
+)
+BENCH = chosen(
+    "What is measured",
+    "model",
+    "weights",
+    "dream.layers",
+    "output.size",
+    "dream.octaves",
+    "dream.octave_scale",
+    "dream.steps",
+    "dream.smooth",
+    "dream.tile",
+    "device",
+    "precision",
+    "seed",
+    about={"output.size": "pixels of a frame; else 512x512"},
+)
 
 
-CAMERA: Panels = {
-    "Camera": (
-        Option("camera.zoom"),
-        Option("camera.rotate"),
-        Option("camera.pan", metavar="X,Y"),
-        Option("camera.turn"),
-        Option("camera.tilt"),
-        Option("camera.center", metavar="X,Y"),
-        Option("camera.fov"),
-        Option("camera.swirl"),
-        Option("camera.swirl_radius"),
-        Option("camera.ripple"),
-        Option("camera.ripple_length"),
-        Option("camera.ripple_speed"),
-        Option("camera.kaleidoscope"),
-        Option("camera.tunnel"),
-    ),
-}
-
-
-DREAM: Panels = {
-    "Dream": (
-        Option("model"),
-        Option("weights"),
-        Option("dream.layers", "layer", metavar="NAME[:CHANNEL][=WEIGHT]"),
-        Option("dream.octaves"),
-        Option("dream.octave_scale"),
-        Option("dream.steps"),
-        Option("dream.step_size"),
-        Option("dream.jitter"),
-        Option("dream.smooth"),
-        Option("dream.variety"),
-        Option("dream.cycle"),
-        Option("mask"),
-        Option("dream.grow"),
-        Option("paper"),
-        Option("dream.keep_color"),
-        Option("dream.tile"),
-    ),
-    "Guide": (
-        Option("guide.picture", "guide", metavar="PICTURE|FOLDER|CLIP"),
-        Option("guide.style", "guide-style"),
-        Option("guide.amount", "guide-amount"),
-        Option("guide.seconds", "guide-seconds", metavar="S"),
-        Option("guide.fade", "guide-fade", metavar="S"),
-    ),
-}
-
-
-LOOK: Panels = {
-    "Dream": (
-        Option("model"),
-        Option("weights"),
-        Option("dream.octaves"),
-        Option("dream.octave_scale"),
-        Option("dream.steps"),
-        Option("dream.jitter"),
-        Option("dream.smooth"),
-        Option("dream.keep_color"),
-        Option("dream.tile"),
-    ),
-    "Machine": (
-        Option("seed"),
-        Option("device"),
-        Option("precision"),
-        Option("max_pixels"),
-        Option("force"),
-    ),
-}
-
-
-ANCHOR: Panels = {
-    "Staying alive": (
-        Option("anchor.to", "anchor", metavar="source|running|none|PICTURE"),
-        Option("anchor.rate", "anchor-rate"),
-        Option("anchor.bands", "anchor-bands"),
-        Option("anchor.limit", "anchor-limit"),
-        Option("anchor.memory", "anchor-memory"),
-        Option("anchor.vivid"),
-        Option("anchor.grain"),
-    ),
-}
-
-
-MACHINE: Panels = {
-    "Machine": (
-        Option("seed"),
-        Option("bpm"),
-        Option("device"),
-        Option("precision"),
-        Option("max_pixels"),
-        Option("force"),
-    ),
-}
-
-
-BENCH: Panels = {
-    "What is measured": (
-        Option("model"),
-        Option("weights"),
-        Option("dream.layers", "layer", metavar="NAME[:CHANNEL][=WEIGHT]"),
-        Option("output.size", metavar="WxH", about="pixels of a frame; else 512x512"),
-        Option("dream.octaves"),
-        Option("dream.octave_scale"),
-        Option("dream.steps"),
-        Option("dream.smooth"),
-        Option("dream.tile"),
-        Option("device"),
-        Option("precision"),
-        Option("seed"),
-    ),
-}
-
-
-NEURONS: Panels = {
-    "Pictures": (
-        Option("neurons.size"),
-        Option("neurons.steps"),
-        Option("neurons.step_size"),
-        Option("neurons.diverse"),
-        Option("neurons.neuron"),
-    ),
-    "Machine": (
-        Option("model"),
-        Option("weights"),
-        Option("seed"),
-        Option("device"),
-        Option("precision"),
-        Option("max_pixels"),
-        Option("force"),
-    ),
-}
-
-
-def _parameter(option: Option, panel: str, base: RenderJob | None) -> inspect.Parameter:
+def _parameter(option: Option, title: str, base: RenderJob | None) -> inspect.Parameter:
     """A typer option; None stands for "not given". base: the job whose values are the defaults."""
-    field, kind, metavar = option.field, _plain(option.field.annotation), option.metavar
+    field, traits = option.field, option.setting.traits
+    kind, metavar = _plain(field.annotation), traits.metavar or None
     if get_origin(kind) is Literal:
         metavar, kind = metavar or "|".join(get_args(kind)), str
-    elif get_origin(kind) is tuple:
-        kind = str
-    elif option.path == "dream.layers":
+    elif numbers := _numbers_of(kind):
+        metavar, kind = metavar or ("WxH" if numbers == (int, int) else "X,Y"), str
+    elif get_origin(kind) is dict:
         kind = list[str]
     elif kind is Fraction:
         kind, metavar = str, "N"
-    elif metavar or option.may_change:  # more than a plain number: the settings read it
+    elif metavar or traits.changes:  # more than a plain number: the settings read it
         kind, metavar = str, metavar or "N"
     negated = f"/--no-{option.flag_name[2:]}" if field.default is True else ""
     info = typer.Option(
@@ -259,7 +157,7 @@ def _parameter(option: Option, panel: str, base: RenderJob | None) -> inspect.Pa
         help=_help(
             option.about or field.description or "", kind, option.value(base) if base else None
         ),
-        rich_help_panel=panel,
+        rich_help_panel=title,
         show_default=False,
     )
     return inspect.Parameter(
@@ -271,9 +169,17 @@ def _parameter(option: Option, panel: str, base: RenderJob | None) -> inspect.Pa
 
 
 def _plain(annotation: Any) -> Any:
-    """T of `T | None`."""
-    parts = [part for part in get_args(annotation) if part is not type(None)]
-    return parts[0] if type(None) in get_args(annotation) else annotation
+    """T of `T | None`, and of an annotated T."""
+    if type(None) in get_args(annotation):
+        annotation = next(part for part in get_args(annotation) if part is not type(None))
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _numbers_of(kind: Any) -> tuple[Any, ...]:
+    """The types of a tuple's parts; none where it is no tuple."""
+    if isinstance(kind, type) and issubclass(kind, tuple):
+        return tuple(get_type_hints(kind).values())
+    return tuple(map(_plain, get_args(kind))) if get_origin(kind) is tuple else ()
 
 
 def _help(about: str, kind: Any, default: Any) -> str:
@@ -287,14 +193,15 @@ def _help(about: str, kind: Any, default: Any) -> str:
 def settings_options(
     base: RenderJob | None, *panels: Panels
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Adds every option of the panels to a command, which gets those given as `settings`."""
-    listed = list(
-        {
-            o.path: (o, panel) for p in panels for panel, options in p.items() for o in options
-        }.values()
-    )
-    made = [_parameter(option, panel, base) for option, panel in listed]
-    names = {option.name: option.path for option, _ in listed}
+    """Adds the panels' options to a command, whose `settings` will be the values given, by path."""
+    placed = {
+        option.path: (option, title)
+        for one in panels
+        for title, options in one.items()
+        for option in options
+    }
+    parameters = [_parameter(option, title, base) for option, title in placed.values()]
+    names = {option.name: path for path, (option, _) in placed.items()}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
@@ -305,7 +212,7 @@ def settings_options(
             )
 
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
-        signature = inspect.Signature([*own, *made])
+        signature = inspect.Signature([*own, *parameters])
         wrapper.__signature__ = signature  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
         return wrapper
@@ -318,11 +225,11 @@ def make_job(settings: dict[str, Any], base: RenderJob | None = None, **more: An
     values = {**settings, **more}
     if {"output.seconds", "output.frames"} <= values.keys():
         raise UsageError("--seconds and --frames both say how long: give one")
-    for path in ("camera.pan", "camera.center"):
-        if path in values:
-            values[path] = _pair(path, values[path])
+    for path, value in settings.items():
+        if path in OPTIONS and OPTIONS[path].is_point:
+            values[path] = _point(OPTIONS[path].flag_name, value)
     if "output.size" in values:
-        values["output.size"] = _numbers("output.size", values["output.size"], "x", int)
+        values["output.size"] = Size(*_numbers("output.size", values["output.size"], "x", int))
     if values.get("anchor.to") not in (None, "source", "running", "none"):
         values["anchor.palette"] = Path(values["anchor.to"])
         values["anchor.to"] = "palette"
@@ -332,7 +239,7 @@ def make_job(settings: dict[str, Any], base: RenderJob | None = None, **more: An
         raise UsageError(_as_flag(str(error))) from None
 
 
-def make_section(kind: type[Made], section: str, settings: dict[str, Any]) -> Made:
+def make_section(kind: type[Section], section: str, settings: dict[str, Any]) -> Section:
     """Settings that are no part of a job, taken out of those given by path; raises UsageError."""
     paths = [path for path in settings if path.startswith(f"{section}.")]
     try:
@@ -342,25 +249,16 @@ def make_section(kind: type[Made], section: str, settings: dict[str, Any]) -> Ma
 
 
 def _as_flag(message: str) -> str:
-    """A message that begins with a setting's path, beginning with its flag."""
+    """A message with the flag in place of the setting's path that it begins with, if it does."""
     path, colon, rest = message.partition(":")
-    panels = (FILM, PICTURE, CLIP, CAMERA, DREAM, ANCHOR, MACHINE, NEURONS)
-    flags = {o.path: o.flag_name for panel in panels for os in panel.values() for o in os}
-    return flags[path] + colon + rest if path in flags else message
+    return OPTIONS[path].flag_name + colon + rest if path in OPTIONS else message
 
 
-def _pair(path: str, text: str) -> tuple[str, ...]:
-    """X,Y, each a number or an expression; commas within brackets are the expression's own."""
-    depth, parts = 0, [""]
-    for letter in text:
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
+def _point(flag: str, text: str) -> tuple[str, ...]:
+    """X,Y, each a number or an expression."""
+    parts = split_at_commas(text)
     if len(parts) != 2 or not all(part.strip() for part in parts):
-        flag = path.rsplit(".", 1)[-1]
-        raise UsageError(f'--{flag} "{text}" is not two numbers such as 0.5,0.5')
+        raise UsageError(f'{flag} "{text}" is not two numbers such as 0.5,0.5')
     return tuple(parts)
 
 

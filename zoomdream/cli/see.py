@@ -14,6 +14,7 @@ from zoomdream.cli.options import LOOK, NEURONS, make_job, make_section, setting
 from zoomdream.errors import UsageError
 from zoomdream.settings.model import STUDY_JOB, NeuronSpec, RenderJob
 from zoomdream.settings.timeline import at_start
+from zoomdream.size import Size
 
 
 @app.command()
@@ -90,7 +91,7 @@ def layers(
 
     canvas = layer_sheet(
         at_start(job),
-        read_still(resolve_source(image, job), job.max_pixels, (size, size)),
+        read_still(resolve_source(image, job), job.max_pixels, Size.square(size)),
         names,
         size=size,
         columns=columns,
@@ -100,8 +101,8 @@ def layers(
     )
     write_sheet(output, canvas, job.force)
     if as_json:
-        print_json({"event": "done", "path": output, "size": [canvas.shape[1], canvas.shape[0]]})
-    console.print(f"{escape(str(output))}: {canvas.shape[1]}x{canvas.shape[0]}")
+        print_json({"event": "done", "path": output, "size": Size.of_channels_last(canvas)})
+    console.print(f"{escape(str(output))}: {Size.of_channels_last(canvas)}")
 
 
 def _place(text: str) -> list[float]:

@@ -20,8 +20,6 @@ class StopRequest:
 
 
 stop_request = StopRequest()
-
-
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]

@@ -25,22 +25,13 @@ from zoomdream.media.frame import Frame, blur, resize
 from zoomdream.network.network import Network
 from zoomdream.process import large_blocks_kept
 from zoomdream.settings.model import DreamSpec
+from zoomdream.size import Size
 
 SMOOTHING = (0.5, 1.0, 2.0)  # Gaussians, in units of `smooth`, that are averaged
-
-
 LARGE_PICTURE = 10_000_000  # values of a picture whose memory has to be looked after
-
-
 COARSEST_SIDE = 96  # px of the shorter side at the smallest octave, where their number is not given
-
-
 MOST_OCTAVES = 12  # likewise
-
-
 GENTLER = 0.8  # size of a step at one octave to that at the coarser one before it, likewise
-
-
 StepListener = Callable[[float, Callable[[], Frame]], None]
 """Is told the objective before each step, and gets the frame as it is after it from the function."""
 
@@ -72,7 +63,7 @@ def dream(
     if spec.steps == 0:
         return Dreamt(frame, 0.0)
     if not spec.tile:
-        tile = network.tile or tile_side(network, frame.shape[2] * frame.shape[3])
+        tile = network.tile or tile_side(network, Size.of(frame).pixels)
         spec = spec.model_copy(update={"tile": tile})
     if spec.grow:
         near = near_lines(frame, spec.grow)
@@ -98,10 +89,10 @@ def _ascended(
     """A frame after all steps at all octaves, and the objective before the last; as for `dream`."""
     picture, objective = frame, 0.0
     detail: Frame | None = None
-    sizes = octave_sizes(frame.shape[-2:], spec, network.info.least)
+    sizes = octave_sizes(Size.of(frame), spec, network.info.least)
     for octave, size in enumerate(sizes):
         now = spec if spec.octaves else _gentler(spec, octave)
-        base = frame if size == tuple(frame.shape[-2:]) else resize(frame, size).clamp_(0, 1)
+        base = frame if size == Size.of(frame) else resize(frame, size).clamp_(0, 1)
         picture = base if detail is None else (base + resize(detail, size)).clamp_(0, 1)
         here = None if step_mask is None else resize(step_mask, size).clamp_min(0)
         for number in range(spec.steps):
@@ -116,19 +107,15 @@ def _ascended(
 
 def _laid(frame: Frame, base: Frame, picture: Frame, step_mask: Tensor | None) -> Frame:
     """What was dreamt at some octave, in full size. base: the frame at that octave's size."""
-    dreamt = (frame + resize(picture - base, (frame.shape[2], frame.shape[3]))).clamp_(0, 1)
+    dreamt = (frame + resize(picture - base, Size.of(frame))).clamp_(0, 1)
     return dreamt if step_mask is None else dreamt.where(step_mask > 0, frame)
 
 
-def octave_sizes(
-    size: tuple[int, int] | torch.Size, spec: DreamSpec, least: int
-) -> list[tuple[int, int]]:
-    """(height, width) of each octave, small to full; those too small for the network are left out."""
-    height, width = size
-    octaves = spec.octaves or _enough(min(size), spec.octave_scale)
-    shrunk = [spec.octave_scale**-k for k in reversed(range(octaves))]
-    sizes = [(round(height * s), round(width * s)) for s in shrunk]
-    return [s for s in sizes[:-1] if min(s) >= least] + [(height, width)]
+def octave_sizes(size: Size, spec: DreamSpec, least: int) -> list[Size]:
+    """Of each octave, small to full; those too small for the network are left out."""
+    octaves = spec.octaves or _enough(size.shorter, spec.octave_scale)
+    smaller = [size.scaled(spec.octave_scale**-k) for k in range(octaves - 1, 0, -1)]
+    return [*(small for small in smaller if small.shorter >= least), size]
 
 
 def _enough(side: int, scale: float) -> int:
@@ -157,7 +144,7 @@ def step(
 
     spec: as `dream` takes it, with a `tile`.
     """
-    reach = min(spec.jitter, min(picture.shape[-2:]) // 2)
+    reach = min(spec.jitter, Size.of(picture).shorter // 2)
     shift = draw_integer(rng, -reach, reach), draw_integer(rng, -reach, reach)
     gradient, objective = tiled_gradient(
         picture.roll(shift, (2, 3)), network, spec, rng, channel_weights, measured

@@ -8,10 +8,9 @@ from torch import Tensor
 from zoomdream.dreaming.lines import mean_inside
 from zoomdream.media.frame import Frame, resize
 from zoomdream.media.noise import pink_noise
+from zoomdream.size import Size
 
 _CREAM = (0.965, 0.925, 0.825)  # what white paper turns to, linear factors of R, G and B
-
-
 _BROWN = (0.10, 0.19, 0.36)  # what the darkest of a stain takes away besides
 
 
@@ -23,15 +22,14 @@ def age_paper(frame: Frame, age: float, seed: int) -> Frame:
     """
     if not age:
         return frame
-    return frame * _glaze((frame.shape[2], frame.shape[3]), age, seed).to(frame.device)
+    return frame * _glaze(Size.of(frame), age, seed).to(frame.device)
 
 
 @lru_cache(maxsize=1)  # a film's frames all have the same
-def _glaze(size: tuple[int, int], age: float, seed: int) -> Tensor:
+def _glaze(size: Size, age: float, seed: int) -> Tensor:
     """(1, 3, H, W) in 0..1, made at 512 px and stretched: nothing in it is fine."""
     rng = torch.Generator().manual_seed(seed)
-    shrink = min(1.0, 512 / max(size))
-    small = max(8, round(size[0] * shrink)), max(8, round(size[1] * shrink))
+    small = size.within(512, least=8)
     cloud = _waves(small, 40, rng)
     pool = _waves(small, 9, rng)
     wet = torch.sigmoid((pool - 1.0) / 0.05)  # water stood here, and left a rim where it dried
@@ -42,13 +40,13 @@ def _glaze(size: tuple[int, int], age: float, seed: int) -> Tensor:
     return resize(glaze, size).clamp_(0, 1)
 
 
-def _waves(size: tuple[int, int], across: float, rng: torch.Generator) -> Tensor:
+def _waves(size: Size, across: float, rng: torch.Generator) -> Tensor:
     """Smooth 1/f noise without anything finer than about `across` of it, (1, 1, H, W), deviation 1."""
-    made = mean_inside(pink_noise(size, rng)[:, :1], max(size) / across / 2)
+    made = mean_inside(pink_noise(size, rng)[:, :1], size.longer / across / 2)
     return (made - made.mean()) / made.std().clamp_min(1e-6)
 
 
-def _rim(size: tuple[int, int]) -> Tensor:
+def _rim(size: Size) -> Tensor:
     """0 in the middle, 1 at the border, where paper browns first; (1, 1, H, W)."""
-    y, x = (torch.linspace(-1, 1, side).abs() for side in size)
+    y, x = (torch.linspace(-1, 1, side).abs() for side in size.shape)
     return torch.maximum(y[:, None], x[None, :])[None, None] ** 8

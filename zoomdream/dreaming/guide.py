@@ -29,20 +29,10 @@ from zoomdream.network.network import Network
 from zoomdream.settings.model import Guide, RenderJob
 
 MOST_POSITIONS = 1024  # positions of a guide that are matched with, in each layer
-
-
 MATCHES_AT_ONCE = 1 << 22  # matches that are held at once, in one layer
-
-
 SHARPNESS = 4.0  # of the softmax over matches
-
-
 _HELD = 3  # pictures whose features are kept
-
-
 Style = Literal["best", "soft"]
-
-
 Seed = Callable[[Tensor, Tensor], Tensor]
 """From a layer's values and their own seed, both (1, C, H, W), the guided seed of that shape."""
 

@@ -11,22 +11,15 @@ from torch import Tensor
 
 from zoomdream.media.color import to_opponent
 from zoomdream.media.frame import Frame, blur, resize
+from zoomdream.size import Size
 
 _LOOK = 384  # px of the longer side at which lines are looked for
-
-
 _FINE = 2.0  # px of that: the width that an edge is looked for in
-
-
 _FAINT, _EDGE = (
     0.05,
     0.15,
 )  # contrast of an edge that does not count yet, and of one that does in full
-
-
 _DENSE = 0.06  # share of edges in a neighbourhood at which half the dreaming is done
-
-
 _INK = 0.7  # share of the dreaming that a line itself is spared, so that writing can still be read
 
 
@@ -36,15 +29,14 @@ def near_lines(frame: Frame, reach: float) -> Tensor:
     frame: (1, 3, H, W). reach: the deviation of the Gaussian that spreads them, in frame widths. It is
     lower again on the lines themselves, and 0 where nothing is near.
     """
-    height, width = frame.shape[-2:]
-    scale = min(1.0, _LOOK / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    luma = to_opponent(resize(frame, size))[:, :1]
+    size = Size.of(frame)
+    small = size.within(_LOOK)
+    luma = to_opponent(resize(frame, small))[:, :1]
     edges = (luma - mean_inside(luma, _FINE)).abs()
     edges = ((edges - _FAINT) / (_EDGE - _FAINT)).clamp(0, 1)
-    spread = mean_inside(edges, max(0.5, reach * size[1]))
+    spread = mean_inside(edges, max(0.5, reach * small.width))
     near = spread / (spread + _DENSE) * (1 + _DENSE) * (1 - _INK * edges)
-    return resize(near, (height, width)).clamp(0, 1)
+    return resize(near, size).clamp(0, 1)
 
 
 def mean_inside(plane: Tensor, sigma: float) -> Tensor:

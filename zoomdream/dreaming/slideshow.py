@@ -12,13 +12,10 @@ from zoomdream.media.frame import Frame, ImageArray, resize, to_bytes
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.video_reader import decode_clip, open_video
 from zoomdream.settings.model import Guide
+from zoomdream.size import Size
 
 GUIDE_LONGER_SIDE = 224  # px of a guide's longer side, as Mordvintsev has it
-
-
 TURN, CLIP_TURN = 4.0, 0.25  # seconds that a picture of a folder has, and one of a clip
-
-
 MOST_PICTURES = 1000  # that are taken of a clip: longer ones are looked at less often
 
 
@@ -81,8 +78,7 @@ def _from_clip(path: Path, spec: Guide, least: int, limit: int, length: float) -
     footage = open_video(path, limit)
     lasting = min(length, float(footage.end))
     seconds = max(spec.seconds or CLIP_TURN, lasting / MOST_PICTURES)
-    size = _size(footage.size, least)
-    frames = decode_clip(footage, size, footage.fps).frames
+    frames = decode_clip(footage, _shown(footage.size, least), footage.fps).frames
     every = seconds * float(footage.fps)
     count = max(1, math.ceil(lasting / seconds))
     taken: list[ImageArray] = []
@@ -92,12 +88,11 @@ def _from_clip(path: Path, spec: Guide, least: int, limit: int, length: float) -
     return Slideshow(tuple(taken), seconds, spec.fade)
 
 
-def _size(natural: tuple[int, ...], least: int) -> tuple[int, int]:
-    """(height, width): `LONGEST` px or less on the longer side, `least` or more on the shorter."""
-    share = max(min(1.0, GUIDE_LONGER_SIDE / max(natural)), least / min(natural))
-    height, width = (max(least, round(side * share)) for side in natural)
-    return height, width
-
-
 def _shrunk(picture: Frame, least: int) -> Frame:
-    return resize(picture, _size(picture.shape[-2:], least)).clamp(0, 1)
+    return resize(picture, _shown(Size.of(picture), least)).clamp(0, 1)
+
+
+def _shown(natural: Size, least: int) -> Size:
+    """`LONGEST` px or less on the longer side, `least` or more on the shorter."""
+    share = max(min(1.0, GUIDE_LONGER_SIDE / natural.longer), least / natural.shorter)
+    return natural.scaled(share, least=least)

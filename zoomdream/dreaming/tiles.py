@@ -16,25 +16,14 @@ from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame
 from zoomdream.network.network import Network
 from zoomdream.settings.model import DreamSpec
+from zoomdream.size import Size
 
 MARGIN = 96  # px around a tile that its gradient also looks at
-
-
 SMALLEST_TILE = 64  # px of a tile's side, when memory has run out
-
-
 TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
-
-
 TILE_MOST = 2_000_000_000  # bytes that it may take on a CPU
-
-
 ALL_MOST = 3_000_000_000  # bytes that it may take there with the picture, held `COPIES` times
-
-
 COPIES = 9
-
-
 KEPT_MOST = (
     1_000_000_000  # bytes that a gradient takes, up to which freed blocks of any size are kept
 )
@@ -42,7 +31,7 @@ KEPT_MOST = (
 
 def fits_twice(frame: Frame, network: Network, tile: int) -> bool:
     """Whether a picture is dreamt whole on a CPU, in so little memory that twice of it does no harm."""
-    whole = max(frame.shape[-2:]) <= min(tile, network.tile or tile)
+    whole = Size.of(frame).longer <= min(tile, network.tile or tile)
     small = frame.device.type == "cpu" and network.bytes_per_pixel * frame[0, 0].numel() < KEPT_MOST
     return whole and small
 
@@ -88,7 +77,7 @@ def _smaller(picture: Frame, network: Network, side: int) -> int:
     """Half the tile's side; raises UsageError where that would be too small."""
     if picture.device.type == "cuda":
         torch.cuda.empty_cache()
-    half = min(side, max(picture.shape[-2:])) // 2 // 32 * 32
+    half = min(side, Size.of(picture).longer) // 2 // 32 * 32
     if half < SMALLEST_TILE:
         raise UsageError(
             f"there is not enough memory to dream with {network.info.name}, even in tiles of {side} px: "

@@ -21,8 +21,6 @@ from zoomdream.media.ffmpeg import (
 from zoomdream.media.formats import PNG_FOLDER, FilmFormat
 
 FRAMES_AT_ONCE = 32  # frames that an encoder gets at a time: waking it for each slows the dreaming
-
-
 LONGEST_WAIT = 4.0  # seconds after which it gets what there is
 
 
@@ -48,13 +46,12 @@ class SegmentEncoder:
             (folder / self._part).mkdir()
             first = ("-start_number", str(spec.plan.first(segment)))
             output = f"{self._part}/%06d.png"
-        height, width = spec.size
         source = raw.open("rb")
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (`finish` and `kill` close it)
         self._process = start_ffmpeg(
             ffmpeg_command(
                 "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
-                "-video_size", f"{width}x{height}", "-framerate", str(spec.fps), "-i", "-",
+                "-video_size", str(spec.size), "-framerate", str(spec.fps), "-i", "-",
                 *form.options(spec.output), *first, "-f", form.segment_muxer, output,
             ),
             self._said, folder, giving=True,
@@ -172,7 +169,7 @@ def join_segments(
         ffmpeg_command(
             "-nostdin", "-y", "-f", "concat", "-i", "segments.txt", *laid,
             "-map", "0:v:0", *(("-map", "1:a:0", "-c:a", *how) if sound else ()),
-            *form.joined(frames * spec.size[0] * spec.size[1]),
+            *form.joined(frames * spec.size.pixels),
             *(("-t", f"{float(frames / spec.fps):.6f}") if sound else ()),
             *(("-metadata", f"comment={spec.comment}") if spec.comment else ()),
             "-f", form.muxer, part.name,

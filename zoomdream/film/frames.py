@@ -26,6 +26,7 @@ from zoomdream.pipeline import prefetch
 from zoomdream.settings.clock import Clock
 from zoomdream.settings.model import RenderJob
 from zoomdream.settings.timeline import Timeline
+from zoomdream.size import Size
 
 
 class FrameRenderer:
@@ -44,7 +45,7 @@ class FrameRenderer:
         self._guides = guide_of(job, network, float(clip.length / clip.fps))
         self._motion: Motion | None = None
         self._begin, self._from = -self._closing.early, State()
-        network.tile = self._tile = tile_side(network, clip.size[0] * clip.size[1])
+        network.tile = self._tile = tile_side(network, clip.size.pixels)
 
     @property
     def early(self) -> int:
@@ -163,7 +164,7 @@ def make_motion(job: RenderJob, clip: Clip, first: Frame) -> Motion:
     return ClipMotion(clip.fps, estimate, starts_shot, job.flow.flow != "none", mask)
 
 
-def anchor_picture(job: RenderJob, size: tuple[int, int], source: Frame) -> Frame:
+def anchor_picture(job: RenderJob, size: Size, source: Frame) -> Frame:
     """The picture whose colours and contrasts are kept: the palette's where there is one."""
     if job.anchor.palette is None:
         return source

@@ -14,25 +14,15 @@ from zoomdream.media.noise import noise_picture
 from zoomdream.media.source import Clip, Sound, still_clip
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
-from zoomdream.settings.model import FlowBlend, RenderJob
+from zoomdream.settings.model import SETTINGS, FlowBlend, RenderJob
+from zoomdream.size import Size
 
 STILL_LONGER_SIDE, CLIP_LONGER_SIDE = (
     512,
     1280,
 )  # px of the longer side, of stills and clips, where no size is given
-
-
 STILL_FPS = Fraction(30)  # of a still's film where no rate is given
-
-
-FILES = (
-    "source",
-    "weights",
-    "mask",
-    "guide.picture",
-    "anchor.palette",
-    "flow.flow_weights",
-)  # settings that name one
+FILES = [path for path, setting in SETTINGS.items() if setting.traits.file]
 
 
 def open_clip(job: RenderJob, picture: Any = None) -> Clip:
@@ -44,9 +34,7 @@ def open_clip(job: RenderJob, picture: Any = None) -> Clip:
         source = as_frame(picture)
     elif job.source is not None:
         source = read_still(resolve_source(job.source, job), job.max_pixels, job.output.size)
-    wanted = film_size(
-        job, (STILL_LONGER_SIDE, STILL_LONGER_SIDE) if source is None else source.shape[-2:]
-    )
+    wanted = film_size(job, Size.square(STILL_LONGER_SIDE) if source is None else Size.of(source))
     size, fps, notes = _fitted(job, wanted, job.output.fps or STILL_FPS)
     frame = noise_picture(size, job.seed) if source is None else cover(source, size)
     return replace(still_clip(frame, fps, job.output.length(fps)), notes=notes)
@@ -58,19 +46,17 @@ def resolve_source(path: Path, job: RenderJob) -> Path:
     return shipped(sample) if path == Path("sample") and not path.is_file() else path
 
 
-def _fitted(
-    job: RenderJob, size: tuple[int, int], fps: Fraction
-) -> tuple[tuple[int, int], Fraction, tuple[str, ...]]:
+def _fitted(job: RenderJob, wanted: Size, fps: Fraction) -> tuple[Size, Fraction, tuple[str, ...]]:
     """The nearest size and rate that the target can hold, and what had to be changed."""
     if job.target is None:
-        return size, fps, ()
-    (height, width), rate = nearest_supported(job.target, size, fps)
+        return wanted, fps, ()
+    size, rate = nearest_supported(job.target, wanted, fps)
     notes = []
-    if (height, width) != size:
-        notes.append(f"the size is {width}x{height}: the format wants even sides")
+    if size != wanted:
+        notes.append(f"the size is {size}: the format wants even sides")
     if rate != fps:
         notes.append(f"the rate is {float(rate):g} fps: the nearest that a GIF can hold")
-    return (height, width), rate, tuple(notes)
+    return size, rate, tuple(notes)
 
 
 def _open_footage(job: RenderJob, blend: FlowBlend) -> Clip:
@@ -92,27 +78,19 @@ def _open_footage(job: RenderJob, blend: FlowBlend) -> Clip:
     return replace(clip, sound=Sound(path, footage.codec, footage.first(blend.start)))
 
 
-def film_size(
-    job: RenderJob, natural: tuple[int, ...], longest: int = STILL_LONGER_SIDE
-) -> tuple[int, int]:
-    """(height, width): as asked, or the picture's own shape, `longest` px or less on its longer side."""
-    if job.output.size:
-        width, height = job.output.size
-    else:
-        shrink = min(1.0, longest / max(natural))
-        height, width = (max(16, round(side * shrink / 2) * 2) for side in natural)
+def film_size(job: RenderJob, natural: Size, longest: int = STILL_LONGER_SIDE) -> Size:
+    """As asked, or the picture's own shape, `longest` px or less on its longer side."""
+    size = job.output.size or natural.within(longest, least=16, multiple=2)
     scale = job.output.scale
-    return height if scale == 1 else max(16, 2 * round(height * scale / 2)), (
-        width if scale == 1 else max(16, 2 * round(width * scale / 2))
-    )
+    return size if scale == 1 else size.scaled(scale, least=16, multiple=2)
 
 
 def check_size(clip: Clip, network: Network) -> None:
     """Raises UsageError for frames that are too small for the network."""
-    least, (height, width) = network.info.least, clip.size
-    if min(clip.size) < least:
+    least = network.info.least
+    if clip.size.shorter < least:
         raise UsageError(
-            f"{width}x{height} is too small for {network.info.name}: at least {least}x{least} would do, "
+            f"{clip.size} is too small for {network.info.name}: at least {least}x{least} would do, "
             "with --size"
         )
 

@@ -36,19 +36,12 @@ from torch import Tensor
 from zoomdream.errors import OutputError
 from zoomdream.files import digest, flush, flush_folder, remove, running_digest, write_atomically
 from zoomdream.media.frame import ImageArray
+from zoomdream.size import Size
 
 SEGMENT_SECONDS = 2  # of film in a segment
-
-
 SEGMENT_BYTES = 400_000_000  # bytes of raw frames in a segment, at most
-
-
 SEGMENT_FRAMES = 8  # frames of a segment, at least
-
-
 State = dict[str, Tensor]
-
-
 Line = dict[str, Any]
 
 
@@ -61,13 +54,13 @@ def journal_folder(target: Path) -> Path:
 class SegmentPlan:
     """How a film is cut into segments; frames below 0 are a segment of their own, -1, never shown."""
 
-    size: tuple[int, int]  # (height, width)
+    size: Size
     fps: Fraction
     early: int = 0  # frames before the first
 
     @property
     def frame_bytes(self) -> int:
-        return 3 * self.size[0] * self.size[1]
+        return 3 * self.size.pixels
 
     @property
     def length(self) -> int:
@@ -226,7 +219,7 @@ class Journal:
         path, size = self.raw(-1), self.plan.frame_bytes
         with path.open("rb") as file:
             while len(content := file.read(size)) == size:
-                yield np.frombuffer(content, np.uint8).reshape(*self.plan.size, 3)
+                yield np.frombuffer(content, np.uint8).reshape(*self.plan.size.shape, 3)
 
     def recover(self) -> State | None:
         """Finds the last commit that holds; the state there, or None where all begins anew.

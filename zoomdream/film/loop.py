@@ -14,11 +14,12 @@ from zoomdream.motion.camera import step_flow
 from zoomdream.motion.warp import warp
 from zoomdream.settings.model import RenderJob
 from zoomdream.settings.timeline import Timeline
+from zoomdream.size import Size
 
 
 def loop_steps(
     film: Path,
-    size: tuple[int, int],
+    size: Size,
     fps: Fraction,
     moves: Callable[[Frame, int], Flow],
 ) -> tuple[float, float]:
@@ -44,11 +45,7 @@ def _change(last: Frame, frame: Frame, flow: Flow) -> float:
 
 
 LOOP_OVERLAP = 1.5  # seconds in which the end of a loop becomes its beginning
-
-
 LOOP_MEMORY = 1_000_000_000  # bytes that the frames of this may take
-
-
 LOOP_SEAM = 1.1  # times the median change between frames that the seam may be
 
 
@@ -56,8 +53,7 @@ class LoopBlend:
     """Makes a film end where it begins; without a loop it lets everything through."""
 
     def __init__(self, job: RenderJob, clip: Clip) -> None:
-        height, width = clip.size
-        staged = LOOP_MEMORY // (3 * height * width)  # frames that are held, at 8 bits
+        staged = LOOP_MEMORY // (3 * clip.size.pixels)  # frames that are held, at 8 bits
         wanted = min(round(LOOP_OVERLAP * clip.fps), clip.length // 2, staged)
         self.early = max(1, wanted) if job.output.loop else 0
         self._length = clip.length

@@ -47,9 +47,8 @@ def render_film(
     if not done:
         check_film_target(job.target, job.force, job.output)
     clip = open_clip(job, picture)
-    size = clip.size[::-1]
     if done:
-        return Film(job.target, clip.length, clip.fps, size, time.monotonic() - started)
+        return Film(job.target, clip.length, clip.fps, clip.size, time.monotonic() - started)
     timeline = Timeline(job, job_clock(job, clip))  # a mistake at frame 900 is told now
     network = network or open_network(job)
     check_size(clip, network)
@@ -88,7 +87,7 @@ def render_film(
         count = writer.frame
     seconds = time.monotonic() - started
     faults, spent = tuple(clip.faults), dreaming.watch.spent
-    return Film(job.target, count, clip.fps, size, seconds, faults, spent)
+    return Film(job.target, count, clip.fps, clip.size, seconds, faults, spent)
 
 
 def _how_to_go_on(job: RenderJob, frame: int, length: int) -> str:
@@ -117,9 +116,8 @@ def film_spec(
 
 
 def _start(clip: Clip, network: Network, timeline: Timeline, begun: int, notes: list[str]) -> Start:
-    height, width = clip.size
     return Start(
-        (width, height),
+        clip.size,
         clip.fps,
         clip.length,
         network.info.name,

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
+from zoomdream.errors import UsageError
 from zoomdream.film.journal import (
     Line,
     SegmentPlan,
@@ -13,6 +14,7 @@ from zoomdream.film.journal import (
 from zoomdream.media.formats import PNG_FOLDER, film_format
 from zoomdream.media.source import Sound
 from zoomdream.settings.model import Output
+from zoomdream.size import Size
 
 STANDARD_QUALITY = 18  # the quality for which a format's bulk is told
 STATE_BYTES = 16  # bytes a pixel of what a commit carries, at most
@@ -24,7 +26,7 @@ class FilmSpec:
 
     target: Path
     output: Output
-    size: tuple[int, int]  # (height, width), as `fitting` gives it
+    size: Size  # as `fitting` gives it
     fps: Fraction  # likewise
     frames: int  # about how many there will be
     early: int = 0  # frames that come before the first and are kept, but not shown
@@ -46,7 +48,7 @@ class FilmSpec:
             str(self.sound.start),
         ]
         return {
-            "size": self.size,
+            **self.size._asdict(),
             "fps": str(self.fps),
             "early": self.early,
             "sound": sound,
@@ -56,23 +58,25 @@ class FilmSpec:
 
     @classmethod
     def of(cls, target: Path, facts: Line) -> Self:
-        """The order that an interrupted render was begun with, as far as joining needs it."""
-        height, width = facts["size"]
+        """The order that an interrupted render was begun with, as far as joining needs it.
+
+        Raises UsageError where an older version, which had the height first, wrote the facts.
+        """
+        if "width" not in facts:
+            raise UsageError(
+                "the render was begun by an older zoomdream: it can go on, but not be joined so far"
+            )
+        size = Size(facts["width"], facts["height"])
         sound = facts["sound"]
         if sound:
             sound = Sound(Path(sound[0]), sound[1], Fraction(sound[2]))
         output = Output(quality=facts["quality"], encoder=facts.get("encoder", "software"))
-        return cls(
-            target, output, (height, width), Fraction(facts["fps"]), 0, facts["early"], sound
-        )
+        return cls(target, output, size, Fraction(facts["fps"]), 0, facts["early"], sound)
 
     def room(self, done: int) -> int:
         """Bytes of disk that it still needs, about, once so many frames are there."""
         form, left = film_format(self.target) or PNG_FOLDER, self.frames - max(done, 0)
-        pixels, rate = (
-            self.size[0] * self.size[1],
-            2 ** ((STANDARD_QUALITY - self.output.quality) / 6),
-        )
+        pixels, rate = self.size.pixels, 2 ** ((STANDARD_QUALITY - self.output.quality) / 6)
         coded = pixels * (form.bulk if form.even else form.bulk / rate) * rate
         raw = (
             min(2 * self.plan.length, left) + (self.early if done < 0 else 0)

@@ -49,13 +49,10 @@ from zoomdream.network.network import Network
 from zoomdream.settings import presets
 from zoomdream.settings.model import STILL_DREAM, Output, RenderJob
 from zoomdream.settings.timeline import Timeline, nominal_clock
+from zoomdream.size import Size
 
 BALANCE_SIDE = 512  # px of the longer side at which layers are weighed against each other
-
-
 GROWTH_SECONDS = 5.0  # seconds that a film of the dream growing lasts, about
-
-
 ENDING_SECONDS = 1.0  # seconds that its last frame stays
 
 
@@ -119,9 +116,8 @@ def dream_image(
         if plan:
             plan.finish(dreamt)
         staged.place()
-    height, width = original.size
     others = (film,) if film else tuple(beside.values())
-    return Picture(target, (width, height), taken.seconds, others)
+    return Picture(target, original.size, taken.seconds, others)
 
 
 def _check_beside(job: RenderJob, target: Path) -> None:
@@ -169,8 +165,7 @@ def dreamt_still(
     frame = frame.to(network.at.device)
     mask = None
     if job.mask is not None:
-        size = frame.shape[2], frame.shape[3]
-        mask = cover(read_mask(job.mask, job.max_pixels), size).to(frame.device)
+        mask = cover(read_mask(job.mask, job.max_pixels), Size.of(frame)).to(frame.device)
 
     def finished(dreamt: Frame) -> Frame:
         whole = dreamt if mask is None else frame.lerp(dreamt, mask)
@@ -180,20 +175,14 @@ def dreamt_still(
         if look:
             look(objective, lambda: finished(so_far()))
 
-    network.tile = tile_side(network, frame.shape[2] * frame.shape[3])
-    network.balance(_shrunk(frame, BALANCE_SIDE))
+    network.tile = tile_side(network, Size.of(frame).pixels)
+    network.balance(resize(frame, Size.of(frame).within(BALANCE_SIDE)).clamp(0, 1))
     network.weights = layer_weights(job, network)
     network.guides = guide_of(job, network)(job.guide, t)
     channel_weights = channel_weights_at(network, job.dream, job.seed, t)
     return finished(
         dream(frame, network, job.dream, frame_rng(job.seed, 0), mask, channel_weights, watch).frame
     )
-
-
-def _shrunk(frame: Frame, longest: int) -> Frame:
-    height, width = frame.shape[-2:]
-    scale = min(1.0, longest / max(height, width))
-    return resize(frame, (max(1, round(height * scale)), max(1, round(width * scale)))).clamp(0, 1)
 
 
 def _in_the_middle(job: RenderJob) -> tuple[RenderJob, float]:
@@ -218,9 +207,8 @@ class _Original:
     deep: bool = False
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(height, width)."""
-        return self.frame.shape[2], self.frame.shape[3]
+    def size(self) -> Size:
+        return Size.of(self.frame)
 
     def losses(self, target: Path) -> Iterator[str]:
         """What the target's format cannot hold."""
@@ -238,7 +226,7 @@ class _Original:
         if self.alpha is not None and straight is not None and form.alpha:
             planes = [*straight[0] + (dreamt[0] - self.frame[0]), self.alpha[0, 0]]
         deep = self.deep and form.deep
-        made = np.empty((*self.size, len(planes)), np.uint16 if deep else np.uint8)
+        made = np.empty((*self.size.shape, len(planes)), np.uint16 if deep else np.uint8)
         for number, plane in enumerate(planes):  # one by one, as floats take much
             made[..., number] = plane.clamp(0, 1).mul_(65535 if deep else 255).round_().numpy()
         return made
@@ -252,7 +240,7 @@ def _original(job: RenderJob, picture: Any) -> _Original:
             raise UsageError(
                 "a dream from noise needs a size: add --size 512x512, or name a picture"
             )
-        return _sized(job, _Original(noise_picture(film_size(job, ()), job.seed)))
+        return _sized(job, _Original(noise_picture(film_size(job, size), job.seed)))
     if picture is not None:
         return _sized(job, _Original(as_frame(picture)))
     assert job.source is not None
@@ -270,7 +258,7 @@ def _sized(job: RenderJob, original: _Original) -> _Original:
     """In the size that is wanted."""
     wanted = original.size
     if job.output.size or job.output.scale != 1:
-        wanted = film_size(job, original.size, longest=max(original.size))
+        wanted = film_size(job, original.size, longest=original.size.longer)
 
     def fit(planes: Tensor | None) -> Tensor | None:
         return planes if planes is None or original.size == wanted else cover(planes, wanted)
@@ -287,10 +275,10 @@ class _Steps:
 
     def __init__(self, frame: Frame, job: RenderJob, network: Network, progress: Listener) -> None:
         check_size(still_clip(frame, Fraction(1), 1), network)
-        sizes = octave_sizes(frame.shape[-2:], job.dream, network.info.least)
+        sizes = octave_sizes(Size.of(frame), job.dream, network.info.least)
         self.size = sizes[-1]
         self._sizes = [size for size in sizes for _ in range(job.dream.steps)]
-        self._work = np.cumsum([height * width for height, width in self._sizes])
+        self._work = np.cumsum([size.pixels for size in self._sizes])
         self._progress, self._begun = progress, time.monotonic()
 
     @property
@@ -308,9 +296,7 @@ class _Steps:
 
         def told(objective: float, so_far: Callable[[], Frame]) -> None:
             number = next(numbers)
-            height, width = self._sizes[number]
-            share = float(self._work[number] / self._work[-1])
-            size = (width, height)
+            size, share = self._sizes[number], float(self._work[number] / self._work[-1])
             self._progress(Step(number, self.total, size, share, self.seconds, objective))
             look(number + 1, so_far)
 
@@ -318,9 +304,8 @@ class _Steps:
 
 
 def _start(taken: _Steps, network: Network, notes: tuple[str, ...]) -> Start:
-    height, width = taken.size
     return Start(
-        (width, height),
+        taken.size,
         None,
         taken.total,
         network.info.name,

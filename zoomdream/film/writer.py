@@ -35,6 +35,7 @@ from zoomdream.film.spec import FilmSpec
 from zoomdream.media.formats import PNG_FOLDER, film_format
 from zoomdream.media.frame import Frame, ImageArray, start_readback
 from zoomdream.pipeline import BackgroundWorker
+from zoomdream.size import Size
 
 COMMIT_EVERY = 5.0  # seconds
 
@@ -133,10 +134,8 @@ class FilmWriter:
     def add(self, frame: Frame) -> None:
         """Takes the next frame of the film."""
         size = self._spec.size
-        if tuple(frame.shape[2:]) != size:
-            raise OutputError(
-                f"a frame is {tuple(frame.shape[2:])} instead of {size} (height, width)"
-            )
+        if Size.of(frame) != size:
+            raise OutputError(f"a frame is {Size.of(frame)} instead of {size}")
         self._worker.do(partial(self._take, start_readback(frame)))
         self.frame += 1
 

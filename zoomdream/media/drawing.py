@@ -15,24 +15,14 @@ from importlib.util import find_spec
 from io import BytesIO
 from xml.etree.ElementTree import Element, ParseError, tostring
 
+from zoomdream.size import Size
+
 DRAWING_LONGER_SIDE = 1024  # px of a drawing's longer side, where no size is wanted
-
-
 DRAWING_SECONDS = 60.0  # seconds that drawing may take
-
-
 DRAWING_BYTES = 8_000_000_000  # bytes that it may take, where the system can limit that
-
-
 UNPACKED_BYTES = 50_000_000  # bytes of SVG in an .svgz, at most
-
-
 FAULT = 3  # exit code of the process that draws, where it says what is wrong with the file
-
-
 _UNITS = {"": 1.0, "px": 1.0, "pt": 4 / 3, "pc": 16.0, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96.0}
-
-
 _START = re.compile(rb"^(\xef\xbb\xbf)?\s*(<\?xml|<!--|<!DOCTYPE\s+svg|<svg)", re.IGNORECASE)
 
 
@@ -47,8 +37,8 @@ def _is_pdf(content: bytes) -> bool:
     return content[:5] == b"%PDF-"
 
 
-def draw_drawing(content: bytes, fill: tuple[int, int] | None, limit: int) -> bytes:
-    """SVG, or a PDF's first page, as a PNG that is just large enough to fill (width, height).
+def draw_drawing(content: bytes, fill: Size | None, limit: int) -> bytes:
+    """SVG, or a PDF's first page, as a PNG that is just large enough to fill a size.
 
     Without `fill` its longer side is `LONGEST` px. limit: pixels that it may have. Raises ValueError with
     half a sentence: what is wrong with it.
@@ -56,26 +46,29 @@ def draw_drawing(content: bytes, fill: tuple[int, int] | None, limit: int) -> by
     if _is_pdf(content):
         if find_spec("pypdfium2") is None:
             raise ValueError('is a PDF: pip install "zoomdream[pdf]" to use those')
-        return _drawn(content, "pdf", *(fill or (0, 0)), limit)
+        return _drawn(content, "pdf", *(fill or Size(0, 0)), limit)
     root = _parsed(_unpacked(content))
     _cut_off(root)
     try:
         plain = tostring(root)
     except RecursionError:
         raise ValueError("is nested too deeply to be drawn") from None
-    width, _ = _size(*_natural(root), fill, limit)
-    return _drawn(plain, "svg", width)
+    return _drawn(plain, "svg", _size(*_natural(root), fill, limit).width)
 
 
-def _size(wide: float, high: float, fill: tuple[int, int] | None, limit: int) -> tuple[int, int]:
-    """(width, height) in px of a drawing of this size, in any unit; raises ValueError."""
+def _size(wide: float, high: float, fill: Size | None, limit: int) -> Size:
+    """In px, of a drawing that is so wide and so high in any unit; raises ValueError."""
     if not (wide > 0 and high > 0 and 1 / 1000 <= wide / high <= 1000):
         raise ValueError("is more than a thousand times longer than wide")
-    factor = max(fill[0] / wide, fill[1] / high) if fill else DRAWING_LONGER_SIDE / max(wide, high)
-    width, height = max(1, round(wide * factor)), max(1, round(high * factor))
-    if width * height > limit:
-        raise ValueError(f"has {width}x{height} pixels, and {limit} are the most: see --max-pixels")
-    return width, height
+    factor = (
+        max(fill.width / wide, fill.height / high)
+        if fill
+        else DRAWING_LONGER_SIDE / max(wide, high)
+    )
+    size = Size.rounded(wide * factor, high * factor)
+    if size.pixels > limit:
+        raise ValueError(f"has {size} pixels, and {limit} are the most: see --max-pixels")
+    return size
 
 
 def _drawn(content: bytes, *words: object) -> bytes:
@@ -190,9 +183,9 @@ def _page(content: bytes, width: int, height: int, limit: int) -> bytes:
         if "password" in str(error):
             raise ValueError("is a PDF that wants a password: save it without one") from None
         raise ValueError("is a PDF that is damaged, or has no page: save it again") from None
-    size = _size(wide, high, (width, height) if width else None, limit)
+    size = _size(wide, high, Size(width, height) if width else None, limit)
     try:
-        picture = page.render(scale=(size[0] - 0.01) / wide).to_pil()  # it rounds up
+        picture = page.render(scale=(size.width - 0.01) / wide).to_pil()  # it rounds up
     except pypdfium2.PdfiumError as error:
         raise ValueError(f"is a PDF whose first page cannot be drawn ({error})") from None
     made = BytesIO()

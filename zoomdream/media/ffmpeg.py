@@ -116,11 +116,7 @@ class Streams:
 
 
 _PACKET = re.compile(r"^(\d+),\s*-?\d+,\s*(-?\d+),\s*(\d+),", re.MULTILINE)
-
-
 _BASE = re.compile(r"^#tb (\d+): (\d+)/(\d+)", re.MULTILINE)
-
-
 _LENGTH = re.compile(r"Duration: (\d+):(\d+):([\d.]+)")
 
 

@@ -11,22 +11,15 @@ from pathlib import Path
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.media.ffmpeg import ffmpeg_command
 from zoomdream.settings.model import Output
+from zoomdream.size import Size
 
 GIF_RATES = (10, 20, 25, 50)  # frames a second that GIF can hold: its delays are centiseconds
-
-
 _BT709 = (
     "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int,"
     "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
 )
-
-
 _EVEN = ("-g", "1")  # every frame coded alike: else the seam of a loop is a step in blur, and shows
-
-
 _PALETTE = "split[a][b];[a]palettegen=stats_mode={}[p];[b][p]paletteuse=dither=sierra2_4a:new={}"
-
-
 _LONG = 250_000_000  # pixels of a GIF; ffmpeg holds all of them to find one palette, 4 bytes each
 
 
@@ -103,8 +96,6 @@ FILM_FORMATS = {
         ]),
     )
 }  # fmt: skip
-
-
 PNG_FOLDER = FilmFormat("", False, "image2", "", "image2", 2.5, lambda _: ["-c:v", "png"])
 
 
@@ -121,13 +112,11 @@ def film_format(target: Path) -> FilmFormat | None:
     )
 
 
-def nearest_supported(
-    target: Path, size: tuple[int, int], fps: Fraction
-) -> tuple[tuple[int, int], Fraction]:
-    """The nearest (height, width) and fps that the target's format can hold."""
+def nearest_supported(target: Path, size: Size, fps: Fraction) -> tuple[Size, Fraction]:
+    """The nearest size and fps that the target's format can hold."""
     form = film_format(target)
     if form and form.even:
-        size = (size[0] - size[0] % 2, size[1] - size[1] % 2)
+        size = Size(size.width - size.width % 2, size.height - size.height % 2)
     if form and form.muxer == "gif" and fps not in GIF_RATES:
         fps = Fraction(min(GIF_RATES, key=lambda rate: abs(rate - fps)))
     return size, fps

@@ -24,13 +24,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoomdream.errors import InputError
+from zoomdream.size import Size
 
 Frame = Tensor
-
-
 Flow = Tensor
-
-
 ImageArray = NDArray[np.uint8]
 
 
@@ -123,21 +120,19 @@ def to_device(frame: Frame, device: torch.device) -> Frame:
     return frame.pin_memory().to(device, non_blocking=True)
 
 
-def resize(frame: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bicubic, without aliasing; `size` is (height, width)."""
-    if tuple(frame.shape[-2:]) == size:
+def resize(frame: Tensor, size: Size) -> Tensor:
+    """Bicubic, without aliasing."""
+    if Size.of(frame) == size:
         return frame
-    return F.interpolate(frame, size, mode="bicubic", align_corners=False, antialias=True)
+    return F.interpolate(frame, size.shape, mode="bicubic", align_corners=False, antialias=True)
 
 
-def cover(frame: Frame, size: tuple[int, int]) -> Frame:
-    """Scales to fill `size` (height, width), keeps the shape and cuts what stands over equally."""
-    height, width = frame.shape[-2:]
-    scale = max(size[0] / height, size[1] / width)
-    tall, wide = max(round(height * scale), size[0]), max(round(width * scale), size[1])
-    top, left = (tall - size[0]) // 2, (wide - size[1]) // 2
-    whole = resize(frame, (tall, wide))
-    return whole[..., top : top + size[0], left : left + size[1]].clamp(0, 1).contiguous()
+def cover(frame: Frame, size: Size) -> Frame:
+    """Scales to fill `size`, keeps the shape and cuts what stands over equally."""
+    whole = Size.of(frame).covering(size)
+    left, top = (whole.width - size.width) // 2, (whole.height - size.height) // 2
+    part = resize(frame, whole)[..., top : top + size.height, left : left + size.width]
+    return part.clamp(0, 1).contiguous()
 
 
 @lru_cache(maxsize=16)

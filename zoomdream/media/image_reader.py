@@ -15,6 +15,7 @@ from zoomdream.errors import InputError
 from zoomdream.media.drawing import draw_drawing, is_drawing
 from zoomdream.media.frame import Frame, as_frame, to_bytes
 from zoomdream.settings.model import MAX_PIXELS
+from zoomdream.size import Size
 
 READABLE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
 
@@ -27,7 +28,7 @@ class DecodedImage:
     notes: tuple[str, ...] = ()  # what could not be kept
 
 
-def read_still(path: Path, limit: int = MAX_PIXELS, fill: tuple[int, int] | None = None) -> Frame:
+def read_still(path: Path, limit: int = MAX_PIXELS, fill: Size | None = None) -> Frame:
     """A picture file as a Frame: alpha over white, 16 bits kept; else as `scan`."""
     pixels = decode_image(path, limit, fill).pixels
     try:
@@ -36,14 +37,12 @@ def read_still(path: Path, limit: int = MAX_PIXELS, fill: tuple[int, int] | None
         raise InputError(f"{path}: {error}") from None
 
 
-def decode_image(
-    path: Path, limit: int = MAX_PIXELS, fill: tuple[int, int] | None = None
-) -> DecodedImage:
+def decode_image(path: Path, limit: int = MAX_PIXELS, fill: Size | None = None) -> DecodedImage:
     """A picture file's own pixels: turned as its EXIF says, in sRGB by its colour profile.
 
     Reads JPEG, PNG, WebP, TIFF, BMP, AVIF and the first picture of a GIF, also in CMYK or with a palette;
     SVG with the extra `svg` and the first page of a PDF with the extra `pdf`, drawn on white so that they
-    fill `fill`, (width, height). The name may be in any script. limit: pixels that it may have, which is
+    fill `fill`. The name may be in any script. limit: pixels that it may have, which is
     looked at before any is decoded.
 
     Raises InputError where there is no such file or no picture in it.
@@ -77,10 +76,10 @@ def _pixels(content: bytes, limit: int) -> DecodedImage:
             picture = Image.open(BytesIO(content), formats=known)
     except Exception:  # any, where a file is damaged
         raise ValueError(nothing) from None
-    wide, high = picture.size
-    if wide * high > limit:
+    size = Size(*picture.size)
+    if size.pixels > limit:
         raise ValueError(
-            f"has {wide}x{high} pixels, and {limit:,} are the most: --max-pixels lifts the limit"
+            f"has {size} pixels, and {limit:,} are the most: --max-pixels lifts the limit"
         )
     if picture.mode in ("I", "F"):
         raise ValueError("has 32 bits a channel: save it with 8 or 16")

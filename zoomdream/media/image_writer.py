@@ -18,6 +18,7 @@ from PIL import Image, ImageCms
 
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.files import check_file, flush_file, flush_folder, readable_errors
+from zoomdream.size import Size
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -34,11 +35,7 @@ class ImageFormat:
 
 
 _JPEG = ImageFormat("JPEG", 65_500, alpha=False, options=(("quality", 95), ("subsampling", 0)))
-
-
 _TIFF = ImageFormat("TIFF", 2**31 - 1, deep=True, options=(("compression", "tiff_deflate"),))
-
-
 IMAGE_FORMATS = {
     ".png": ImageFormat("PNG", 2**31 - 1, deep=True, options=(("compress_level", 4),)),
     ".jpg": _JPEG,
@@ -65,12 +62,12 @@ def check_image_target(target: Path, force: bool) -> None:
     check_file(target, force)
 
 
-def check_image_size(target: Path, size: tuple[int, int]) -> None:
-    """Raises OutputError where (height, width) is more than the format holds."""
+def check_image_size(target: Path, size: Size) -> None:
+    """Raises OutputError where a side is more than the format holds."""
     form = image_format(target)
-    if max(size) > form.longest:
+    if size.longer > form.longest:
         raise OutputError(
-            f"{target.name}: {form.name} holds {form.longest} pixels a side, and this has {max(size)}: "
+            f"{target.name}: {form.name} holds {form.longest} pixels a side, and this has {size.longer}: "
             "name it .png or .tiff"
         )
 

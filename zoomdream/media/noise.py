@@ -4,20 +4,20 @@ import torch
 from torch import Tensor
 
 from zoomdream.media.frame import Frame
+from zoomdream.size import Size
 
 
-def pink_noise(size: tuple[int, int], rng: torch.Generator) -> Tensor:
+def pink_noise(size: Size, rng: torch.Generator) -> Tensor:
     """1/f noise, (1, 3, H, W), mean 0 and deviation 1: amplitudes as of photographs (Field 1987)."""
-    height, width = size
-    fy, fx = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)
-    waves = torch.view_as_complex(torch.randn(3, height, width // 2 + 1, 2, generator=rng))
-    waves = waves / torch.hypot(fx, fy).clamp_min(1 / max(size))
-    planes: Tensor = torch.fft.irfft2(waves, s=size)
+    fy, fx = torch.fft.fftfreq(size.height)[:, None], torch.fft.rfftfreq(size.width)
+    numbers = torch.randn(3, size.height, size.width // 2 + 1, 2, generator=rng)
+    waves = torch.view_as_complex(numbers) / torch.hypot(fx, fy).clamp_min(1 / size.longer)
+    planes: Tensor = torch.fft.irfft2(waves, s=size.shape)
     planes = planes - planes.mean((1, 2), keepdim=True)
     return (planes / planes.std((1, 2), keepdim=True))[None]
 
 
-def noise_picture(size: tuple[int, int], seed: int) -> Frame:
-    """Seeded 1/f noise of `size` (height, width): grey 0.5, deviation about 0.15, muted colour."""
+def noise_picture(size: Size, seed: int) -> Frame:
+    """Seeded 1/f noise: grey 0.5, deviation about 0.15, muted colour."""
     planes = pink_noise(size, torch.Generator().manual_seed(seed))
     return (0.5 + 0.15 * (0.35 * planes + 0.65 * planes[:, :1])).clamp(0, 1)

@@ -13,34 +13,17 @@ from PIL import Image, ImageDraw, ImageFont
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.files import write_atomically
 from zoomdream.media.frame import Frame, ImageArray, resize, to_bytes
+from zoomdream.size import Size
 
 GAP = 8  # px between pictures
-
-
 TEXT = 14  # px, height of a caption's letters
-
-
 LINE = TEXT + 4  # px from one line to the next
-
-
 PAPER, INK, FAINT = (250, 249, 246), (20, 20, 20), (120, 118, 112)
-
-
 MARK = (255, 214, 0)
-
-
 SHAPE = 1.5  # width by height that a sheet has about, where its columns are not given
-
-
 SHEET_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-
-
 SHEET_LONGEST = {"JPEG": 65535, "WEBP": 16383, "PNG": 100_000}  # px of a side that a format holds
-
-
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-
 Box = tuple[float, float, float, float]  # left, top, right, bottom, as fractions of a picture
 
 
@@ -69,7 +52,7 @@ def contact_sheet(cells: Sequence[Cell], columns: int, side: int) -> ImageArray:
     texts = [_caption(cell.caption, width, font) for cell in cells]
     tall = [sum(part.height + GAP for part in parts) - GAP for parts in shown]
     whole = max(tall) + max(map(len, texts)) * LINE + GAP
-    columns = columns or fitting_columns(len(cells), width + GAP, whole)
+    columns = columns or fitting_columns(len(cells), Size(width + GAP, whole))
     rows = [range(i, min(i + columns, len(cells))) for i in range(0, len(cells), columns)]
     below = [max(tall[i] for i in row) + 4 for row in rows]  # where captions begin
     lines = [max(len(texts[i]) for i in row) for row in rows]
@@ -77,7 +60,8 @@ def contact_sheet(cells: Sequence[Cell], columns: int, side: int) -> ImageArray:
         place + count * LINE if count else place - 4
         for place, count in zip(below, lines, strict=True)
     ]
-    size = min(columns, len(cells)) * (width + GAP) + GAP, sum(heights) + GAP * (len(rows) + 1)
+    across = min(columns, len(cells)) * (width + GAP) + GAP
+    size = Size(across, sum(heights) + GAP * (len(rows) + 1))
     canvas = Image.new("RGB", size, PAPER)
     draw, top = ImageDraw.Draw(canvas), GAP
     for row, height, place in zip(rows, heights, below, strict=True):
@@ -92,12 +76,12 @@ def contact_sheet(cells: Sequence[Cell], columns: int, side: int) -> ImageArray:
     return np.asarray(canvas).copy()
 
 
-def fitting_columns(count: int, width: int, height: int) -> int:
-    """How many columns make a sheet of about `SHAPE`; few places stay empty. px of one cell."""
+def fitting_columns(count: int, cell: Size) -> int:
+    """How many columns make a sheet of about `SHAPE`; few places stay empty. cell: a cell's size."""
 
     def badness(columns: int) -> float:
         rows = -(-count // columns)
-        shape = abs(math.log(columns * width / (rows * height) / SHAPE))
+        shape = abs(math.log(columns * cell.width / (rows * cell.height) / SHAPE))
         return shape + (rows * columns - count) / count
 
     return min(range(1, count + 1), key=badness)
@@ -126,9 +110,10 @@ def write_sheet(path: Path, canvas: ImageArray, force: bool = False, quality: in
     """
     check_sheet(path, force)
     form = SHEET_FORMATS[path.suffix.lower()]
-    if max(canvas.shape[:2]) > SHEET_LONGEST[form]:
+    size = Size.of_channels_last(canvas)
+    if size.longer > SHEET_LONGEST[form]:
         raise OutputError(
-            f"{path} would be {canvas.shape[1]}x{canvas.shape[0]} pixels, which is more than "
+            f"{path} would be {size} pixels, which is more than "
             f"{form} holds: a .png, or a smaller --size, would do"
         )
     content = BytesIO()
@@ -144,7 +129,7 @@ def _pictures(cell: Cell, side: int) -> list[Image.Image]:
     found = []
     for picture in (cell.picture, cell.detail):
         if picture is not None:
-            small = resize(picture.cpu(), _fitted(picture, side))
+            small = resize(picture.cpu(), Size.of(picture).within(side))
             found.append(Image.fromarray(to_bytes(small)))
     if cell.mark is not None:
         _outline(found[0], cell.mark)
@@ -153,20 +138,13 @@ def _pictures(cell: Cell, side: int) -> list[Image.Image]:
 
 def _outline(picture: Image.Image, box: Box) -> None:
     """A bright line within a dark one, which shows on any picture."""
-    wide, high = picture.size
     left, top, right, bottom = (
-        round(share * (length - 1)) for share, length in zip(box, (wide, high) * 2, strict=True)
+        round(share * (length - 1)) for share, length in zip(box, picture.size * 2, strict=True)
     )
     draw = ImageDraw.Draw(picture)
     draw.rectangle((left, top, right, bottom), outline=INK, width=4)
     if min(right - left, bottom - top) > 2:
         draw.rectangle((left + 1, top + 1, right - 1, bottom - 1), outline=MARK, width=2)
-
-
-def _fitted(picture: Frame, side: int) -> tuple[int, int]:
-    height, width = picture.shape[-2:]
-    shrink = min(1.0, side / max(height, width))
-    return max(1, round(height * shrink)), max(1, round(width * shrink))
 
 
 def _caption(

@@ -7,6 +7,7 @@ from itertools import repeat
 from pathlib import Path
 
 from zoomdream.media.frame import Frame
+from zoomdream.size import Size
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Clip:
     """Frames over time. A still picture is a clip that repeats."""
 
     fps: Fraction
-    size: tuple[int, int]  # (height, width)
+    size: Size
     length: int  # frames
     frames: Iterator[Frame]
     sound: Sound | None = None
@@ -33,4 +34,4 @@ class Clip:
 
 def still_clip(frame: Frame, fps: Fraction, length: int) -> Clip:
     """A clip that shows one Frame all the time."""
-    return Clip(fps, (frame.shape[2], frame.shape[3]), length, repeat(frame, length))
+    return Clip(fps, Size.of(frame), length, repeat(frame, length))

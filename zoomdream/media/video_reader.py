@@ -31,22 +31,15 @@ from zoomdream.media.ffmpeg import (
 from zoomdream.media.frame import Frame, as_frame
 from zoomdream.media.source import Clip
 from zoomdream.settings.model import MAX_PIXELS
+from zoomdream.size import Size
 
 _ALPHA = re.compile(r"\b(rgba|bgra|argb|abgr|rgba64\w*|ya8|ya16\w*|yuva\w+|gbrap\w*|pal8)\b")
-
-
 _TAGGED = re.compile(r"bt709|bt470bg|smpte170m|bt2020|gbr")
-
-
 _HDR = {"smpte2084": "smpte2084", "arib-std-b67": "arib-std-b67"}
-
-
 _TONE = (
     "zscale=tin={}:min=bt2020nc:pin=bt2020:t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,"
     "tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv444p"
 )
-
-
 FILM_RATES = (24, 30, 48, 60, 120)  # that also come as n * 1000 / 1001
 
 
@@ -55,7 +48,7 @@ class VideoFile:
     """A video file that was looked into. Times are in seconds since the file's beginning."""
 
     path: Path
-    size: tuple[int, int]  # (height, width), upright, of square pixels
+    size: Size  # upright, of square pixels
     fps: Fraction
     contents: Streams
     limit: int = MAX_PIXELS  # pixels of a frame, at most
@@ -93,9 +86,9 @@ def open_video(path: Path, limit: int = MAX_PIXELS) -> VideoFile:
         raise InputError(f"{path} is a folder; name a clip in it")
     contents = probe(path, limit)
     claimed = _claimed(contents)
-    if claimed[0] * claimed[1] > limit:
+    if claimed.pixels > limit:
         raise InputError(
-            f"{path} has frames of {claimed[0]}x{claimed[1]} pixels, and {limit:,} are the most: "
+            f"{path} has frames of {claimed} pixels, and {limit:,} are the most: "
             "--max-pixels lifts the limit"
         )
     if not contents.video.times:
@@ -108,22 +101,22 @@ def open_video(path: Path, limit: int = MAX_PIXELS) -> VideoFile:
     return VideoFile(path, size, frame_rate(contents), contents, limit)
 
 
-def _claimed(contents: Streams) -> tuple[int, int]:
-    """(width, height) that the file says its frames have; zeros where it does not."""
+def _claimed(contents: Streams) -> Size:
+    """The size that the file says its frames have; zeros where it does not."""
     found = re.search(r", (\d{1,9})x(\d{1,9})\b", contents.header) or re.search(
         r"Picture size (\d{1,9})x(\d{1,9}) ", "".join(contents.faults)
     )
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    return Size(int(found[1]), int(found[2])) if found else Size(0, 0)
 
 
-def _first_picture(path: Path, limit: int) -> tuple[int, int] | None:
-    """(height, width) of the first frame as it comes out of ffmpeg, turned and square."""
+def _first_picture(path: Path, limit: int) -> Size | None:
+    """The size of the first frame as it comes out of ffmpeg, turned and square."""
     found = subprocess.run(
         ffmpeg_command("-nostdin", *input_options(path, limit), "-map", "0:v:0", "-frames:v", "1",
                 "-vf", "scale=iw*sar:ih,setsar=1", "-c:v", "ppm", "-f", "image2pipe", "-"),
         capture_output=True, check=False,
     ).stdout[:40].split(maxsplit=3)  # fmt: skip
-    return (int(found[2]), int(found[1])) if found[:1] == [b"P6"] else None
+    return Size(int(found[1]), int(found[2])) if found[:1] == [b"P6"] else None
 
 
 def frame_rate(contents: Streams) -> Fraction:
@@ -145,12 +138,12 @@ def frame_rate(contents: Streams) -> Fraction:
 
 def decode_clip(
     footage: VideoFile,
-    size: tuple[int, int],
+    size: Size,
     fps: Fraction,
     start: float = 0.0,
     end: float | None = None,
 ) -> Clip:
-    """Footage as a Clip of `size` (height, width), filled and cut equally where the shape differs."""
+    """Footage as a Clip of `size`, filled and cut equally where the shape differs."""
     first = footage.first(start)
     last = footage.end if end is None else min(footage.end, Fraction(end).limit_denominator(10**6))
     length = round((last - first) * fps)
@@ -163,7 +156,7 @@ def decode_clip(
 
 def _decoded(
     footage: VideoFile,
-    size: tuple[int, int],
+    size: Size,
     fps: Fraction,
     start: float,
     length: int,
@@ -171,7 +164,7 @@ def _decoded(
     faults: list[str],
 ) -> Iterator[Frame]:
     alpha = bool(_ALPHA.search(footage.contents.header))
-    channels, (height, width) = (4 if alpha else 3), size
+    channels = 4 if alpha else 3
     before = float(footage.first(start) - 1 / footage.fps / 2)
     words = ffmpeg_command(
         "-nostdin", *(("-ss", f"{before:.6f}") if start and before > 0 else ()),
@@ -183,11 +176,11 @@ def _decoded(
         pipe = running.stdout
         assert pipe is not None
         while count < length:
-            raw = pipe.read(height * width * channels)
-            if len(raw) < height * width * channels:
+            raw = pipe.read(size.pixels * channels)
+            if len(raw) < size.pixels * channels:
                 break
             count += 1
-            last = as_frame(np.frombuffer(raw, np.uint8).reshape(height, width, channels))
+            last = as_frame(np.frombuffer(raw, np.uint8).reshape(*size.shape, channels))
             yield last
         if to_the_end:
             pipe.read()
@@ -223,15 +216,14 @@ def _faults(footage: VideoFile, told: str, short: int, whole: bool) -> list[str]
     return []
 
 
-def _filters(footage: VideoFile, size: tuple[int, int], fps: Fraction) -> str:
-    height, width = size
+def _filters(footage: VideoFile, size: Size, fps: Fraction) -> str:
     header = footage.contents.header
     curve = next((name for mark, name in _HDR.items() if mark in header), None)
     matrix = "auto"
     if curve is None and not _TAGGED.search(header):
-        matrix = "bt709" if footage.size[0] >= 720 else "smpte170m"
+        matrix = "bt709" if footage.size.height >= 720 else "smpte170m"
     scale = (
-        f"scale={width}:{height}:force_original_aspect_ratio=increase:in_color_matrix={matrix}:"
+        f"scale={size.width}:{size.height}:force_original_aspect_ratio=increase:in_color_matrix={matrix}:"
         "out_range=pc:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
     )
     parts = [
@@ -240,6 +232,6 @@ def _filters(footage: VideoFile, size: tuple[int, int], fps: Fraction) -> str:
         *([_TONE.format(curve)] if curve else []),
         "scale=iw*sar:ih" if "SAR 1:1" not in header and "SAR" in header else "",
         scale,
-        f"crop={width}:{height}",
+        f"crop={size.width}:{size.height}",
     ]
     return ",".join(part for part in parts if part)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from zoomdream.media.color import from_opponent, to_lab, to_opponent
 from zoomdream.media.frame import Frame
 from zoomdream.settings.model import Anchor
+from zoomdream.size import Size
 
 _FLOOR = 0.012  # the least deviation of a band of luma aimed at: a blank sheet can dream too
 
@@ -67,7 +68,7 @@ def _chroma(planes: Tensor) -> Tensor:
 def _split(planes: Tensor, bands: int) -> Iterator[Tensor]:
     """Laplacian bands, fine to coarse, and the residual."""
     for _ in range(bands):
-        if min(planes.shape[-2:]) < 8:
+        if Size.of(planes).shorter < 8:
             break
         small = _half(planes)
         yield planes - _double(small, planes)
@@ -82,7 +83,7 @@ def _half(planes: Tensor) -> Tensor:
         return F.avg_pool2d(planes, 2, ceil_mode=True)
     small = planes.new_empty(1, planes.shape[1], height // 2, width // 2)
     for plane, place in zip(planes[0].numpy(), small[0].numpy(), strict=True):
-        cv2.resize(plane, place.shape[::-1], place, interpolation=cv2.INTER_AREA)
+        cv2.resize(plane, Size.of(place), place, interpolation=cv2.INTER_AREA)
     return small
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from zoomdream.media.frame import Flow, Frame
 from zoomdream.settings.model import Camera
+from zoomdream.size import Size
 
 
 def velocity(camera: Camera) -> Tensor:
@@ -35,18 +36,18 @@ def velocity(camera: Camera) -> Tensor:
 @lru_cache(maxsize=4)
 def camera_flow(
     camera: Camera,
-    size: tuple[int, int],
+    size: Size,
     dt: float,
     device: torch.device | None = None,
     t: float = 0.0,
 ) -> Flow:
-    """The Flow of `dt` seconds of a camera's motion, for frames of `size` (height, width).
+    """The Flow of `dt` seconds of a camera's motion, for frames of `size`.
 
     t: seconds at which it ends; only ripples care. The result is shared between calls: do not write
     into it. What is looked up is first folded (kaleidoscope, tunnel), then bent (swirl, ripple), then
     moved as the camera moves.
     """
-    height, width = size
+    width, height = size
     focal = width / 2 / math.tan(math.radians(camera.fov) / 2)
     x = torch.arange(width, dtype=torch.float64) + 0.5 - camera.center[0] * width
     y = torch.arange(height, dtype=torch.float64) + 0.5 - camera.center[1] * height
@@ -55,7 +56,7 @@ def camera_flow(
     if camera.kaleidoscope:
         u, v = _mirrored(u, v, camera.kaleidoscope, upright=height > width)
     if camera.tunnel:
-        u, v = _nested(u, v, camera.tunnel, max(height, width) / width / 2)
+        u, v = _nested(u, v, camera.tunnel, size.longer / width / 2)
     if camera.swirl:
         u, v = _swirled(u, v, camera, dt)
     if camera.ripple:
@@ -104,5 +105,5 @@ def _rippled(u: Tensor, v: Tensor, camera: Camera, dt: float, t: float) -> tuple
 
 def step_flow(camera: Camera, frame: Frame, dt: float, t: float) -> Flow:
     """The camera's Flow from one frame to the next, of a frame's size; t: seconds at its end."""
-    size = frame.shape[2], frame.shape[3]
-    return camera_flow(camera, size, dt, frame.device, t if camera.ripple else 0.0)
+    t = t if camera.ripple else 0.0
+    return camera_flow(camera, Size.of(frame), dt, frame.device, t)

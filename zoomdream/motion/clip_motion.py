@@ -19,14 +19,8 @@ from zoomdream.motion.warp import warp
 from zoomdream.settings.model import RenderJob
 
 STILL_STEPS = 5  # of a still, whose dream is as strong as a clip's of strength 1
-
-
 SETTLE = 16  # times that the first frame of a shot is dreamt on
-
-
 _PERSIST_FPS = 30  # at which `persist` is counted; at other rates as much stays in a second
-
-
 _FEATHER = 1.0  # px by which the edge of what is trusted is softened
 
 

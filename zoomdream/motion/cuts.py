@@ -6,10 +6,9 @@ import cv2
 from scenedetect import ContentDetector, FrameTimecode
 
 from zoomdream.media.frame import Frame, resize, to_bytes
+from zoomdream.size import Size
 
 CUT_SIDE = 256  # px at which cuts are looked for, at most
-
-
 SHORTEST_SHOT = 0.2  # seconds of a shot
 
 
@@ -22,9 +21,7 @@ class CutDetector:
 
     def starts_shot(self, frame: Frame) -> bool:
         """Whether a frame is the first after a cut; asked once of each frame, in order."""
-        height, width = frame.shape[-2:]
-        shrink = min(1.0, CUT_SIDE / max(height, width))
-        small = resize(frame, (max(1, round(height * shrink)), max(1, round(width * shrink))))
+        small = resize(frame, Size.of(frame).within(CUT_SIDE))
         picture = cv2.cvtColor(to_bytes(small), cv2.COLOR_RGB2BGR)
         at, self._number = FrameTimecode(self._number, fps=self._fps), self._number + 1
         return any(cut == at for cut in self._detector.process_frame(at, picture))

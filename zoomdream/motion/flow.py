@@ -15,16 +15,11 @@ from torch.nn import functional as F
 
 from zoomdream.errors import WeightsError
 from zoomdream.media.frame import Flow, Frame, blur, resize, to_bytes
+from zoomdream.size import Size
 
 FLOW_LINES = 540  # at which flow is looked for, at most; finer flow costs more and is no better
-
-
 _APART = 0.04, 0.10  # mean differences of a pixel that are nothing, and too much
-
-
 _LEAST = 16  # px; DIS raises below 12
-
-
 FlowEstimator = Callable[[Frame, Frame], Flow]
 """(current, last) -> Flow of the current frame's size: where each of its pixels was in the last one."""
 
@@ -51,15 +46,15 @@ def dis_estimator() -> FlowEstimator:
     search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def find(current: Frame, last: Frame) -> Flow:
-        size = _size(current)
-        if min(size) < _LEAST:
+        size = _looked_at(current)
+        if size.shorter < _LEAST:
             return no_motion(current, last)
         grey = [
             cv2.cvtColor(to_bytes(resize(f, size)), cv2.COLOR_RGB2GRAY) for f in (current, last)
         ]
         found = search.calc(grey[0], grey[1], None)
         flow = torch.from_numpy(found).permute(2, 0, 1)[None].to(current.device)
-        return resize_flow(flow, (current.shape[2], current.shape[3]))
+        return resize_flow(flow, Size.of(current))
 
     return find
 
@@ -85,30 +80,31 @@ def raft_estimator(
     network = network.to(device)
 
     def find(current: Frame, last: Frame) -> Flow:
-        height, width = size = _size(current)
-        right, bottom = (max(128, -(-side // 8) * 8) - side for side in (width, height))
+        size = _looked_at(current)
+        right, bottom = (max(128, -(-side // 8) * 8) - side for side in size)
         pair = [
             F.pad(resize(f, size), (0, right, 0, bottom), "replicate") * 2 - 1
             for f in (current, last)
         ]
-        flow = network(*pair, num_flow_updates=12)[-1][..., :height, :width]
-        return resize_flow(flow, (current.shape[2], current.shape[3]))
+        flow = network(*pair, num_flow_updates=12)[-1][..., : size.height, : size.width]
+        return resize_flow(flow, Size.of(current))
 
     return find
 
 
-def _size(frame: Frame) -> tuple[int, int]:
-    height, width = frame.shape[-2:]
-    shrink = min(1.0, FLOW_LINES / min(height, width))
-    return round(height * shrink), round(width * shrink)
+def _looked_at(frame: Frame) -> Size:
+    """The size at which flow is looked for in a frame."""
+    size = Size.of(frame)
+    return size.scaled(min(1.0, FLOW_LINES / size.shorter))
 
 
-def resize_flow(flow: Flow, size: tuple[int, int]) -> Flow:
-    """A flow of another (height, width), its pixels counted anew along each axis."""
-    if tuple(flow.shape[-2:]) == size:
+def resize_flow(flow: Flow, size: Size) -> Flow:
+    """A flow of another size, its pixels counted anew along each axis."""
+    own = Size.of(flow)
+    if own == size:
         return flow
-    scale = flow.new_tensor([size[1] / flow.shape[3], size[0] / flow.shape[2]]).view(1, 2, 1, 1)
-    return F.interpolate(flow, size, mode="bilinear", align_corners=False) * scale
+    scale = flow.new_tensor([size.width / own.width, size.height / own.height]).view(1, 2, 1, 1)
+    return F.interpolate(flow, size.shape, mode="bilinear", align_corners=False) * scale
 
 
 def sample_bilinear(planes: Tensor, flow: Flow) -> Tensor:

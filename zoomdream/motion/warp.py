@@ -139,14 +139,8 @@ def _between(rows: Tensor, at: Tensor) -> Tensor:
 
 
 _NARROW = 32  # rows or columns that are woven at once
-
-
 _POLE = math.sqrt(3) - 2  # of the cubic B-spline's inverse filter
-
-
 _REACH = 10  # taps to each side; _POLE ** 10 is 2e-6
-
-
 _STRIP = 64  # rows that are filtered at once
 
 

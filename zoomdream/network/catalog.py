@@ -11,14 +11,8 @@ from zoomdream.errors import UsageError, nearest
 from zoomdream.network.pocket.network import Pocket
 
 RGB = tuple[float, float, float]
-
-
 MEAN: RGB = (0.485, 0.456, 0.406)  # of ImageNet's training pictures, RGB in 0..1
-
-
 DEVIATION: RGB = (0.229, 0.224, 0.225)
-
-
 HALF: RGB = (0.5, 0.5, 0.5)  # of networks from TensorFlow, in place of `transform_input`
 
 

@@ -24,6 +24,7 @@ from zoomdream.network.engine.replay import Replay
 from zoomdream.network.layers import node_names, truncate
 from zoomdream.network.objective import CLASS, Target, energy_of, seed_of
 from zoomdream.network.weights import load_module
+from zoomdream.size import Size
 
 
 class Network:
@@ -223,7 +224,9 @@ class Network:
 
 def standard_picture() -> Frame:
     """1/f noise, (1, 3, 224, 224), always the same."""
-    return (0.5 + 0.2 * pink_noise((224, 224), torch.Generator().manual_seed(2015))).clamp(0, 1)
+    return (0.5 + 0.2 * pink_noise(Size.square(224), torch.Generator().manual_seed(2015))).clamp(
+        0, 1
+    )
 
 
 def load_network(

@@ -52,11 +52,7 @@ def _nearest_class(name: str) -> str:
 
 
 Term = tuple[int, float]  # a channel and its share of a direction
-
-
 _TERM = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?(.+)")
-
-
 _SPLIT = re.compile(r"([+]|-(?=\d+(?:\.\d+)?\*|\d+(?![^+-])))")
 
 

@@ -25,7 +25,7 @@ class Clock:
         return float(self.frames / self.fps)
 
     def names(self, seconds: Values) -> dict[str, Any]:
-        """What an expression may name, at given moments."""
+        """The variables of an expression, with their values at given moments."""
         frame = seconds * float(self.fps)
         return {
             "t": seconds,

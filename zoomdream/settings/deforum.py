@@ -19,16 +19,13 @@ import tomli_w
 
 from zoomdream.errors import InputError, UsageError
 from zoomdream.settings.clock import Clock, Values
-from zoomdream.settings.expression import ScheduleError
+from zoomdream.settings.expression import ScheduleError, split_at_commas
 from zoomdream.settings.mistakes import mistakes_in
 from zoomdream.settings.schedule import read_schedule
+from zoomdream.size import Size
 
 Keys = dict[str, float | str]  # of a schedule of ours
-
-
 _NUMBER = re.compile(r"(?=.)[+-]?[0-9]*(\.[0-9]+)?")  # what Deforum takes for a plain number
-
-
 _WORDS = {"t": "frame", "s": "seed", "max_f": "(frames-1)"}
 
 
@@ -39,11 +36,13 @@ def read_deforum_schedule(text: str, frames: int | None = None) -> tuple[Keys, l
     """
     keys: Keys = {}
     notes: list[str] = []
-    for part in _parts(text):
-        found = re.fullmatch(r"\s*[\"']?\s*(\d{1,9})\s*[\"']?\s*:(.*)", part, re.DOTALL)
-        if not found or not found[2].strip():
+    if len(text) > 100_000:
+        raise ScheduleError(f"a schedule of {len(text)} characters is too long")
+    for part in filter(str.strip, split_at_commas(text)):
+        match = re.fullmatch(r"\s*[\"']?\s*(\d{1,9})\s*[\"']?\s*:(.*)", part, re.DOTALL)
+        if not match or not match[2].strip():
             raise ScheduleError(f'"{part.strip()[:60]}" is not frame:(value), such as 0:(1.02)')
-        frame, value = int(found[1]), _inner(found[2].strip().strip("\"'").strip())
+        frame, value = int(match[1]), _inner(match[2].strip().strip("\"'").strip())
         if frames is not None and frame >= frames:
             notes.append(f"the key {frame} is after the end, and left out")
             continue
@@ -60,22 +59,8 @@ def evaluate_schedule(text: str, frames: int, seed: int = 0) -> Values:
     return read_schedule(keys).values(Clock(Fraction(30), frames, seed))
 
 
-def _parts(text: str) -> list[str]:
-    """Split at commas that are outside of brackets; an empty end is none."""
-    if len(text) > 100_000:
-        raise ScheduleError(f"a schedule of {len(text)} characters is too long")
-    depth, parts = 0, [""]
-    for letter in text:
-        depth += (letter in "([") - (letter in ")]")
-        if letter == "," and depth <= 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part for part in parts if part.strip()]
-
-
 def _inner(value: str) -> str:
-    """Without the brackets around the whole of it; what is in there stays as it is."""
+    """A value without the one pair of brackets that encloses all of it, if there is one."""
     if value.startswith("(") and value.endswith(")"):
         depth = 0
         for place, letter in enumerate(value):
@@ -86,7 +71,7 @@ def _inner(value: str) -> str:
 
 
 def _translated(value: str) -> str:
-    """An expression in our names."""
+    """An expression with our names for Deforum's variables."""
     return re.sub(r"\b(t|s|max_f)\b", lambda word: _WORDS[word[0]], value.strip())
 
 
@@ -108,11 +93,7 @@ _MAP: dict[str, tuple[str, Callable[[float], float], bool]] = {
     "contrast_schedule": ("anchor.vivid", lambda _: 1.0, False),
     "amount_schedule": ("anchor.vivid", lambda _: 0.5, False),  # 1 + half of it: unsharp masking
 }
-
-
 _FLAT = ("zoom", "angle", "translation_x", "translation_y")
-
-
 _DEEP = (
     "translation_x",
     "translation_y",
@@ -121,17 +102,9 @@ _DEEP = (
     "rotation_3d_z",
     "fov_schedule",
 )
-
-
 _FLIP = tuple(name for name in _MAP if name.startswith("perspective_flip"))
-
-
 _ALWAYS = ("noise_schedule", "contrast_schedule", "amount_schedule")
-
-
 _PLAIN = {"W", "H", "max_frames", "fps", "seed", "animation_mode", "enable_perspective_flip"}
-
-
 _IDLE = re.compile(r"0\s*:\s*\(\s*(0|0\.0+|1|1\.0+)\s*\)\s*")  # schedules that do nothing
 
 
@@ -158,7 +131,7 @@ def import_settings(path: Path) -> tuple[str, list[str]]:
 
 def _preset(settings: dict[str, Any], name: str) -> tuple[str, list[str]]:
     frames = _whole(settings, "max_frames", 120, 1, 10_000_000)
-    width, height = (_whole(settings, side, 512, 16, 16384) for side in ("W", "H"))
+    size = Size(*(_whole(settings, side, 512, 16, 16384) for side in ("W", "H")))
     fps = settings.get("fps", 30)
     if isinstance(fps, bool) or not isinstance(fps, int | float | str):
         raise UsageError("fps: this is no number")
@@ -168,24 +141,24 @@ def _preset(settings: dict[str, Any], name: str) -> tuple[str, list[str]]:
     used = [*(_DEEP if mode == "3D" else _FLAT), *_ALWAYS]
     if mode != "3D" and settings.get("enable_perspective_flip"):
         used += _FLIP
-    made: dict[str, Any] = {
+    preset: dict[str, Any] = {
         "seed": max(seed, 0),
         "camera": {"zoom": 1.0},
         "anchor": {},
-        "output": {"frames": frames, "fps": str(fps), "size": [width, height]},
+        "output": {"frames": frames, "fps": str(fps), "size": size},
     }
     for field in used:
         if field in settings and not (field != "zoom" and _IDLE.fullmatch(str(settings[field]))):
-            notes += _put(made, field, str(settings[field]), frames, width)
+            notes += _put(preset, field, str(settings[field]), frames, size.width)
     if mode == "3D" and "translation_z" in settings:
-        notes += _depth(made, str(settings["translation_z"]), frames)
+        notes += _depth(preset, str(settings["translation_z"]), frames)
     left = sorted(settings.keys() - set(used) - _PLAIN - {"translation_z"})
     if left:
         notes.append(f"no counterpart: {', '.join(left)}")
-    wrong = mistakes_in(made)
+    wrong = mistakes_in(preset)
     if wrong:
         raise UsageError(f"{name}: {wrong[0].message}")
-    return f"# Imported from Deforum's {name}.\n" + tomli_w.dumps(made), notes
+    return f"# Imported from Deforum's {name}.\n" + tomli_w.dumps(preset), notes
 
 
 def _whole(settings: dict[str, Any], name: str, default: int, least: int, most: int) -> int:
@@ -196,7 +169,7 @@ def _whole(settings: dict[str, Any], name: str, default: int, least: int, most: 
     return int(value)
 
 
-def _put(made: dict[str, Any], field: str, text: str, frames: int, width: int) -> list[str]:
+def _put(preset: dict[str, Any], field: str, text: str, frames: int, width: int) -> list[str]:
     path, factor, rate = _MAP[field]
     section, name, *place = path.split(".")
     try:
@@ -209,16 +182,16 @@ def _put(made: dict[str, Any], field: str, text: str, frames: int, width: int) -
         raise UsageError(f"{field}: {error}") from None
     value: Any = {**keys, **({"per": "frame"} if rate else {})}
     if place:
-        pair = made[section].setdefault(name, [0.0, 0.0])
+        pair = preset[section].setdefault(name, [0.0, 0.0])
         pair[int(place[0])] = value
-    elif name in made[section] and field != "zoom":
+    elif name in preset[section] and field != "zoom":
         return [f"{field}: {section}.{name} is taken by another setting already"]
     else:
-        made[section][name] = value
+        preset[section][name] = value
     return [f"{field}: {note}" for note in notes]
 
 
-def _depth(made: dict[str, Any], text: str, frames: int) -> list[str]:
+def _depth(preset: dict[str, Any], text: str, frames: int) -> list[str]:
     """Deforum's 3D goes forward by depth; here it becomes a zoom, a 200th of a unit per frame."""
     try:
         keys, notes = read_deforum_schedule(text, frames)
@@ -226,7 +199,7 @@ def _depth(made: dict[str, Any], text: str, frames: int) -> list[str]:
         read_schedule(keys)
     except ScheduleError as error:
         raise UsageError(f"translation_z: {error}") from None
-    made["camera"]["zoom"] = {**keys, "per": "frame"}
+    preset["camera"]["zoom"] = {**keys, "per": "frame"}
     return ["translation_z: taken as a zoom, since there is no depth here", *notes]
 
 

@@ -19,19 +19,17 @@ _CURVES: dict[str, Callable[[Values], Values]] = {
 
 def _easings() -> dict[str, Callable[[Values], Values]]:
     """linear, step, and in, out, in-out of every curve (Penner 2002); without a curve it is cubic."""
-    made: dict[str, Callable[[Values], Values]] = {"linear": lambda u: u, "step": np.zeros_like}
+    easings: dict[str, Callable[[Values], Values]] = {"linear": lambda u: u, "step": np.zeros_like}
     for name, curve in _CURVES.items():
-        made[f"in-{name}"] = curve
-        made[f"out-{name}"] = lambda u, c=curve: 1 - c(1 - u)  # type: ignore[misc]
-        made[f"in-out-{name}"] = lambda u, c=curve: np.where(  # type: ignore[misc]
+        easings[f"in-{name}"] = curve
+        easings[f"out-{name}"] = lambda u, c=curve: 1 - c(1 - u)  # type: ignore[misc]
+        easings[f"in-out-{name}"] = lambda u, c=curve: np.where(  # type: ignore[misc]
             u < 0.5, c(2 * u) / 2, 1 - c(2 - 2 * u) / 2
         )
-    return made | {kind: made[f"{kind}-cubic"] for kind in ("in", "out", "in-out")}
+    return easings | {kind: easings[f"{kind}-cubic"] for kind in ("in", "out", "in-out")}
 
 
 EASINGS = _easings()
-
-
 EASES = (*EASINGS, "smooth")
 
 

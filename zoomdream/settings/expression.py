@@ -18,8 +18,6 @@ from zoomdream.errors import UsageError
 from zoomdream.settings.clock import Clock, Values
 
 MOST_CHARACTERS, MOST_NESTING = 1000, 40  # characters and nested operations of an expression
-
-
 NAMES = ("t", "frame", "frames", "fps", "duration", "seed", "beat", "pi", "tau")
 
 
@@ -34,7 +32,7 @@ def noise(x: Any, seed: float = 0.0) -> Values:
 
 
 def _hash(whole: Values, seed: float) -> Values:
-    """-1 to 1, by chance, the same for the same whole number (splitmix64)."""
+    """A pseudo-random number of -1 to 1 for each whole number (splitmix64)."""
     with np.errstate(over="ignore"):
         mixed = whole.astype(np.int64).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         mixed = mixed + np.uint64(int(seed) % 2**63)
@@ -57,8 +55,6 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {  # and how many ar
     "lerp": (lambda a, b, share: a + (b - a) * share, 3, 3), "smoothstep": (_smoothstep, 3, 3),
     "where": (np.where, 3, 3), "noise": (noise, 1, 2),
 }  # fmt: skip
-
-
 OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide,
     ast.FloorDiv: np.floor_divide, ast.Mod: np.mod, ast.Pow: np.float_power,
@@ -73,7 +69,7 @@ class ScheduleError(UsageError):
 
 
 def schedule_error(text: str, what: str, at: int | None = None) -> ScheduleError:
-    """With a caret under the place that is meant, where it is known."""
+    """An error that shows the text, with a caret under the place in it where that is known."""
     if at is None or "\n" in text or len(text) > 200:
         return ScheduleError(f'{what}: "{text[:200]}"')
     return ScheduleError(f"{what}\n    {text}\n    {' ' * at}^")
@@ -102,11 +98,12 @@ class Expression:
         self._indent = len(text) - len(text.lstrip())
         self._parsed = self._checked(parsed, 0)
         self._evaluator = SimpleEval(
-            operators=OPERATORS, functions={name: made for name, (made, _, _) in FUNCTIONS.items()}
+            operators=OPERATORS,
+            functions={name: function for name, (function, _, _) in FUNCTIONS.items()},
         )
 
     def _checked(self, node: ast.AST, depth: int) -> ast.AST:
-        """The same, its numbers as floats; raises ScheduleError for what is not allowed."""
+        """The node with its numbers as floats; raises ScheduleError for what is not allowed."""
 
         def wrong(what: str) -> ScheduleError:
             column = len(
@@ -154,16 +151,27 @@ class Expression:
         return node
 
     def values(self, clock: Clock, seconds: Values) -> Values:
-        """At given moments; not all need be finite. Raises ScheduleError."""
+        """The expression's value at each moment, which need not be finite. Raises ScheduleError."""
         self._evaluator.names = clock.names(seconds)
         try:
             with np.errstate(all="ignore"):
-                found = self._evaluator._eval(self._parsed)
-                return np.broadcast_to(np.asarray(found, np.float64), seconds.shape)
+                result = self._evaluator._eval(self._parsed)
+                return np.broadcast_to(np.asarray(result, np.float64), seconds.shape)
         except (ArithmeticError, ValueError, TypeError) as error:
             raise schedule_error(self.text, f"this cannot be evaluated ({error})") from None
 
 
 def near_names(name: str, known: Any) -> str:
-    found = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-    return f"did you mean {' or '.join(found)}?" if found else f"there are {', '.join(known)}"
+    close = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
+
+
+def split_at_commas(text: str) -> list[str]:
+    """The parts between commas, but for commas within brackets; parts may be empty."""
+    depth, start, parts = 0, 0, []
+    for place, letter in enumerate(text):
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and depth <= 0:
+            parts.append(text[start:place])
+            start = place + 1
+    return [*parts, text[start:]]

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from zoomdream.errors import UsageError, nearest
-from zoomdream.settings.model import SECTIONS, RenderJob, error_sentence
+from zoomdream.settings.fields import error_sentence
+from zoomdream.settings.model import SECTIONS, RenderJob
 from zoomdream.settings.paths import WHERE, job_from_values
 from zoomdream.settings.timeline import Timeline, nominal_clock
 
@@ -25,21 +26,21 @@ class Mistake:
 
 
 def mistakes_in(values: Mapping[str, Any], text: str = "") -> list[Mistake]:
-    """Of values as a TOML file gives them; text: the file's own, to tell lines."""
-    found = []
+    """Everything that is wrong in values as a TOML file gives them. text: the file's, to find lines in."""
+    wrong = []
     for section, content in values.items():
         if section in SECTIONS:
-            found += list(_wrong(section, content, text))
+            wrong += list(_wrong(section, content, text))
     whole = {key: value for key, value in values.items() if key not in SECTIONS}
-    found += list(_wrong("", whole, text))
-    if not found:
+    wrong += list(_wrong("", whole, text))
+    if not wrong:
         try:
             job = job_from_values(values)
             Timeline(job, nominal_clock(job))
         except UsageError as error:
             field = str(error).split(":")[0]
-            found.append(Mistake(line_of_setting(text, field.split(".")), str(error)))
-    return found
+            wrong.append(Mistake(line_of_setting(text, field.split(".")), str(error)))
+    return wrong
 
 
 def _wrong(section: str, content: Any, text: str) -> Iterator[Mistake]:
@@ -65,25 +66,27 @@ def _wrong(section: str, content: Any, text: str) -> Iterator[Mistake]:
     except ValidationError as error:
         for one in error.errors():
             path = [*([section] if section else []), *(str(part) for part in one["loc"])]
-            said = error_sentence(one, kind)
-            yield Mistake(line_of_setting(text, path), f"{section}.{said}" if section else said)
+            message = error_sentence(one, kind)
+            yield Mistake(
+                line_of_setting(text, path), f"{section}.{message}" if section else message
+            )
     except UsageError as error:
         yield Mistake(line_of_setting(text, [section]), str(error))
 
 
 def line_of_setting(text: str, path: list[str]) -> int | None:
-    """Where a setting is in a TOML text: its key in its section, as far as that can be found."""
-    section, found = "", None
+    """The number of a setting's line in a TOML text, or of its section's, or None."""
+    section, nearest_line = "", None
     for number, line in enumerate(text.splitlines(), 1):
         header = re.match(r"\s*\[\s*([^\]]+?)\s*\]", line)
         if header:
             section = header[1].replace('"', "").replace(" ", "")
             if section.split(".") == path[: len(section.split("."))]:
-                found = number
+                nearest_line = number
             continue
         key = re.match(r'\s*(["\w.\- ]+?)\s*=', line)
         if key:
             here = [*(section.split(".") if section else []), *key[1].replace('"', "").split(".")]
             if here == path[: len(here)]:
-                found = number
-    return found
+                nearest_line = number
+    return nearest_line

@@ -1,107 +1,46 @@
-"""The order form: every setting with its unit, range and default, in one place.
+"""Every setting, with its type, unit, range, default and description, in one place.
 
-Settings are frozen; change them by copying: `spec.change(steps=4)`. The command
-line takes its options' defaults and help from here, and a preset's sections are these settings.
+Settings are frozen; change them by copying: `spec.change(steps=4)`. A preset's sections are these
+settings, and the command line makes its options from them.
 
-Numbers named in a class's `CHANGING` may also be a Schedule (see `schedule`): an expression or
-keyframes. `timeline.Timeline` turns a job into one of plain numbers for each frame.
+A setting is made by `setting(default, description, ...)`, which also takes what else is known of it, its
+`Traits`: whether it may change over time, is a rate, a factor or a file, and where the command line's
+help shows it. A new setting is one such field and nothing more.
+
+A setting that changes over time may be a Schedule (see `schedule`): an expression or keyframes.
+`timeline.Timeline` turns a job into one of plain numbers for each frame.
 """
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    ValidationError,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
     ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
-from pydantic_core.core_schema import ValidationInfo
+from pydantic.fields import FieldInfo
+from pydantic_core.core_schema import CoreSchema, ValidationInfo, no_info_after_validator_function
 
-from zoomdream.errors import UsageError, nearest
 from zoomdream.settings.expression import ScheduleError
-from zoomdream.settings.schedule import Schedule, read_schedule
+from zoomdream.settings.fields import Settings, Traits, number_or_schedule, setting, traits_of
+from zoomdream.settings.schedule import Schedule
+from zoomdream.size import Size
 
 MAX_PIXELS = 200_000_000  # of a picture or a clip's frame, unless more is asked for
-
-
-class Settings(BaseModel):
-    """Frozen, strict about names, and without infinities."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants"
-    )
-
-    CHANGING: ClassVar[frozenset[str]] = frozenset()
-    """Which of them may be a Schedule."""
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise UsageError(error_sentence(error.errors()[0], type(self))) from None
-
-    @field_validator("*", mode="wrap")
-    @classmethod
-    def _may_change(
-        cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo
-    ) -> Any:
-        """Lets schedules through, where there may be some; all else is checked as usual."""
-        if info.field_name not in cls.CHANGING:
-            return check(value)
-        try:
-            if isinstance(value, list | tuple):
-                parts = tuple(_number_or_schedule(part) for part in value)
-                return parts if any(isinstance(p, Schedule) for p in parts) else check(parts)
-            value = _number_or_schedule(value)
-        except ScheduleError as error:
-            raise ValueError(str(error)) from None
-        return value if isinstance(value, Schedule) else check(value)
-
-    def change(self, **values: Any) -> Self:
-        """A checked copy with some settings changed; those that are None stay as they are."""
-        given = {name: value for name, value in values.items() if value is not None}
-        return type(self)(**{**dict(self), **given})
-
-
-def _number_or_schedule(value: Any) -> Any:
-    """A number as it is, also one in a string; a Schedule of other strings and of tables."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return read_schedule(value)
-    return read_schedule(value) if isinstance(value, Mapping) else value
-
-
-def error_sentence(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
-    """Of one of pydantic's errors."""
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f'there is no setting "{where}": {nearest(where, settings.model_fields)}'
-    problem = error["msg"].removeprefix("Value error, ")
-    problem = problem[:1].lower() + problem[1:]
-    got = "" if "\n" in problem else f" (got {_short(error['input'])})"
-    return f"{where}: {problem}{got}" if where else problem
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 80 else text[:77] + "..."
-
-
 Centre = Annotated[float, Field(ge=0, le=1)]
 
 
 def _clock(value: Any) -> Any:
-    """Seconds of 83.5, 1:23.5 or 0:1:23.5."""
+    """Seconds from a clock time such as 1:23.5 or 0:1:23.5; all else as it is."""
     if isinstance(value, str):
         try:
             parts = [float(part) for part in value.split(":")]
@@ -116,49 +55,79 @@ def _clock(value: Any) -> Any:
 Seconds = Annotated[float, BeforeValidator(_clock)]
 
 
+def _two_numbers(_: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    """Of a Size: a list of two whole numbers, as TOML and JSON have it."""
+    return no_info_after_validator_function(Size._make, handler(tuple[int, int]))
+
+
+WidthHeight = Annotated[Size, GetPydanticSchema(_two_numbers)]
+
+
 class Camera(Settings):
     """How the picture moves between two frames. All rates are per second, whatever the fps."""
 
-    CHANGING = frozenset(
-        {"zoom", "rotate", "pan", "turn", "tilt", "center", "fov", "swirl", "swirl_radius", "ripple",
-         "ripple_length", "ripple_speed"}
-    )  # fmt: skip
+    PANEL = "Camera"
 
-    zoom: float = Field(1.5, ge=0.05, le=20, description="factor per second; above 1 goes in")
-    rotate: float = Field(
-        0.0, ge=-1440, le=1440, description="degrees per second; positive turns clockwise"
+    zoom: float = setting(
+        1.5, "factor per second; above 1 goes in", ge=0.05, le=20, changes=True, factor=True
     )
-    pan: tuple[float, float] = Field(
-        (0.0, 0.0),
-        description="X,Y the camera travels, in frame widths per second; right and down",
-    )
-    turn: float = Field(
-        0.0, ge=-720, le=720, description="degrees per second the camera looks to the right"
-    )
-    tilt: float = Field(0.0, ge=-720, le=720, description="degrees per second the camera looks up")
-    center: tuple[Centre, Centre] = Field(
-        (0.5, 0.5), description="X,Y of the fixed point of zoom and rotation; 0,0 is top left"
-    )
-    fov: float = Field(
-        60.0, ge=1, le=160, description="degrees of view across the width, for turn and tilt"
-    )
-    swirl: float = Field(
-        0.0, ge=-1440, le=1440, description="degrees per second that the middle turns by more"
-    )
-    swirl_radius: float = Field(0.5, gt=0, le=4, description="frame widths that a swirl reaches")
-    ripple: float = Field(
-        0.0, ge=0, le=0.2, description="height of rings of waves from the center, in frame widths"
-    )
-    ripple_length: float = Field(0.2, ge=0.02, le=4, description="frame widths from wave to wave")
-    ripple_speed: float = Field(0.5, ge=-10, le=10, description="waves per second, outward")
-    kaleidoscope: int = Field(
-        0, ge=0, le=48, description="mirrored wedges around the center, 2 or more; 0 for none"
-    )
-    tunnel: float = Field(
+    rotate: float = setting(
         0.0,
+        "degrees per second; positive turns clockwise",
+        ge=-1440,
+        le=1440,
+        changes=True,
+        rate=True,
+    )
+    pan: tuple[float, float] = setting(
+        (0.0, 0.0),
+        "X,Y the camera travels, in frame widths per second; right and down",
+        changes=True,
+        rate=True,
+    )
+    turn: float = setting(
+        0.0,
+        "degrees per second the camera looks to the right",
+        ge=-720,
+        le=720,
+        changes=True,
+        rate=True,
+    )
+    tilt: float = setting(
+        0.0, "degrees per second the camera looks up", ge=-720, le=720, changes=True, rate=True
+    )
+    center: tuple[Centre, Centre] = setting(
+        (0.5, 0.5), "X,Y of the fixed point of zoom and rotation; 0,0 is top left", changes=True
+    )
+    fov: float = setting(
+        60.0, "degrees of view across the width, for turn and tilt", ge=1, le=160, changes=True
+    )
+    swirl: float = setting(
+        0.0,
+        "degrees per second that the middle turns by more",
+        ge=-1440,
+        le=1440,
+        changes=True,
+        rate=True,
+    )
+    swirl_radius: float = setting(
+        0.5, "frame widths that a swirl reaches", gt=0, le=4, changes=True
+    )
+    ripple: float = setting(
+        0.0, "height of rings of waves from the center, in frame widths", ge=0, le=0.2, changes=True
+    )
+    ripple_length: float = setting(
+        0.2, "frame widths from wave to wave", ge=0.02, le=4, changes=True
+    )
+    ripple_speed: float = setting(0.5, "waves per second, outward", ge=-10, le=10, changes=True)
+    kaleidoscope: int = setting(
+        0, "mirrored wedges around the center, 2 or more; 0 for none", ge=0, le=48
+    )
+    tunnel: float = setting(
+        0.0,
+        "how much smaller the picture is again within itself (Droste), 1.2 or more; 0 for none",
         ge=0,
         le=64,
-        description="how much smaller the picture is again within itself (Droste), 1.2 or more; 0 for none",
     )
 
     @field_validator("kaleidoscope", "tunnel")
@@ -173,27 +142,53 @@ class Camera(Settings):
 class Anchor(Settings):
     """What keeps a long feedback zoom alive: each frame's statistics are drawn to an anchor's."""
 
-    CHANGING = frozenset({"rate", "limit", "vivid", "grain"})
+    PANEL = "Staying alive"
 
-    to: Literal["source", "running", "palette", "none"] = Field(
-        "source", description="whose colours and contrasts to keep"
+    to: Literal["source", "running", "palette", "none"] = setting(
+        "source",
+        "whose colours and contrasts to keep",
+        flag="anchor",
+        metavar="source|running|none|PICTURE",
     )
-    palette: Path | None = Field(None, description="the picture that to = palette takes them from")
-    rate: float = Field(
-        0.8, ge=0, le=1, description="share of the way to the anchor that each frame goes"
+    palette: Path | None = setting(
+        None, "the picture that to = palette takes them from", file=True, has_flag=False
     )
-    bands: int = Field(5, ge=1, le=8, description="frequency bands that are held, each by itself")
-    limit: float = Field(
-        1.15, ge=1, le=4, description="the most a band is raised or lowered in one frame, a factor"
+    rate: float = setting(
+        0.8,
+        "share of the way to the anchor that each frame goes",
+        ge=0,
+        le=1,
+        changes=True,
+        flag="anchor-rate",
     )
-    vivid: float = Field(
-        1.0, ge=0.1, le=4, description="contrast of the fine bands aimed at, relative to the anchor"
+    bands: int = setting(
+        5, "frequency bands that are held, each by itself", ge=1, le=8, flag="anchor-bands"
     )
-    memory: float = Field(
-        10.0, gt=0, le=3600, description="seconds that a running anchor looks back"
+    limit: float = setting(
+        1.15,
+        "the most a band is raised or lowered in one frame, a factor",
+        ge=1,
+        le=4,
+        changes=True,
+        flag="anchor-limit",
     )
-    grain: float = Field(
-        0.004, ge=0, le=0.2, description="seeded noise added to each frame, so that births go on"
+    vivid: float = setting(
+        1.0,
+        "contrast of the fine bands aimed at, relative to the anchor",
+        ge=0.1,
+        le=4,
+        changes=True,
+    )
+    memory: float = setting(
+        10.0,
+        "seconds that a running anchor looks back",
+        gt=0,
+        le=3600,
+        flag="anchor-memory",
+        after="anchor.limit",
+    )
+    grain: float = setting(
+        0.004, "seeded noise added to each frame, so that births go on", ge=0, le=0.2, changes=True
     )
 
     @model_validator(mode="after")
@@ -206,47 +201,56 @@ class Anchor(Settings):
 class DreamSpec(Settings):
     """How one frame is dreamt."""
 
-    CHANGING = frozenset(
-        {"octaves", "octave_scale", "steps", "step_size", "jitter", "smooth", "variety", "grow"}
-    )
+    PANEL = "Dream"
 
-    layers: dict[str, float] = Field(
+    layers: dict[str, float] = setting(
         {},
-        validate_default=True,
-        description="layer to excite: NAME, NAME=WEIGHT, NAME:CHANNEL or a sum as NAME:3+7-0.5*9; "
+        "layer to excite: NAME, NAME=WEIGHT, NAME:CHANNEL or a sum as NAME:3+7-0.5*9; "
         "may be repeated",
+        validate_default=True,
+        flag="layer",
+        metavar="NAME[:CHANNEL][=WEIGHT]",
     )
-    octaves: int = Field(
+    octaves: int = setting(
         3,
+        "sizes dreamt at, from small to full; 0 for as many as a picture of this size needs",
         ge=0,
         le=12,
-        description="sizes dreamt at, from small to full; 0 for as many as a picture of this size needs",
+        changes=True,
     )
-    octave_scale: float = Field(2.0, gt=1, le=4, description="ratio of one octave to the next")
-    steps: int = Field(2, ge=0, le=1000, description="gradient steps per octave and frame")
-    step_size: float = Field(
-        0.012, ge=0, le=1, description="mean change of a pixel per step, where 1 is black to white"
+    octave_scale: float = setting(2.0, "ratio of one octave to the next", gt=1, le=4, changes=True)
+    steps: int = setting(2, "gradient steps per octave and frame", ge=0, le=1000, changes=True)
+    step_size: float = setting(
+        0.012,
+        "mean change of a pixel per step, where 1 is black to white",
+        ge=0,
+        le=1,
+        changes=True,
     )
-    jitter: int = Field(32, ge=0, le=1024, description="pixels of random shift before each step")
-    smooth: float = Field(
-        1.0, ge=0, le=20, description="pixels the gradient is smoothed by (three Gaussians)"
+    jitter: int = setting(
+        32, "pixels of random shift before each step", ge=0, le=1024, changes=True
     )
-    variety: float = Field(
-        2.0, ge=0, le=5, description="how much the mix of channels changes over time; 0 not at all"
+    smooth: float = setting(
+        1.0, "pixels the gradient is smoothed by (three Gaussians)", ge=0, le=20, changes=True
     )
-    cycle: float = Field(8.0, gt=0, le=3600, description="seconds that such a change takes")
-    keep_color: bool = Field(False, description="dream in brightness only: colours stay")
-    grow: float = Field(
+    variety: float = setting(
+        2.0,
+        "how much the mix of channels changes over time; 0 not at all",
+        ge=0,
+        le=5,
+        changes=True,
+    )
+    cycle: float = setting(8.0, "seconds that such a change takes", gt=0, le=3600)
+    keep_color: bool = setting(False, "dream in brightness only: colours stay", after="paper")
+    grow: float = setting(
         0.0,
+        "how far dreams grow out of lines and edges, in frame widths; 0 for everywhere",
         ge=0,
         le=2,
-        description="how far dreams grow out of lines and edges, in frame widths; 0 for everywhere",
+        changes=True,
     )
-    tile: int = Field(
-        0,
-        ge=0,
-        le=16384,
-        description="pixels of a tile's side, 64 or more; 0 chooses by the memory there is",
+    tile: int = setting(
+        0, "pixels of a tile's side, 64 or more; 0 chooses by the memory there is", ge=0, le=16384
     )
 
     @field_validator("layers", mode="wrap")
@@ -261,7 +265,7 @@ class DreamSpec(Settings):
         if not isinstance(value, Mapping):
             raise ValueError("a list of names would do, or a table of weights")
         try:
-            weights = {name: _number_or_schedule(weight) for name, weight in value.items()}
+            weights = {name: number_or_schedule(weight) for name, weight in value.items()}
         except ScheduleError as error:
             raise ValueError(str(error)) from None
         for name, weight in weights.items():
@@ -272,7 +276,7 @@ class DreamSpec(Settings):
 
     @property
     def targets(self) -> list[str]:
-        """Layers as `net.load` takes them."""
+        """The layers and their weights as texts, such as `net.load` takes."""
         return [
             name if isinstance(weight, Schedule) else f"{name}={weight:g}"
             for name, weight in self.layers.items()
@@ -294,79 +298,103 @@ def _is_number(value: Any) -> bool:
 class Guide(Settings):
     """Whose motifs a dream is made of, instead of the picture's own."""
 
-    CHANGING = frozenset({"amount"})
+    PANEL = "Guide"
 
-    picture: Path | None = Field(
+    picture: Path | None = setting(
         None,
-        description="dream what is in this picture; a folder's pictures take turns, a clip runs along",
+        "dream what is in this picture; a folder's pictures take turns, a clip runs along",
+        file=True,
+        flag="guide",
+        metavar="PICTURE|FOLDER|CLIP",
     )
-    style: Literal["best", "soft"] | None = Field(
+    style: Literal["best", "soft"] | None = setting(
         None,
-        description="at each place the best match among the guide's features, or a steadier soft one; "
+        "at each place the best match among the guide's features, or a steadier soft one; "
         "else soft for clips, best for stills",
+        flag="guide-style",
     )
-    seconds: float | None = Field(
+    seconds: float | None = setting(
         None,
+        "that each of several pictures has: else 4, or 0.25 for those of a clip",
         gt=0,
         le=3600,
-        description="that each of several pictures has: else 4, or 0.25 for those of a clip",
+        flag="guide-seconds",
+        metavar="S",
     )
-    fade: float = Field(
-        1.0, ge=0, le=3600, description="seconds in which one picture goes over into the next"
+    fade: float = setting(
+        1.0,
+        "seconds in which one picture goes over into the next",
+        ge=0,
+        le=3600,
+        flag="guide-fade",
+        metavar="S",
     )
-    amount: float = Field(
-        1.0, ge=0, le=1, description="share of the guide; the rest is the picture's own dream"
+    amount: float = setting(
+        1.0,
+        "share of the guide; the rest is the picture's own dream",
+        ge=0,
+        le=1,
+        changes=True,
+        flag="guide-amount",
+        after="guide.style",
     )
 
 
 class NeuronSpec(Settings):
     """How pictures of single neurons are made."""
 
-    size: int = Field(128, ge=32, le=2048, description="pixels of each picture's side")
-    steps: int = Field(
-        72,
-        ge=1,
-        le=10_000,
-        description="gradient steps: more are clearer, then harsher, and slower",
+    PANEL = "Pictures"
+
+    size: int = setting(128, "pixels of each picture's side", ge=32, le=2048)
+    steps: int = setting(
+        72, "gradient steps: more are clearer, then harsher, and slower", ge=1, le=10_000
     )
-    step_size: float | None = Field(
+    step_size: float | None = setting(
         None,
+        "how far each step goes (Adam's rate, on Fourier coefficients); else 0.08, "
+        "or 0.03 from a picture",
         gt=0,
         le=10,
-        description="how far each step goes (Adam's rate, on Fourier coefficients); else 0.08, "
-        "or 0.03 from a picture",
     )
-    diverse: int = Field(
-        1, ge=1, le=32, description="different answers to each neuron, which are kept unlike"
+    diverse: int = setting(
+        1, "different answers to each neuron, which are kept unlike", ge=1, le=32
     )
-    neuron: bool = Field(
-        False, description="the neuron in the middle of the map alone, instead of the whole channel"
+    neuron: bool = setting(
+        False, "the neuron in the middle of the map alone, instead of the whole channel"
     )
 
 
 class FlowBlend(Settings):
     """How a dream rides on a clip."""
 
-    CHANGING = frozenset({"strength", "persist"})
+    PANEL = "Ride"
 
-    flow: Literal["dis", "raft", "none"] = Field(
-        "dis", description="optical flow: dis (CPU), raft (best on a GPU), none"
+    flow: Literal["dis", "raft", "none"] = setting(
+        "dis", "optical flow: dis (CPU), raft (best on a GPU), none"
     )
-    flow_weights: Path | None = Field(None, description="local weights of raft_small")
-    strength: float = Field(
-        1.0, ge=0, le=20, description="how strong the dream is; 1 is as five steps of a still"
+    flow_weights: Path | None = setting(None, "local weights of raft_small", file=True)
+    strength: float = setting(
+        1.0, "how strong the dream is; 1 is as five steps of a still", ge=0, le=20, changes=True
     )
-    persist: float = Field(
+    persist: float = setting(
         0.96,
+        "share of the dream that stays from one 30th of a second to the next",
         ge=0,
         le=0.995,
-        description="share of the dream that stays from one 30th of a second to the next",
+        changes=True,
     )
-    scenes: bool = Field(True, description="begin to dream anew after a cut")
-    start: Seconds = Field(
-        0.0, ge=0, description="where in the clip to begin: seconds, or as 1:02:03.5"
+    scenes: bool = setting(True, "begin to dream anew after a cut")
+    start: Seconds = setting(
+        0.0,
+        "where in the clip to begin: seconds, or as 1:02:03.5",
+        ge=0,
+        panel="Film",
+        metavar="T",
+        only_for="clips",
     )
-    end: Seconds | None = Field(None, gt=0, description="where in the clip to end")
+    end: Seconds | None = setting(
+        None, "where in the clip to end", gt=0, panel="Film", metavar="T", only_for="clips"
+    )
 
     @model_validator(mode="after")
     def _starts_before_it_ends(self) -> Self:
@@ -378,23 +406,30 @@ class FlowBlend(Settings):
 class Output(Settings):
     """What the film is like."""
 
-    fps: Fraction | None = Field(
-        None, gt=0, le=240, description="frames per second, exact; else 30, or the clip's own"
+    PANEL = "Film"
+
+    fps: Fraction | None = setting(
+        None,
+        "frames per second, exact; else 30, or the clip's own",
+        gt=0,
+        le=240,
+        after="output.frames",
     )
-    seconds: float = Field(6.0, gt=0, le=86400 * 7, description="length of the film")
-    frames: int | None = Field(None, ge=1, description="length in frames, instead of seconds")
-    size: tuple[int, int] | None = Field(
+    seconds: float = setting(6.0, "length of the film", gt=0, le=86400 * 7, only_for="stills")
+    frames: int | None = setting(
+        None, "length in frames, instead of seconds", ge=1, only_for="stills"
+    )
+    size: WidthHeight | None = Field(
         None, description="WxH in pixels; else the picture's shape, 512 px on its longer side"
     )
-    scale: float = Field(1.0, gt=0, le=1, description="of the size; a draft takes a half")
-    audio: bool = Field(True, description="keep a clip's sound")
-    loop: bool = Field(False, description="a zoom that ends where it begins")
-    quality: float = Field(
-        18.0, ge=0, le=51, description="constant rate factor of H.264 and VP9; lower is better"
+    scale: float = setting(1.0, "of the size; a draft takes a half", gt=0, le=1, has_flag=False)
+    audio: bool = setting(True, "keep a clip's sound", only_for="clips")
+    loop: bool = setting(False, "a zoom that ends where it begins", only_for="stills")
+    quality: float = setting(
+        18.0, "constant rate factor of H.264 and VP9; lower is better", ge=0, le=51
     )
-    encoder: Literal["software", "hardware"] = Field(
-        "software",
-        description="of an .mp4; hardware is a graphics card's own, quicker, in a larger file",
+    encoder: Literal["software", "hardware"] = setting(
+        "software", "of an .mp4; hardware is a graphics card's own, quicker, in a larger file"
     )
 
     @field_validator("fps", mode="before")
@@ -412,9 +447,8 @@ class Output(Settings):
 
     @model_validator(mode="after")
     def _sane_size(self) -> Self:
-        if self.size and not (min(self.size) >= 16 and max(self.size) <= 16384):
-            width, height = self.size
-            raise ValueError(f"size: {width}x{height} is not within 16x16 and 16384x16384")
+        if self.size and not (self.size.shorter >= 16 and self.size.longer <= 16384):
+            raise ValueError(f"size: {self.size} is not within 16x16 and 16384x16384")
         return self
 
     def length(self, fps: Fraction) -> int:
@@ -425,37 +459,52 @@ class Output(Settings):
 class RenderJob(Settings):
     """Everything that decides a render's pixels and where they go."""
 
-    source: Path | None = Field(
+    PANEL = "Machine"
+
+    source: Path | None = setting(
         None,
-        description="a picture, or a clip when there is a flow; the word sample means ours; "
+        "a picture, or a clip when there is a flow; the word sample means ours; "
         "without one, seeded 1/f noise",
+        file=True,
+        has_flag=False,
     )
-    target: Path | None = Field(None, description="the file, or folder of PNG, to write")
-    model: str = Field("pocket", description="network to dream with; zoomdream models lists them")
-    weights: Path | None = Field(None, description="local weights, .pth or .safetensors")
+    target: Path | None = setting(None, "the file, or folder of PNG, to write", has_flag=False)
+    model: str = setting(
+        "pocket", "network to dream with; zoomdream models lists them", panel="Dream"
+    )
+    weights: Path | None = setting(
+        None, "local weights, .pth or .safetensors", file=True, panel="Dream"
+    )
     dream: DreamSpec = DreamSpec()
     guide: Guide = Guide()
     camera: Camera = Camera()
     flow: FlowBlend | None = None
     anchor: Anchor = Anchor()
     output: Output = Output()
-    paper: float = Field(
-        0.0, ge=0, le=1, description="how aged and stained white paper becomes; 0 leaves it"
+    paper: float = setting(
+        0.0,
+        "how aged and stained white paper becomes; 0 leaves it",
+        ge=0,
+        le=1,
+        panel="Dream",
+        after="dream.grow",
     )
-    mask: Path | None = Field(
-        None, description="picture of where to dream: white dreams, black stays the source"
+    mask: Path | None = setting(
+        None,
+        "picture of where to dream: white dreams, black stays the source",
+        file=True,
+        panel="Dream",
+        after="dream.cycle",
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same pixels")
-    bpm: float | None = Field(
-        None, gt=0, le=1000, description="beats per minute, for keyframes in beats"
+    seed: int = setting(0, "the same seed gives the same pixels", ge=0, lt=2**63)
+    bpm: float | None = setting(None, "beats per minute, for keyframes in beats", gt=0, le=1000)
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "where to compute")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
+        "auto", "of the network; auto takes the fastest that looks the same"
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to compute")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="of the network; auto takes the fastest that looks the same"
-    )
-    force: bool = Field(False, description="replace a file of that name")
-    max_pixels: int = Field(
-        MAX_PIXELS, ge=1, description="the most that a picture, or a clip's frame, may have"
+    force: bool = setting(False, "replace a file of that name")
+    max_pixels: int = setting(
+        MAX_PIXELS, "the most that a picture, or a clip's frame, may have", ge=1, after="precision"
     )
 
     @model_validator(mode="after")
@@ -492,3 +541,32 @@ SECTIONS: dict[str, type[Settings]] = {
     "anchor": Anchor,
     "output": Output,
 }
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting, and all that is known of it."""
+
+    path: str  # such as `camera.zoom`, or `seed` for one of the whole job
+    field: FieldInfo
+    panel: str  # of the help
+
+    @property
+    def traits(self) -> Traits:
+        return traits_of(self.field)
+
+
+def settings_of(kind: type[Settings], section: str = "") -> dict[str, Setting]:
+    """A section's settings by path; those of RenderJob with its sections' in their places."""
+    settings: dict[str, Setting] = {}
+    for name, field in kind.model_fields.items():
+        path = f"{section}.{name}" if section else name
+        if kind is RenderJob and name in SECTIONS:
+            settings |= settings_of(SECTIONS[name], name)
+        else:
+            settings[path] = Setting(path, field, traits_of(field).panel or kind.PANEL)
+    return settings
+
+
+SETTINGS = settings_of(RenderJob)
+"""Every setting of a job, by path."""

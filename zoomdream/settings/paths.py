@@ -13,33 +13,33 @@ WHERE = ("target", "force")  # of a job, what a preset does not hold
 
 
 def job_from_values(values: Mapping[str, Any]) -> RenderJob:
-    made = {key: SECTIONS[key](**v) if key in SECTIONS else v for key, v in values.items()}
-    return RenderJob(**made)
+    settings = {key: SECTIONS[key](**v) if key in SECTIONS else v for key, v in values.items()}
+    return RenderJob(**settings)
 
 
 def change_job(job: RenderJob, changes: Mapping[str, Any]) -> RenderJob:
     """A job with settings changed by path; raises UsageError for paths that are none."""
-    rooms: dict[str, dict[str, Any]] = {}
+    by_section: dict[str, dict[str, Any]] = {}
     for path, value in changes.items():
-        room, _, field = (
+        section, _, field = (
             path.partition(".") if path.partition(".")[0] in SECTIONS else ("", "", path)
         )
-        kind = SECTIONS.get(room, RenderJob)
-        if field not in kind.model_fields or (not room and field in SECTIONS):
+        kind = SECTIONS.get(section, RenderJob)
+        if field not in kind.model_fields or (not section and field in SECTIONS):
             names = [f"{r}.{n}" for r, k in SECTIONS.items() for n in k.model_fields]
             names += [n for n in RenderJob.model_fields if n not in SECTIONS]
             raise UsageError(f'there is no setting "{path}": {nearest(path, names)}')
-        rooms.setdefault(room, {})[field] = value
-    own = rooms.pop("", {})
-    for room, given in rooms.items():
-        settings = getattr(job, room)
+        by_section.setdefault(section, {})[field] = value
+    own = by_section.pop("", {})
+    for section, given in by_section.items():
+        settings = getattr(job, section)
         if settings is None:
-            flags = ", ".join(f"{room}.{name}" for name in given)
-            raise UsageError(f"{flags}: this is for clips, and the preset is for stills")
+            paths = ", ".join(f"{section}.{name}" for name in given)
+            raise UsageError(f"{paths}: this is for clips, and the preset is for stills")
         try:
-            own[room] = settings.change(**given)
+            own[section] = settings.change(**given)
         except UsageError as error:
-            raise UsageError(f"{room}.{error}") from None
+            raise UsageError(f"{section}.{error}") from None
     return job.change(**own)
 
 

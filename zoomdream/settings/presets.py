@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-import typer
+from platformdirs import user_config_path
 
 from zoomdream.errors import InputError, OutputError, UsageError, nearest
 from zoomdream.files import shipped
@@ -26,7 +26,7 @@ LARGEST = 1_000_000  # bytes of a preset file
 
 def own_folder() -> Path:
     """Where your own presets live."""
-    return Path(typer.get_app_dir("zoomdream")) / "presets"
+    return user_config_path("zoomdream", appauthor=False, roaming=True) / "presets"
 
 
 def known() -> dict[str, Path]:
@@ -75,10 +75,10 @@ def load_preset(name: str | Path) -> RenderJob:
 
 
 def job_of(text: str, name: str) -> RenderJob:
-    """The job that a preset's text says. name: of where it is from, for errors."""
+    """The job of a preset's text. name: of its file, for error messages."""
     values = parse(text, name)
-    if found := mistakes_in(values, text):
-        raise UsageError(f"{name}: {found[0]}")
+    if wrong := mistakes_in(values, text):
+        raise UsageError(f"{name}: {wrong[0]}")
     return job_from_values(values)
 
 
@@ -147,8 +147,8 @@ def written(job: RenderJob) -> str:
     values: dict[str, Any] = {}
     for path, value in settings_by_path(job):
         if value is not None:
-            room, _, field = path.rpartition(".")
-            (values.setdefault(room, {}) if room else values)[field] = plain_value(value)
+            section, _, field = path.rpartition(".")
+            (values.setdefault(section, {}) if section else values)[field] = plain_value(value)
     ordered = {k: v for k, v in values.items() if k not in SECTIONS} | {
         k: v for k, v in values.items() if k in SECTIONS
     }

@@ -67,7 +67,7 @@ class Schedule:
 
     @property
     def source(self) -> str | dict[str, float | str]:
-        """As it was, or could have been, written."""
+        """As a preset writes it: an expression, or a table of keyframes."""
         only = self.keys[0]
         if len(self.keys) == 1 and isinstance(only.value, str) and self.per == "second":
             return only.value
@@ -87,14 +87,14 @@ class Schedule:
         _ = self._expressions
 
     def notes(self, clock: Clock) -> list[str]:
-        """What a user may not have meant."""
+        """Warnings of what a user may not have meant."""
         first = min(self.keys, key=lambda key: key.seconds(clock))
         if first.seconds(clock) > 0:
             return [f"there is no key at 0: the value of {first.written} is held until then"]
         return []
 
     def values(self, clock: Clock, logarithmic: bool = False) -> Values:
-        """One for each frame, in the setting's own unit (rates per second). Raises ScheduleError.
+        """A value for each frame, in the setting's own unit (rates per second). Raises ScheduleError.
 
         logarithmic: numbers are interpolated in their logarithm, as factors are.
         """
@@ -115,8 +115,8 @@ class Schedule:
             if (numbers <= 0).any():
                 raise ScheduleError("a factor has to be above 0 at every key")
             numbers = np.log(numbers)
-        found = self._between(times, numbers, seconds)
-        found = np.exp(found) if logarithmic else found
+        series = self._between(times, numbers, seconds)
+        series = np.exp(series) if logarithmic else series
         for n, key in enumerate(ordered):
             if isinstance(key.value, str):
                 end = times[n + 1] if n + 1 < len(times) else np.inf
@@ -124,8 +124,8 @@ class Schedule:
                 here = (seconds >= start) & (seconds < end - 1e-9)
                 if here.any():
                     at = np.maximum(seconds[here], times[0])
-                    found[here] = self._expressions[key.value].values(clock, at)
-        return self._finite(found, clock)
+                    series[here] = self._expressions[key.value].values(clock, at)
+        return self._finite(series, clock)
 
     def _at(self, key: Key, clock: Clock, time: float) -> float:
         if isinstance(key.value, float):
@@ -142,23 +142,23 @@ class Schedule:
         eased = np.where(share < 1, EASINGS[self.ease](share), 1.0)
         return numbers[k] + (numbers[k + 1] - numbers[k]) * eased
 
-    def _finite(self, found: Values, clock: Clock) -> Values:
-        bad = np.flatnonzero(~np.isfinite(found))
+    def _finite(self, series: Values, clock: Clock) -> Values:
+        bad = np.flatnonzero(~np.isfinite(series))
         if len(bad):
             at = int(bad[0])
             text = next(iter(self._expressions), str(self.source))
             raise schedule_error(
-                text, f"at frame {at} ({at / float(clock.fps):.2f} s) this is {found[at]}", 0
+                text, f"at frame {at} ({at / float(clock.fps):.2f} s) this is {series[at]}", 0
             )
-        return found
+        return series
 
 
 def read_schedule(value: str | Mapping[str, Any]) -> Schedule:
     """A schedule from an expression or a table of keyframes; raises ScheduleError."""
     if isinstance(value, str):
-        made = Schedule((Key(0.0, "s", value),))
-        made.check()
-        return made
+        schedule = Schedule((Key(0.0, "s", value),))
+        schedule.check()
+        return schedule
     keys, ease, per = [], "linear", "second"
     for name, content in value.items():
         if name == "ease":
@@ -179,23 +179,23 @@ def read_schedule(value: str | Mapping[str, Any]) -> Schedule:
     for key in keys:
         if written.count((key.amount, key.unit)) > 1:
             raise ScheduleError(f"the key {key.written} is given twice")
-    made = Schedule(tuple(keys), ease, per)
-    made.check()
-    return made
+    schedule = Schedule(tuple(keys), ease, per)
+    schedule.check()
+    return schedule
 
 
 def _key(name: str, content: Any) -> Key:
-    found = _TIME.fullmatch(name) if len(name) < 40 else None
-    if not found:
+    time = _TIME.fullmatch(name) if len(name) < 40 else None
+    if not time:
         raise ScheduleError(f'"{name[:60]}" is no time of a key: 4s, 120f, 50% or 8b would do')
     if isinstance(content, bool) or not isinstance(content, int | float | str):
         raise ScheduleError(f"the key {name} holds no number and no expression")
     if isinstance(content, str):
-        return Key(float(found[1]), found[2] or "s", content)
+        return Key(float(time[1]), time[2] or "s", content)
     try:
         number = float(content)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
         raise ScheduleError(f"the key {name} is {content}, which is no finite number")
-    return Key(float(found[1]), found[2] or "s", number)
+    return Key(float(time[1]), time[2] or "s", number)

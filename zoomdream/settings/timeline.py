@@ -7,12 +7,13 @@ from typing import Any
 from zoomdream.errors import UsageError
 from zoomdream.settings.clock import Clock, Values
 from zoomdream.settings.expression import ScheduleError
-from zoomdream.settings.model import SECTIONS, RenderJob, Settings
+from zoomdream.settings.fields import Settings, Traits
+from zoomdream.settings.model import SECTIONS, SETTINGS, RenderJob
 from zoomdream.settings.schedule import Schedule
 
 
 def nominal_clock(job: RenderJob) -> Clock:
-    """When frames are shown, as far as that can be told without the input: a clip is taken as 10 s."""
+    """When frames are shown, without a look at the input: a clip is taken to last 10 s."""
     fps = job.output.fps or Fraction(30)
     frames = round(10 * fps) if job.flow else job.output.length(fps)
     return Clock(fps, max(1, frames), job.seed, job.bpm)
@@ -21,12 +22,6 @@ def nominal_clock(job: RenderJob) -> Clock:
 def at_start(job: RenderJob) -> RenderJob:
     """A job as it is at its first frame, with plain numbers; raises UsageError."""
     return Timeline(job, nominal_clock(job)).at(0)
-
-
-FACTORS = {"camera.zoom"}  # interpolated in their logarithm
-
-
-RATES = {"camera.rotate", "camera.pan", "camera.turn", "camera.tilt", "camera.swirl"}
 
 
 class Timeline:
@@ -54,7 +49,7 @@ class Timeline:
         if not self._changing:
             return self._job
         frame %= self._clock.frames
-        made = {
+        sections = {
             section: getattr(self._job, section).model_copy(
                 update={
                     name: _pick(value, frame, getattr(self._job, section), name)
@@ -63,41 +58,41 @@ class Timeline:
             )
             for section, changing in self._changing.items()
         }
-        return self._job.model_copy(update=made)
+        return self._job.model_copy(update=sections)
 
     def _over_time(self, section: str, name: str, value: Any) -> Any:
         path = f"{section}.{name}"
+        traits = SETTINGS[path].traits
         if isinstance(value, dict):
-            return {key: self._values(f"{path}.{key}", part) for key, part in value.items()}
+            return {key: self._values(f"{path}.{key}", part, traits) for key, part in value.items()}
         if isinstance(value, tuple):
-            return tuple(self._values(path, part) for part in value)
-        return self._values(path, value)
+            return tuple(self._values(path, part, traits) for part in value)
+        return self._values(path, value, traits)
 
-    def _values(self, path: str, value: Any) -> Any:
+    def _values(self, path: str, value: Any, traits: Traits) -> Any:
         if not isinstance(value, Schedule):
             return value
-        factor, rate = path in FACTORS, path in RATES
-        if value.per == "frame" and not (factor or rate):
+        if value.per == "frame" and not (traits.factor or traits.rate):
             raise UsageError(f'{path}: per = "frame" is for rates, which this is not')
         try:
             self.notes += [f"{path}: {note}" for note in value.notes(self._clock)]
-            found = value.values(self._clock, logarithmic=factor)
+            series = value.values(self._clock, logarithmic=traits.factor)
         except ScheduleError as error:
             raise UsageError(f"{path}: {error}") from None
         if value.per == "frame":
             fps = float(self._clock.fps)
-            found = found**fps if factor else found * fps
-        return found
+            series = series**fps if traits.factor else series * fps
+        return series
 
     def _check(self, section: str, settings: Settings, changing: dict[str, Any]) -> None:
-        """Whether every value is in its setting's range: the least and the largest tell."""
+        """Raises UsageError unless the least and the largest of each one's values are in its range."""
         kind, plain = SECTIONS[section], dict(settings)
         for name, values in changing.items():
-            for index, key, found in _arrays(values):
+            for index, key, series in _arrays(values):
                 if isinstance(values, dict):
                     continue
-                for frame in {int(found.argmin()), int(found.argmax())}:
-                    number = _round(float(found[frame]), kind, name)
+                for frame in {int(series.argmin()), int(series.argmax())}:
+                    number = _round(float(series[frame]), kind, name)
                     old = plain[name]
                     tried = (
                         number
@@ -124,7 +119,7 @@ def _changes(value: Any) -> bool:
 
 
 def _arrays(values: Any) -> Iterator[tuple[int, Any, Values]]:
-    """(place, place or None for a single one, values over time) of what changes."""
+    """(index, the same or None where it is no tuple, values over time) of each part that changes."""
     if isinstance(values, tuple):
         for index, part in enumerate(values):
             if not isinstance(part, int | float):
@@ -144,5 +139,5 @@ def _pick(value: Any, frame: int, settings: Settings, name: str) -> Any:
 
 
 def _round(value: float, kind: type[Settings], name: str) -> float:
-    """Whole, where the setting is a whole number."""
+    """The value as a setting takes it: a whole number for a setting that is one."""
     return round(value) if kind.model_fields[name].annotation is int else value

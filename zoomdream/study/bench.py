@@ -30,14 +30,12 @@ from zoomdream.network.layers import truncate
 from zoomdream.network.network import Network, parse_targets
 from zoomdream.network.weights import load_or_random
 from zoomdream.settings.model import Output, RenderJob
+from zoomdream.size import Size
 
 ROUNDS = 5  # turns that each contender has
-
-
 FILM_FRAMES = 24, 300  # of the film, where they are not given: at least, and at most
-
-
 FILM_SECONDS = 10  # that it then takes, about
+SIZE = Size(512, 512)  # where none is given
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class BenchResult:
     network: str
     layers: tuple[str, ...]
     precision: str
-    size: tuple[int, int]  # (width, height)
+    size: Size
     octaves: int
     steps: int
     random: bool  # weights
@@ -87,14 +85,14 @@ def run_bench(
 
     frames: of the film; 0: as many as take `SECONDS`.
 
-    Of the job: model, weights, dream, output.size (else 512x512), device, precision and seed.
+    Of the job: model, weights, dream, output.size (else `SIZE`), device, precision and seed.
     Raises UsageError, WeightsError.
     """
-    width, height = job.output.size or (512, 512)
+    size = job.output.size or SIZE
     at = choose_place(job.device, job.precision)
     network, module, random = _networks(job)
-    frame = cover(read_still(job.source or shipped("sample.jpg")), (height, width)).to(at.device)
-    sizes = octave_sizes((height, width), job.dream, network.info.least)
+    frame = cover(read_still(job.source or shipped("sample.jpg")), size).to(at.device)
+    sizes = octave_sizes(size, job.dream, network.info.least)
     film = _film(job, network, frames, told)
     network.balance(frame)
     convolutions = _convolutions(network, sizes, job.dream.steps)
@@ -115,7 +113,7 @@ def run_bench(
         network=network.info.name,
         layers=tuple(map(str, network.targets)),
         precision=str(at.dtype).removeprefix("torch."),
-        size=(width, height),
+        size=size,
         octaves=len(sizes),
         steps=job.dream.steps,
         random=random,
@@ -179,9 +177,7 @@ def _wait(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _textbook(
-    frame: Frame, module: nn.Module, sizes: Sequence[tuple[int, int]], job: RenderJob
-) -> Frame:
+def _textbook(frame: Frame, module: nn.Module, sizes: Sequence[Size], job: RenderJob) -> Frame:
     """DeepDream as it is usually written (google/deepdream, and most that came after).
 
     The truncated network as torchvision makes it, in float32, by autograd.
@@ -192,8 +188,8 @@ def _textbook(
     rng = frame_rng(job.seed, 0)
     detail = torch.zeros_like(frame)
     for size in sizes:
-        base = F.interpolate(frame, size, mode="bilinear")
-        picture = base + F.interpolate(detail, size, mode="bilinear")
+        base = F.interpolate(frame, size.shape, mode="bilinear")
+        picture = base + F.interpolate(detail, size.shape, mode="bilinear")
         for _ in range(job.dream.steps):
             jitter = job.dream.jitter
             x, y = torch.randint(-jitter, jitter + 1, (2,), generator=rng).tolist()
@@ -243,7 +239,7 @@ class _Convolutions:
                 )  # fmt: skip
 
 
-def _convolutions(network: Network, sizes: Sequence[tuple[int, int]], steps: int) -> _Convolutions:
+def _convolutions(network: Network, sizes: Sequence[Size], steps: int) -> _Convolutions:
     """Those of a network, each in the precision that we compute it in, at every octave."""
     found = _Convolutions(steps)
     parts = {
@@ -257,7 +253,7 @@ def _convolutions(network: Network, sizes: Sequence[tuple[int, int]], steps: int
     hooks = [part.register_forward_pre_hook(look) for part in parts]
     with torch.no_grad():
         for size in sizes:
-            network.values(torch.rand(1, 3, *size, device=network.at.device))
+            network.values(torch.rand(1, 3, *size.shape, device=network.at.device))
     for hook in hooks:
         hook.remove()
     return found
@@ -268,7 +264,7 @@ def _film(
 ) -> dict[str, Any]:
     """A film of the job's dream as it is rendered otherwise: seconds a frame, and where they go."""
     with tempfile.TemporaryDirectory() as folder:
-        output = Output(size=job.output.size or (512, 512), frames=4)
+        output = Output(size=job.output.size or SIZE, frames=4)
         source = job.source or Path("sample")
         changed = job.change(target=Path(folder) / "film.mp4", output=output, source=source)
         told("a few frames")
@@ -307,8 +303,7 @@ def _most_memory(device: torch.device) -> int:
 
 def bench_table(found: BenchResult) -> Iterator[tuple[str, str, str]]:
     """(what, how much, compared with what) for each line that a person reads."""
-    width, height = found.size
-    yield "one step", f"{found.step * 1e3:.1f} ms", f"{width}x{height}"
+    yield "one step", f"{found.step * 1e3:.1f} ms", str(found.size)
     yield (
         "a frame",
         f"{found.frame * 1e3:.1f} ms",

@@ -11,6 +11,7 @@ are taken out before (see `unwashed`): what a layer has learnt is in the forms.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -26,25 +27,14 @@ from zoomdream.network.layers import Layer, describe_layers, network_layers
 from zoomdream.network.network import Network, load_networks
 from zoomdream.network.objective import Target
 from zoomdream.settings.model import DreamSpec, RenderJob
+from zoomdream.size import Size
 
 SHEET_SIDE = 320  # px of each picture's longer side
-
-
 STRENGTH = 12.0  # RMS difference in L*a*b*, of a dream that is plain to see and not burnt
-
-
 FIRST_STEP = 0.002  # tried first
-
-
 NEAR_ENOUGH = 1.35  # a factor of the strength, within which fading does the rest
-
-
 MOST_TRIES = 3  # dreams on the whole picture, at most
-
-
 _WASH = 16  # of a picture's longer side, the sigma of what counts as a wash
-
-
 _VIEW = 1.0  # px, the blur of looking at a sheet
 
 
@@ -92,10 +82,10 @@ def dream_layers(
     targets = [Target.parse(name) for name in given]
     known = describe_layers(job.model, [target.layer for target in targets])
     least = network_info(job.model).least
-    if min(picture.shape[-2:]) < least:
+    if Size.of(picture).shorter < least:
         raise UsageError(
-            f"{picture.shape[3]}x{picture.shape[2]} is too small for {job.model}: at least "
-            f"{least}x{least} would do, with --size"
+            f"{Size.of(picture)} is too small for {job.model}: at least {least}x{least} would do, "
+            "with --size"
         )
     networks = load_networks(
         job.model, targets, weights=job.weights, at=choose_place(job.device, job.precision)
@@ -117,7 +107,7 @@ def at_strength(
     is not near. Where a layer gives no gradient the picture stays as it is.
     """
     size = FIRST_STEP
-    small = resize(picture, _half(picture, network.info.least)).clamp(0, 1)
+    small = resize(picture, _half(Size.of(picture), network.info.least)).clamp(0, 1)
     for before in (small, *[picture] * MOST_TRIES):
         rng = torch.Generator().manual_seed(seed)
         after = dream(before, network, spec.change(step_size=size), rng).frame
@@ -131,11 +121,9 @@ def at_strength(
     return faded(picture, after, strength)
 
 
-def _half(picture: Frame, least: int) -> tuple[int, int]:
-    """Half a picture's (height, width), or as little as the network takes."""
-    height, width = picture.shape[-2:]
-    share = max(0.5, min(1.0, least / min(height, width)))
-    return round(height * share), round(width * share)
+def _half(size: Size, least: int) -> Size:
+    """Half a size, or as little as the network takes."""
+    return size.scaled(max(0.5, min(1.0, least / size.shorter)))
 
 
 def unwashed(before: Frame, after: Frame) -> Frame:
@@ -143,7 +131,7 @@ def unwashed(before: Frame, after: Frame) -> Frame:
 
     Early layers also shift whole areas' colours, which would be most of what is seen of them.
     """
-    change, width = after - before, max(before.shape[-2:]) / _WASH
+    change, width = after - before, Size.of(before).longer / _WASH
     there = blur(torch.ones_like(before[:, :1]), width)
     return (after - blur(change, width) / there).clamp(0, 1)
 
@@ -196,9 +184,8 @@ def layer_sheet(
     others see `look` and `box_of`. progress: is called after each layer, with how many there are.
     """
     box = detail_box(zoom_in) if zoom_in else None
-    longer = max(picture.shape[-2:])
-    height, width = (max(1, round(side * size / longer)) for side in picture.shape[-2:])
-    small = resize(picture, (height, width)).clamp(0, 1)
+    whole = Size.of(picture)
+    small = resize(picture, whole.scaled(Fraction(size, whole.longer))).clamp(0, 1)
     given = [layer.name for layer in network_layers(job.model)] if names is None else names
     seen = []
     for one in dream_layers(job, small, given, strength):
@@ -246,8 +233,8 @@ def detail_box(zoom_in: Sequence[float]) -> Box:
 
 def cut_detail(picture: Frame, box: Box) -> Frame:
     """A part of a picture, enlarged to the picture's own size."""
-    height, width = picture.shape[-2:]
-    left, right = (round(share * width) for share in (box[0], box[2]))
-    top, bottom = (round(share * height) for share in (box[1], box[3]))
+    size = Size.of(picture)
+    left, right = (round(share * size.width) for share in (box[0], box[2]))
+    top, bottom = (round(share * size.height) for share in (box[1], box[3]))
     part = picture[..., top : max(bottom, top + 1), left : max(right, left + 1)]
-    return resize(part, (height, width)).clamp(0, 1)
+    return resize(part, size).clamp(0, 1)

@@ -30,44 +30,21 @@ from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
 from zoomdream.network.objective import CLASS, Target, class_names
 from zoomdream.settings.model import NeuronSpec, RenderJob
+from zoomdream.size import Size
 
 # tensorflow/lucid, optvis/param/color.py: from independent colours to those of ImageNet's pictures
 _CORRELATION = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
-
-
 COLOURS = _CORRELATION / _CORRELATION.norm(dim=0).max()
-
-
 RATE_FROM_NOISE = 0.08  # Adam's rate from noise; lucid takes 512 steps of 0.05
-
-
 RATE_FROM_PICTURE = 0.03  # and from a picture, so that it can still be seen
-
-
 GAIN = 0.25  # of lucid's, from planes to what goes into the sigmoid
-
-
 SMOOTH = 0.7  # px of the blur that fine coefficients are weakened by
-
-
 CONTRAST = 0.3  # deviation of a noise that is begun with, before the sigmoid
-
-
 NOISE_COUNT = 48  # among which each neuron chooses its first picture; fewer of more than 512 x 512
-
-
 PIXELS_AT_ONCE = 600_000  # pixels that are optimised in one batch
-
-
 SHIFT, ZOOM, TURN = 1 / 12, 0.2, 15.0  # of a look, at most: of the side, a factor, degrees
-
-
 FIRST_CHANNELS = 16  # channels of a layer, where nothing else is asked for
-
-
 EXCITE_LONGER_SIDE = 320  # px that a picture is shrunk to, to find the channels that it excites
-
-
 DIVERSITY_COST = 1.0  # how much it costs that answers to one neuron are alike
 
 
@@ -97,8 +74,7 @@ def top_channels(network: Network, frame: Frame, count: int) -> list[Target]:
         raise UsageError(
             f"--top {count} is not in {layer} of {network.info.name}, which has {channels} channels"
         )
-    size = (frame.shape[2], frame.shape[3])
-    usual = torch.cat([_means(network, noise) for noise in _eights(_noises(size, 0))])
+    usual = torch.cat([_means(network, noise) for noise in _eights(_noises(Size.of(frame), 0))])
     here = _means(network, frame)[0]
     spread = usual.std(0)
     score = (here - usual.mean(0)) / (spread.clamp_min(float(spread.mean())) + 1e-12)
@@ -154,7 +130,7 @@ def neuron_sheet(
     layer, targets = parse_channels(what)
     _one_choice(layer, what, within, top, on)
     start, stop = (0, None) if within is None else _range(within)
-    size = (spec.size, spec.size)
+    size = Size.square(spec.size)
     begin = None if job.source is None else cover(_picture(job.source, job), size)
     looked_on = None if on is None else _shrunk(_picture(on, job), network_info(job.model).least)
     at = choose_place(job.device, job.precision)
@@ -222,16 +198,12 @@ def _range(text: str) -> tuple[int, int | None]:
 
 
 def _picture(path: Path, job: RenderJob) -> Frame:
-    return read_still(
-        resolve_source(path, job), job.max_pixels, (EXCITE_LONGER_SIDE, EXCITE_LONGER_SIDE)
-    )
+    return read_still(resolve_source(path, job), job.max_pixels, Size.square(EXCITE_LONGER_SIDE))
 
 
 def _shrunk(frame: Frame, least: int) -> Frame:
     """At most `LONGEST` px long, as neurons see things of a certain size, and at least `least`."""
-    factor = min(1.0, EXCITE_LONGER_SIDE / max(frame.shape[-2:]))
-    height, width = (max(least, round(side * factor)) for side in frame.shape[-2:])
-    return resize(frame, (height, width)).clamp(0, 1)
+    return resize(frame, Size.of(frame).within(EXCITE_LONGER_SIDE, least=least)).clamp(0, 1)
 
 
 class Pictures:
@@ -242,7 +214,7 @@ class Pictures:
 
     def __init__(self, planes: Tensor) -> None:
         """planes: (N, 3, H, W), as `_planes_of` makes them."""
-        self.size = (planes.shape[2], planes.shape[3])
+        self.size = Size.of(planes)
         self._scale = _scale(self.size).to(planes.device)
         self._colours = COLOURS.to(planes.device)
         spectrum = torch.fft.rfft2(planes, norm="ortho") / self._scale
@@ -251,19 +223,19 @@ class Pictures:
     def frames(self) -> Tensor:
         """(N, 3, H, W) in 0..1."""
         spectrum = torch.view_as_complex(self.coefficients) * self._scale
-        planes = torch.fft.irfft2(spectrum, s=self.size, norm="ortho")
+        planes = torch.fft.irfft2(spectrum, s=self.size.shape, norm="ortho")
         return torch.einsum("ij,njhw->nihw", self._colours, planes).sigmoid()
 
 
-def _scale(size: tuple[int, int]) -> Tensor:
+def _scale(size: Size) -> Tensor:
     """(H, W // 2 + 1): what a coefficient counts: 1/f, so that all scales grow alike (lucid).
 
     The finest count less, as after a Gaussian blur: else the grids of strided layers show as dots.
     """
-    height, width = size
-    frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width))
+    down, across = torch.fft.fftfreq(size.height)[:, None], torch.fft.rfftfreq(size.width)
+    frequency = torch.hypot(down, across)
     fine = torch.exp(-2 * (math.pi * SMOOTH * frequency) ** 2)
-    return GAIN * fine / frequency.clamp_min(1 / max(size))
+    return GAIN * fine / frequency.clamp_min(1 / size.longer)
 
 
 def _planes_of(frames: Tensor) -> Tensor:
@@ -272,19 +244,19 @@ def _planes_of(frames: Tensor) -> Tensor:
     return torch.einsum("ij,njhw->nihw", inverse, frames.clamp(0.02, 0.98).logit())
 
 
-def _noises(size: tuple[int, int], seed: int) -> Tensor:
+def _noises(size: Size, seed: int) -> Tensor:
     """`NOISES` of 1/f noise, (N, 3, H, W) in 0..1, with a photograph's colours."""
     return Pictures(_noise_planes(size, seed)).frames().detach()
 
 
-def _noise_planes(size: tuple[int, int], seed: int, least: int = 1) -> Tensor:
+def _noise_planes(size: Size, seed: int, least: int = 1) -> Tensor:
     """`NOISES` of them, or as many as fit memory well, but `least`; (N, 3, H, W), before the sigmoid."""
     rng = torch.Generator().manual_seed(seed)
-    count = max(least, min(NOISE_COUNT, NOISE_COUNT * 512**2 // (size[0] * size[1])))
-    white = torch.randn(count, 3, size[0], size[1] // 2 + 1, 2, generator=rng)
+    count = max(least, min(NOISE_COUNT, NOISE_COUNT * 512**2 // size.pixels))
+    white = torch.randn(count, 3, size.height, size.width // 2 + 1, 2, generator=rng)
     spectrum = torch.view_as_complex(white) * _scale(size)
     spectrum[..., 0, 0] = 0
-    planes: Tensor = torch.fft.irfft2(spectrum, s=size, norm="ortho")
+    planes: Tensor = torch.fft.irfft2(spectrum, s=size.shape, norm="ortho")
     return planes * (CONTRAST / planes.std())
 
 
@@ -313,7 +285,7 @@ def visualize_neurons(
     spec = spec.change(
         step_size=spec.step_size or (RATE_FROM_NOISE if start is None else RATE_FROM_PICTURE)
     )
-    first = _noise_planes((side, side), seed, answers)
+    first = _noise_planes(Size.square(side), seed, answers)
     if start is not None:  # other answers begin a little off it, or they would never differ
         off = 0.5 * first[: answers - 1]
         first = _planes_of(start.cpu()) + torch.cat([torch.zeros_like(first[:1]), off])

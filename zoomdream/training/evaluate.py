@@ -29,6 +29,7 @@ from zoomdream.network.network import load_network
 from zoomdream.network.pocket.network import Pocket
 from zoomdream.network.weights import POCKET_WEIGHTS
 from zoomdream.settings.model import DreamSpec
+from zoomdream.size import Size
 from zoomdream.training.pictures import UNSEEN, Picture, photographs
 from zoomdream.training.teacher import (
     DEVIATION_PLANES,
@@ -42,11 +43,7 @@ from zoomdream.training.teacher import (
 )
 
 DREAMS = DreamSpec(octaves=4, octave_scale=1.4, steps=10, step_size=0.008)  # of the sheet
-
-
 COLUMNS = "eyes", "creatures"  # dreamt by both
-
-
 SIDE = 320  # px of a picture on the sheet
 
 
@@ -63,15 +60,15 @@ class Score:
 
 def crops(pictures: list[Picture]) -> Iterator[Tensor]:
     """(1, 3, S, S) normalised, side by side over each picture at full and half size."""
-    size = SIZE + sum(MARGIN)
+    side = SIZE + sum(MARGIN)
     for picture in pictures:
         frame = as_frame(picture)
         for share in (1.0, 0.5):
-            height, width = (max(size, round(side * share)) for side in frame.shape[-2:])
-            shrunk = (resize(frame, (height, width)).clamp(0, 1) - MEAN_PLANES) / DEVIATION_PLANES
-            for top in range(0, height - size + 1, size):
-                for left in range(0, width - size + 1, size):
-                    yield shrunk[..., top : top + size, left : left + size].contiguous()
+            size = Size.of(frame).scaled(share, least=side)
+            shrunk = (resize(frame, size).clamp(0, 1) - MEAN_PLANES) / DEVIATION_PLANES
+            for top in range(0, size.height - side + 1, side):
+                for left in range(0, size.width - side + 1, side):
+                    yield shrunk[..., top : top + side, left : left + side].contiguous()
 
 
 def compare(student: Pocket, teacher: Teacher, pictures: list[Picture]) -> list[Score]:
@@ -122,8 +119,8 @@ def dreams(pictures: list[Picture], weights: Path, teacher_weights: Path | None)
     ]
     for picture in pictures:
         frame: Frame = as_frame(picture)
-        shrink = SIDE / max(frame.shape[-2:])
-        frame = resize(frame, (round(frame.shape[2] * shrink), round(frame.shape[3] * shrink)))
+        size = Size.of(frame)
+        frame = resize(frame, size.scaled(SIDE / size.longer))
         yield Cell(frame.clamp(0, 1), ("picture",))
         for name, stage, network in networks:
             network.balance(frame.clamp(0, 1))

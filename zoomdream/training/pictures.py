@@ -10,12 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from zoomdream.size import Size
+
 Picture = NDArray[np.uint8]
-
-
 Rng = np.random.Generator
-
-
 LEARNT = (
     "astronaut", "camera", "coins", "hubble_deep_field", "immunohistochemistry", "moon",
     "retina", "rocket", "brick", "grass", "gravel", "stereo_motorcycle",
@@ -45,8 +43,7 @@ def photographs(
 
 
 def _shrink(picture: Picture, longest: int) -> Picture:
-    scale = min(1.0, longest / max(picture.shape[:2]))
-    size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
+    size = Size.of_channels_last(picture).within(longest)
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 

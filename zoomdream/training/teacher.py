@@ -13,20 +13,10 @@ from zoomdream.network.catalog import DEVIATION, MEAN
 from zoomdream.network.pocket.network import Blur, Fire, Pocket
 
 SIZE = 160  # of a training crop, px
-
-
 MARGIN = 16, 8  # what the teacher sees beyond it: aligns its unpadded grid with pocket's
-
-
 TAPS = {"strokes": 5, "patterns": 7, "scales": 8, "eyes": 9, "faces": 10, "creatures": 12}
-
-
 STRIDE = {"strokes": 4, "patterns": 8, "scales": 8, "eyes": 8, "faces": 8}  # else 16
-
-
 MEAN_PLANES, DEVIATION_PLANES = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, DEVIATION))
-
-
 Features = dict[str, Tensor]
 
 

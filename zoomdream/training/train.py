@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoomdream.network.pocket.network import Pocket
+from zoomdream.size import Size
 from zoomdream.training.pictures import Picture, drawn, photographs
 from zoomdream.training.teacher import (
     DEVIATION_PLANES,
@@ -47,23 +48,11 @@ from zoomdream.training.teacher import (
 )
 
 DREAMT = ("scales", "eyes", "faces", "creatures", "class")
-
-
 RATE = 6e-4  # of learning, at its highest
-
-
 GRADIENT_WEIGHT = 4.0
-
-
 POOL = 700  # pictures kept
-
-
 DREAM_EVERY = 120  # steps
-
-
 FAINT, SOFT = 0.2, 0.12  # shares of crops of little contrast, and without detail
-
-
 Grid = np.ndarray[Any, Any]  # (H, W, 3) float32 in 0..1
 
 
@@ -79,7 +68,7 @@ class Pool:
 
     def add(self, picture: Picture) -> None:
         levels: list[Grid] = [picture.astype(np.float32) / 255]
-        while min(levels[-1].shape[:2]) > 100 and len(levels) < 4:
+        while Size.of_channels_last(levels[-1]).shorter > 100 and len(levels) < 4:
             levels.append(
                 cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
             )
@@ -104,7 +93,7 @@ class Pool:
         levels = self.pictures[int(self.rng.integers(reach))]
         level = levels[int(self.rng.integers(len(levels)))]
         scale = float(np.exp(self.rng.uniform(np.log(0.7), np.log(1.6))))
-        sides = np.array([level.shape[1], level.shape[0]])
+        sides = np.array(Size.of_channels_last(level))
         room = np.maximum(sides - size / scale, 0.2 * sides) / 2
         middle = sides / 2 + self.rng.uniform(-room, room)
         turn = cv2.getRotationMatrix2D(middle.tolist(), float(self.rng.normal() * 12), scale)

@@ -39,8 +39,6 @@ def fold(cut: nn.Module) -> nn.Module:
 
 
 DEEP_STRIDE = 32  # px of stride, from which on a network is deep
-
-
 FEW_CHANNELS = 4  # channels of a first convolution, at most, whose way back is computed in blocks
 
 

@@ -18,18 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Pair = tuple[int, int]
-
-
 Saved = dict[str, Any]
 """What a step puts aside on the way forth for the way back, in one pass over a network."""
 
 
 NHWC = torch.channels_last
-
-
 LAID_OUT_BYTES = 20_000_000  # bytes of one convolution's weights, in all its layouts
-
-
 MOST_SIZES = (
     12  # of pictures that weights are laid out for at a time: those of octaves, and some tiles
 )
@@ -76,7 +70,7 @@ class Convolution:
 
     def forward(self, saved: Saved, x: Tensor) -> Tensor:
         value = self._forward(x)
-        saved["size"] = x.shape
+        saved["shape"] = x.shape
         if self._masks:
             saved["value"] = value.to(self._precision)
         return value
@@ -87,7 +81,7 @@ class Convolution:
             gradient = masked(gradient, saved["value"])
         if isinstance(self._backward, PackedConvolution):
             return [self._backward(gradient, onto)]
-        found = self._backward(gradient, saved["size"])
+        found = self._backward(gradient, saved["shape"])
         return [found if onto is None else onto.add_(found)]
 
 
@@ -250,7 +244,7 @@ class Stem:
         self._backward = PackedConvolution(turned, None, (1, 1), (taps - 1, taps - 1), (1, 1), 1)
 
     def forward(self, saved: Saved, x: Tensor) -> Tensor:
-        saved["size"] = x.shape[-2:]
+        saved["shape"] = x.shape[-2:]
         odd_height, odd_width = self._odd(x.shape[-2:])
         if odd_height or odd_width:
             x = F.pad(x, (0, odd_width, 0, odd_height), mode="replicate")
@@ -267,8 +261,8 @@ class Stem:
         if self._masks:
             gradient = masked(gradient, saved["value"])
         found = F.pixel_shuffle(self._backward(gradient), self._stride)
-        height, width = saved["size"]
-        odd_height, odd_width = self._odd(saved["size"])
+        height, width = saved["shape"]
+        odd_height, odd_width = self._odd(saved["shape"])
         lead = self._lead * self._stride
         missing_rows = height + odd_height + lead - found.shape[2]  # that no window looked at
         missing_columns = width + odd_width + lead - found.shape[3]
@@ -287,7 +281,7 @@ class BlurPool:
         self._forward = PackedConvolution(kernel, None, (2, 2), (1, 1), (1, 1), len(kernel))
 
     def forward(self, saved: Saved, x: Tensor) -> Tensor:
-        saved["size"] = x.shape[-2:]
+        saved["shape"] = x.shape[-2:]
         return self._forward(x)
 
     def backward(self, saved: Saved, gradient: Tensor) -> list[Tensor]:
@@ -295,7 +289,7 @@ class BlurPool:
         quarter = F.pad(gradient * 0.25, (0, 1, 0, 1)).contiguous(memory_format=NHWC)
         size = 2 * height + 1, 2 * width + 1
         doubled = F.interpolate(quarter, size, mode="bilinear", align_corners=True)
-        high, wide = saved["size"]
+        high, wide = saved["shape"]
         return [doubled[..., :high, :wide]]
 
 
@@ -348,11 +342,11 @@ class Add:
     """Two values, added."""
 
     def forward(self, saved: Saved, a: Tensor, b: Tensor) -> Tensor:
-        saved["sizes"] = a.shape, b.shape
+        saved["shapes"] = a.shape, b.shape
         return a + b
 
     def backward(self, saved: Saved, gradient: Tensor) -> list[Tensor]:
-        one, other = saved["sizes"]
+        one, other = saved["shapes"]
         return [gradient.sum_to_size(one), gradient.clone().sum_to_size(other)]
 
 
@@ -371,7 +365,7 @@ class MaxPool:
     def forward(self, saved: Saved, x: Tensor) -> Tensor:
         found: Tensor
         found, saved["at"] = torch.ops.aten.max_pool2d_with_indices(x, *self._how)
-        saved["size"] = x.shape
+        saved["shape"] = x.shape
         if self._looks_again:
             saved["x"] = x.to(self._precision)
         if self._rectifies:
@@ -382,7 +376,7 @@ class MaxPool:
         gradient = gradient.contiguous(memory_format=NHWC)
         if self._rectifies:
             gradient = masked(gradient, saved["value"])
-        x = saved["x"] if self._looks_again else _shaped(gradient, saved["size"])
+        x = saved["x"] if self._looks_again else _shaped(gradient, saved["shape"])
         backward = torch.ops.aten.max_pool2d_with_indices_backward
         return [backward(gradient, x, *self._how, saved["at"])]
 

@@ -8,11 +8,7 @@ from torch import Tensor
 TIMES_BEFORE_RECORDING = (
     3  # times that tensors of the same shapes have come before their work is recorded
 )
-
-
 MOST_RECORDINGS = 16  # at a time
-
-
 Work = Callable[..., list[Tensor]]
 
 
