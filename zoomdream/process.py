@@ -1,43 +1,109 @@
-"""Settings of the whole process that make dreaming quicker: how freed memory is handled."""
+"""Settings of the whole process: set while somebody needs them, and put back after the last one.
+
+Two renders may run in two threads, so each of these is counted: the first to enter sets it, the last to
+leave puts it back.
+"""
 
 import contextlib
 import ctypes
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 
 
-def keep_memory() -> None:
-    """Lets freed memory stay with this process: a tenth of a step was the system handing it out anew.
+class ProcessSetting:
+    """Something of the process that is changed within a `with` block, in any number of threads at once."""
 
-    By glibc's mallopt(3), where there is one; elsewhere nothing changes.
-    """
-    if (tune := _mallopt()) and tune(_MMAP_THRESHOLD, 1 << 25):  # more than this it does not take
-        tune(_TRIM_THRESHOLD, (1 << 31) - 1)
+    def __init__(self, change: Callable[[], Callable[[], object]]) -> None:
+        """change: makes the change, and gives the function that undoes it."""
+        self._change = change
+        self._lock = threading.Lock()
+        self._users = 0
+        self._undo: Callable[[], object] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._undo = self._change()
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._undo is not None:
+                self._undo()
+                self._undo = None
 
 
-@contextlib.contextmanager
-def large_blocks_kept(on: bool) -> Iterator[None]:
-    """The same for blocks of any size, within the `with` block: a quarter of a step of 2048x2048 px.
+def _exact_cudnn() -> Callable[[], None]:
+    import torch
 
-    Where sizes change from step to step, as those of tiles do, such blocks would come to lie in pieces,
-    and twice the memory be held.
-    """
-    tune = _mallopt() if on else None
-    if tune:
-        tune(_MMAP_MAX, 0)
-    try:
-        yield
-    finally:
-        if tune:
-            tune(_MMAP_MAX, 1 << 16)  # as it was
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.allow_tf32
+    cudnn.deterministic, cudnn.allow_tf32 = True, False
+
+    def undo() -> None:
+        cudnn.deterministic, cudnn.allow_tf32 = before
+
+    return undo
+
+
+exact_cudnn = ProcessSetting(_exact_cudnn)
+"""The same seed gives the same pixels on a GPU, and float32 has all of its bits (no TF32)."""
+
+
+# --- Memory that was freed ----------------------------------------------------------------------------
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # as malloc.h has them
+_DEFAULT_THRESHOLD, _DEFAULT_MMAP_MAX = 128 * 1024, 1 << 16  # glibc's own
 
 
 @cache
 def _mallopt() -> Callable[[int, int], int] | None:
+    """glibc's mallopt(3); None where there is another library."""
     with contextlib.suppress(AttributeError, OSError, TypeError):
-        found: Callable[[int, int], int] = ctypes.CDLL(None).mallopt
-        return found
+        function: Callable[[int, int], int] = ctypes.CDLL(None).mallopt
+        return function
     return None
 
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # as malloc.h has them
+def _keep_freed() -> Callable[[], None]:
+    tune = _mallopt()
+    if tune and tune(_MMAP_THRESHOLD, 1 << 25):  # more than this it does not take
+        tune(_TRIM_THRESHOLD, (1 << 31) - 1)
+
+    def undo() -> None:
+        if tune:
+            tune(_MMAP_THRESHOLD, _DEFAULT_THRESHOLD)
+            tune(_TRIM_THRESHOLD, _DEFAULT_THRESHOLD)
+
+    return undo
+
+
+def _keep_large() -> Callable[[], None]:
+    tune = _mallopt()
+    if tune:
+        tune(_MMAP_MAX, 0)
+
+    def undo() -> None:
+        if tune:
+            tune(_MMAP_MAX, _DEFAULT_MMAP_MAX)
+
+    return undo
+
+
+freed_memory_kept = ProcessSetting(_keep_freed)
+"""Freed memory stays with the process: a tenth of a step was the system handing it out anew."""
+
+_large_blocks = ProcessSetting(_keep_large)
+
+
+@contextlib.contextmanager
+def large_blocks_kept(on: bool) -> Iterator[None]:
+    """Freed blocks of any size stay with the process, if `on`: a quarter of a step of 2048x2048 px.
+
+    Where sizes change from step to step, as those of tiles do, such blocks would come to lie in pieces,
+    and twice the memory be held.
+    """
+    with _large_blocks if on else contextlib.nullcontext():
+        yield

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.test_net import CPU
+from tests.network.test_network import CPU
 from zoomdream.files import shipped
 from zoomdream.media.frame import cover
 from zoomdream.media.image_reader import read_still

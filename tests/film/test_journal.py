@@ -87,7 +87,7 @@ def _render(mode: str, target: Path, fatal: int | None, counted: str | None) -> 
 def start() -> Callable[..., int]:
     """Runs `_render` in a fresh process; its exit code. `after` seconds it is killed."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["zoomdream.film.render", "tests.test_journal"])
+    context.set_forkserver_preload(["zoomdream.film.render", "tests.film.test_journal"])
 
     def run(
         mode: str,
