@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 
 from zoomdream.errors import UsageError
-from zoomdream.process import keep_memory
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,6 @@ def choose_place(device: str = "auto", precision: str = "auto") -> Place:
         raise UsageError(f"there is no {device} device here: use --device auto")
     if precision == "auto":
         precision = _best_precision(device)
-    torch.backends.cudnn.deterministic = True  # the same seed gives the same pixels
-    torch.backends.cudnn.allow_tf32 = False  # what is to be float32 is, and not ten bits of it
-    if device == "cpu":
-        keep_memory()
     types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     return Place(torch.device(device), types[precision], why)
 
