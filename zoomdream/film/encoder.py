@@ -18,7 +18,7 @@ from zoomdream.media.ffmpeg import (
     input_options,
     start_ffmpeg,
 )
-from zoomdream.media.formats import PNG_FOLDER, FilmFormat
+from zoomdream.media.film_formats import PNG_FOLDER, FilmFormat
 
 FRAMES_AT_ONCE = 32  # frames that an encoder gets at a time: waking it for each slows the dreaming
 LONGEST_WAIT = 4.0  # seconds after which it gets what there is

@@ -14,7 +14,7 @@ from zoomdream.errors import InputError
 from zoomdream.files import digest
 from zoomdream.film.inputs import FILES, resolve_source
 from zoomdream.media.ffmpeg import ffmpeg_version
-from zoomdream.media.formats import h264_encoder
+from zoomdream.media.film_formats import FILM_FORMATS
 from zoomdream.media.frame import as_frame
 from zoomdream.network.network import Network
 from zoomdream.settings.model import RenderJob
@@ -48,7 +48,7 @@ def render_identity(job: RenderJob, network: Network, picture: Any = None) -> di
     }
     found["format"] = job.target.suffix.lower() if job.target else ""
     if job.output.encoder == "hardware":
-        found["encoder"] = h264_encoder(job.output)
+        found["encoder"] = FILM_FORMATS[".mp4"].encoder(job.output).name
     for name, path in settings_by_path(job):
         if name in FILES and path is not None:
             found[name] = _content(resolve_source(path, job) if name == "source" else path)

@@ -7,7 +7,7 @@ from typing import Any
 
 from zoomdream.errors import UsageError
 from zoomdream.files import shipped
-from zoomdream.media.formats import has_sound, nearest_supported
+from zoomdream.media.film_formats import has_sound, nearest_supported
 from zoomdream.media.frame import as_frame, cover
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.noise import noise_picture

@@ -15,7 +15,7 @@ from zoomdream.film.journal import (
     read_lines,
 )
 from zoomdream.film.spec import FilmSpec
-from zoomdream.media.formats import PNG_FOLDER, film_format
+from zoomdream.media.film_formats import PNG_FOLDER, film_format
 
 
 def already_finished(target: Path, resume: bool) -> bool:

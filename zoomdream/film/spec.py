@@ -11,7 +11,7 @@ from zoomdream.film.journal import (
     Line,
     SegmentPlan,
 )
-from zoomdream.media.formats import PNG_FOLDER, film_format
+from zoomdream.media.film_formats import PNG_FOLDER, film_format
 from zoomdream.media.source import Sound
 from zoomdream.settings.model import Output
 from zoomdream.size import Size
@@ -77,7 +77,7 @@ class FilmSpec:
         """Bytes of disk that it still needs, about, once so many frames are there."""
         form, left = film_format(self.target) or PNG_FOLDER, self.frames - max(done, 0)
         pixels, rate = self.size.pixels, 2 ** ((STANDARD_QUALITY - self.output.quality) / 6)
-        coded = pixels * (form.bulk if form.even else form.bulk / rate) * rate
+        coded = pixels * (form.bytes_per_pixel if form.even else form.bytes_per_pixel / rate) * rate
         raw = (
             min(2 * self.plan.length, left) + (self.early if done < 0 else 0)
         ) * self.plan.frame_bytes

@@ -33,16 +33,11 @@ from zoomdream.film.inputs import (
 from zoomdream.film.spec import FilmSpec
 from zoomdream.film.target import check_film_target
 from zoomdream.film.writer import FilmWriter, open_writer
-from zoomdream.media.formats import nearest_supported
+from zoomdream.media.film_formats import nearest_supported
 from zoomdream.media.frame import Frame, as_frame, cover, resize, to_bytes
+from zoomdream.media.image_formats import check_image_size, check_image_target, image_format
 from zoomdream.media.image_reader import decode_image, read_mask
-from zoomdream.media.image_writer import (
-    Pixels,
-    check_image_size,
-    check_image_target,
-    image_format,
-    staged_pictures,
-)
+from zoomdream.media.image_writer import Pixels, staged_pictures
 from zoomdream.media.noise import noise_picture
 from zoomdream.media.source import still_clip
 from zoomdream.network.network import Network

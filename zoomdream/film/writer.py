@@ -32,7 +32,7 @@ from zoomdream.film.journal import (
     locked_journal,
 )
 from zoomdream.film.spec import FilmSpec
-from zoomdream.media.formats import PNG_FOLDER, film_format
+from zoomdream.media.film_formats import PNG_FOLDER, film_format
 from zoomdream.media.frame import Frame, ImageArray, start_readback
 from zoomdream.pipeline import BackgroundWorker
 from zoomdream.size import Size

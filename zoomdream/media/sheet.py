@@ -4,15 +4,16 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from zoomdream.errors import OutputError, UsageError
+from zoomdream.errors import OutputError
 from zoomdream.files import write_atomically
 from zoomdream.media.frame import Frame, ImageArray, resize, to_bytes
+from zoomdream.media.image_formats import check_sheet_target, sheet_format
+from zoomdream.media.image_writer import encode_image
 from zoomdream.size import Size
 
 GAP = 8  # px between pictures
@@ -21,8 +22,6 @@ LINE = TEXT + 4  # px from one line to the next
 PAPER, INK, FAINT = (250, 249, 246), (20, 20, 20), (120, 118, 112)
 MARK = (255, 214, 0)
 SHAPE = 1.5  # width by height that a sheet has about, where its columns are not given
-SHEET_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-SHEET_LONGEST = {"JPEG": 65535, "WEBP": 16383, "PNG": 100_000}  # px of a side that a format holds
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Box = tuple[float, float, float, float]  # left, top, right, bottom, as fractions of a picture
 
@@ -87,39 +86,22 @@ def fitting_columns(count: int, cell: Size) -> int:
     return min(range(1, count + 1), key=badness)
 
 
-def check_sheet(path: Path, force: bool) -> None:
-    """Raises UsageError and OutputError where a sheet could not be put, before any work is done."""
-    if path.suffix.lower() not in SHEET_FORMATS:
-        raise UsageError(f"{path} is no name for a sheet: .png, .jpg or .webp would do")
-    if not path.absolute().parent.is_dir():
-        raise OutputError(
-            f"{path.absolute().parent} is not a folder: create it, or write elsewhere"
-        )
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder: name a file")
-    if path.exists() and not force:
-        raise OutputError(
-            f"{path} is there already: add --force to replace it, or take another name"
-        )
-
-
 def write_sheet(path: Path, canvas: ImageArray, force: bool = False, quality: int = 92) -> None:
     """Writes a picture, (H, W, 3), as its name's ending says: as a whole or not at all.
 
     quality: of JPEG and WebP, up to 100. Raises UsageError and OutputError.
     """
-    check_sheet(path, force)
-    form = SHEET_FORMATS[path.suffix.lower()]
+    check_sheet_target(path, force)
+    form = sheet_format(path)
     size = Size.of_channels_last(canvas)
-    if size.longer > SHEET_LONGEST[form]:
+    if size.longer > form.longest:
         raise OutputError(
             f"{path} would be {size} pixels, which is more than "
-            f"{form} holds: a .png, or a smaller --size, would do"
+            f"{form.name.upper()} holds: a .png, or a smaller --size, would do"
         )
-    content = BytesIO()
-    Image.fromarray(canvas).save(content, form, quality=quality, optimize=True)
+    content = encode_image(form, canvas, quality=quality, optimize=True)
     try:
-        write_atomically(path, content.getvalue())
+        write_atomically(path, content)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from None
 

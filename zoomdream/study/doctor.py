@@ -8,8 +8,8 @@ from pathlib import Path
 
 from zoomdream import __version__
 from zoomdream.errors import ZoomdreamError
+from zoomdream.media.codecs import REQUIRED_ENCODERS, working_encoders
 from zoomdream.media.ffmpeg import ffmpeg_path
-from zoomdream.media.formats import working_encoders
 
 
 def machine_checks() -> Iterator[tuple[str, bool, str, str]]:
@@ -40,7 +40,7 @@ def machine_checks() -> Iterator[tuple[str, bool, str, str]]:
     try:
         binary = ffmpeg_path()
         works = [encoder for encoder, good in working_encoders().items() if good]
-        needed = {"libx264", "libvpx-vp9", "gif"} - set(works)
+        needed = set(REQUIRED_ENCODERS) - set(works)
         cure = "unset IMAGEIO_FFMPEG_EXE, or point it at an ffmpeg with these encoders"
         yield "ffmpeg", True, binary, ""
         yield "encoders", not needed, ", ".join(works) or "none", f"{cure}: {', '.join(needed)}"

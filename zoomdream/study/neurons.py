@@ -23,8 +23,9 @@ from zoomdream.dreaming.tiles import tile_side
 from zoomdream.errors import UsageError
 from zoomdream.film.inputs import resolve_source
 from zoomdream.media.frame import Frame, cover, resize
+from zoomdream.media.image_formats import check_sheet_target
 from zoomdream.media.image_reader import read_still
-from zoomdream.media.sheet import Cell, check_sheet, contact_sheet, write_sheet
+from zoomdream.media.sheet import Cell, contact_sheet, write_sheet
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
@@ -126,7 +127,7 @@ def neuron_sheet(
     OutputError and WeightsError.
     """
     assert job.target is not None
-    check_sheet(job.target, job.force)
+    check_sheet_target(job.target, job.force)
     layer, targets = parse_channels(what)
     _one_choice(layer, what, within, top, on)
     start, stop = (0, None) if within is None else _range(within)
