@@ -22,6 +22,11 @@ def from_opponent(planes: Tensor) -> Frame:
     return torch.einsum("ij,njhw->nihw", inverse, planes)
 
 
+def encode_srgb(light: Tensor) -> Tensor:
+    """Encodes linear light 0..1 as sRGB does (IEC 61966-2-1)."""
+    return torch.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
 def to_lab(frame: Frame) -> Tensor:
     """CIE L*a*b* (D65), (1, 3, H, W): L 0..100."""
     linear = torch.where(
