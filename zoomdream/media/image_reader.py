@@ -131,8 +131,9 @@ def _decode_deep(content: bytes, picture: Image.Image) -> DecodedImage | None:
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if pixels is not None and pixels.ndim == 3 and pixels.shape[2] == 4:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
-    else:  # only this mode turns the picture as EXIF says
-        pixels = cv2.imdecode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR_RGB)
+    else:  # only this mode turns the picture as EXIF says (IMREAD_COLOR_RGB spoils deep TIFFs)
+        pixels = cv2.imdecode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
+        pixels = None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     profile = picture.info.get("icc_profile")
     if pixels is None or not profile or _is_srgb(profile):
         return None if pixels is None else DecodedImage(pixels)
