@@ -82,6 +82,14 @@ def test_blur_keeps_the_mean_and_spreads_as_its_sigma() -> None:
     assert float((spread.sum(0) * at**2).sum()) == pytest.approx(4, rel=0.02)
 
 
+def test_every_picture_of_a_batch_is_blurred() -> None:
+    batch = torch.rand(3, 2, 20, 30)
+    blurred = blur(batch, 1.5)
+    assert blurred.shape == batch.shape
+    for number in range(3):
+        assert torch.equal(blurred[number], blur(batch[number : number + 1], 1.5)[0])
+
+
 def test_pink_noise_falls_with_frequency() -> None:
     planes = pink_noise(Size.square(64), torch.Generator().manual_seed(1))
     coarse = resize(planes, Size.square(32)).std()

@@ -54,7 +54,7 @@ class SegmentEncoder:
                 "-video_size", str(spec.size), "-framerate", str(spec.fps), "-i", "-",
                 *form.options(spec.output), *first, "-f", form.segment_muxer, output,
             ),
-            self._said, folder, giving=True,
+            self._said, folder, write_input=True,
         )  # fmt: skip
         self._feeder = threading.Thread(
             target=self._feed, args=(source, spec.plan.frame_bytes), name="feeder", daemon=True

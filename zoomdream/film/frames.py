@@ -42,7 +42,7 @@ class FrameRenderer:
         self.watch = Stopwatch()
         self._timeline = Timeline(job, job_clock(job, clip))
         self._closing = LoopBlend(job, clip)
-        self._guides = guide_of(job, network, float(clip.length / clip.fps))
+        self._guides = guide_of(job, network, float(clip.known_length / clip.fps))
         self._motion: Motion | None = None
         self._begin, self._from = -self._closing.early, State()
         network.tile = self._tile = tile_side(network, clip.size.pixels)
@@ -137,7 +137,7 @@ def render_frames(job: RenderJob, clip: Clip, network: Network) -> Iterator[Drea
 
 def job_clock(job: RenderJob, clip: Clip) -> Clock:
     """When a clip's frames are shown, for schedules."""
-    return Clock(clip.fps, clip.length, job.seed, job.bpm)
+    return Clock(clip.fps, clip.known_length, job.seed, job.bpm)
 
 
 def layer_weights(now: RenderJob, network: Network) -> list[float]:

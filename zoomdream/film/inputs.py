@@ -70,12 +70,12 @@ def _open_footage(job: RenderJob, blend: FlowBlend) -> Clip:
     wanted = film_size(job, footage.size, longest=CLIP_LONGER_SIDE)
     size, fps, notes = _fitted(job, wanted, job.output.fps or footage.fps)
     clip = replace(decode_clip(footage, size, fps, blend.start, blend.end), notes=notes)
-    if not (job.output.audio and footage.codec):
+    if not (job.output.audio and footage.sound_codec):
         return clip
     if job.target is not None and not has_sound(job.target):
         silent = "the film is silent: name it .mp4 or .webm to keep the clip's sound"
         return replace(clip, notes=(*notes, silent))
-    return replace(clip, sound=Sound(path, footage.codec, footage.first(blend.start)))
+    return replace(clip, sound=Sound(path, footage.sound_codec, footage.first(blend.start)))
 
 
 def film_size(job: RenderJob, natural: Size, longest: int = STILL_LONGER_SIDE) -> Size:

@@ -54,9 +54,9 @@ class LoopBlend:
 
     def __init__(self, job: RenderJob, clip: Clip) -> None:
         staged = LOOP_MEMORY // (3 * clip.size.pixels)  # frames that are held, at 8 bits
-        wanted = min(round(LOOP_OVERLAP * clip.fps), clip.length // 2, staged)
+        wanted = min(round(LOOP_OVERLAP * clip.fps), clip.known_length // 2, staged)
         self.early = max(1, wanted) if job.output.loop else 0
-        self._length = clip.length
+        self._length = clip.known_length
         self._held: list[ImageArray] = []
 
     def numbered(self, frames: Iterator[Frame]) -> Iterator[tuple[int, Frame]]:

@@ -48,7 +48,7 @@ def render_film(
         check_film_target(job.target, job.force, job.output)
     clip = open_clip(job, picture)
     if done:
-        return Film(job.target, clip.length, clip.fps, clip.size, time.monotonic() - started)
+        return Film(job.target, clip.known_length, clip.fps, clip.size, time.monotonic() - started)
     timeline = Timeline(job, job_clock(job, clip))  # a mistake at frame 900 is told now
     network = network or open_network(job)
     check_size(clip, network)
@@ -75,11 +75,11 @@ def render_film(
             if writer.frame > 0:
                 seconds = time.monotonic() - started
                 frame, objective = writer.frame - 1, dreamt.objective
-                progress(Progress(frame, clip.length, seconds, objective, begun))
+                progress(Progress(frame, clip.known_length, seconds, objective, begun))
             if stopping():
                 writer.commit(dreaming.state)
                 writer.settle()
-                raise Interrupted(_how_to_go_on(job, writer.frame, clip.length))
+                raise Interrupted(_how_to_go_on(job, writer.frame, clip.known_length))
         if writer.frame > begun:
             writer.commit(dreaming.state)
         with dreaming.watch("joining"):
@@ -106,7 +106,7 @@ def film_spec(
         job.output,
         clip.size,
         clip.fps,
-        clip.length,
+        clip.known_length,
         early,
         clip.sound,
         presets.written(as_label(job, network)),
@@ -119,7 +119,7 @@ def _start(clip: Clip, network: Network, timeline: Timeline, begun: int, notes: 
     return Start(
         clip.size,
         clip.fps,
-        clip.length,
+        clip.known_length,
         network.info.name,
         tuple(map(str, network.targets)),
         network.at.device.type,

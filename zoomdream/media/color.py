@@ -1,4 +1,4 @@
-"""Colour spaces: luma and chroma planes, and CIE L*a*b*."""
+"""Colour spaces: luma and chroma planes, linear light, and CIE L*a*b*."""
 
 import torch
 from torch import Tensor
@@ -12,12 +12,12 @@ _OPPONENT = torch.tensor(
 
 
 def to_opponent(frame: Frame) -> Tensor:
-    """Luma and two chroma planes, (1, 3, H, W): linear in the encoded values, as BT.709's Y'CbCr."""
+    """Converts to luma and two chroma planes, (N, 3, H, W): linear in encoded values, as BT.709's Y'CbCr."""
     return torch.einsum("ij,njhw->nihw", _OPPONENT.to(frame.device), frame)
 
 
 def from_opponent(planes: Tensor) -> Frame:
-    """The inverse of `to_opponent`; not clipped."""
+    """Converts back what `to_opponent` gave; not clipped."""
     inverse = torch.linalg.inv(_OPPONENT.double()).float().to(planes.device)
     return torch.einsum("ij,njhw->nihw", inverse, planes)
 
@@ -28,7 +28,7 @@ def encode_srgb(light: Tensor) -> Tensor:
 
 
 def to_lab(frame: Frame) -> Tensor:
-    """CIE L*a*b* (D65), (1, 3, H, W): L 0..100."""
+    """Converts to CIE L*a*b* (D65), (N, 3, H, W): L 0..100."""
     linear = torch.where(
         frame <= 0.04045, frame / 12.92, ((frame.clamp_min(0) + 0.055) / 1.055) ** 2.4
     )

@@ -1,4 +1,4 @@
-"""Clips: frames over time, from a still picture, a video or noise."""
+"""Clips: frames over time, from a still picture, a video, noise, or a camera that never ends."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
 
+from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame
 from zoomdream.size import Size
 
@@ -21,17 +22,30 @@ class Sound:
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames over time. A still picture is a clip that repeats."""
+    """Frames over time. A still picture is a clip that repeats; a camera is one without a known length."""
 
     fps: Fraction
     size: Size
-    length: int  # frames
+    length: int | None  # frames; None where that is not known before they end
     frames: Iterator[Frame]
     sound: Sound | None = None
     notes: tuple[str, ...] = ()  # what is other than was asked for
     faults: list[str] = field(default_factory=list)  # what was found damaged, once frames were read
 
+    @property
+    def known_length(self) -> int:
+        """Its length, for what cannot do without one; raises UsageError where it is not known."""
+        if self.length is None:
+            raise UsageError("the clip has no known length: say how many frames or seconds to take")
+        return self.length
 
-def still_clip(frame: Frame, fps: Fraction, length: int) -> Clip:
-    """A clip that shows one Frame all the time."""
-    return Clip(fps, Size.of(frame), length, repeat(frame, length))
+    @property
+    def seconds(self) -> Fraction | None:
+        """How long it lasts; None where that is not known before it ends."""
+        return None if self.length is None else self.length / self.fps
+
+
+def still_clip(frame: Frame, fps: Fraction, length: int | None) -> Clip:
+    """Makes a clip that shows one Frame all the time, for ever where `length` is None."""
+    frames = repeat(frame) if length is None else repeat(frame, length)
+    return Clip(fps, Size.of(frame), length, frames)
