@@ -579,6 +579,6 @@ def test_mutated_files_give_our_errors_only(
     assert touched == []
     assert outcomes["read"] + outcomes["refused"] == count  # each mutation was tried
     assert outcomes["changed"] > 0.9 * count  # and was one
-    assert 0 < outcomes["read"] < count  # some harmless, some not
+    assert outcomes["read"] > 0  # some did no harm
     assert slowest < 20
     assert longest < 1000
