@@ -28,9 +28,10 @@ from tests import films
 from tests.conftest import Command
 from zoomdream.errors import Interrupted, ZoomdreamError
 from zoomdream.files import shipped
-from zoomdream.film.journal import Journal, SegmentPlan, journal_folder
+from zoomdream.film.journal import Journal, journal_folder
 from zoomdream.film.render import render_film
 from zoomdream.film.resume import interrupted_job
+from zoomdream.film.spec import SegmentPlan
 from zoomdream.media.frame import Frame, as_frame
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.video_reader import decode_clip, open_video

@@ -87,20 +87,20 @@ def _ease(share: float) -> float:
     return share * share * (3 - 2 * share)
 
 
-def loop_check(clip: Clip, timeline: Timeline, name: str) -> Callable[[Path], None]:
-    """A check of a finished loop: the seam is no larger a step than those between frames are."""
+def check_loop(film: Path, clip: Clip, timeline: Timeline, name: str) -> None:
+    """Raises OutputError where a loop's seam is a larger step than those between its frames are.
 
-    def check(film: Path) -> None:
-        def moves(frame: Frame, number: int) -> Flow:
-            camera, t = timeline.at(number).camera, float(number / clip.fps)
-            return step_flow(camera, frame, float(1 / clip.fps), t)
+    film: what was joined. name: what the film is called in the message.
+    """
 
-        steps, seam = loop_steps(film, clip.size, clip.fps, moves)
-        if seam > LOOP_SEAM * steps:
-            raise OutputError(
-                f"{name} does not close: its seam is {seam / max(steps, 1e-9):.2f} times the step "
-                "between frames; more --seconds or less --variety help (zoomdream resume OUT --join-now "
-                "shows what there is)"
-            )
+    def moves(frame: Frame, number: int) -> Flow:
+        camera, t = timeline.at(number).camera, float(number / clip.fps)
+        return step_flow(camera, frame, float(1 / clip.fps), t)
 
-    return check
+    steps, seam = loop_steps(film, clip.size, clip.fps, moves)
+    if seam > LOOP_SEAM * steps:
+        raise OutputError(
+            f"{name} does not close: its seam is {seam / max(steps, 1e-9):.2f} times the step "
+            "between frames; more --seconds or less --variety help (zoomdream resume OUT --join-now "
+            "shows what there is)"
+        )

@@ -11,11 +11,11 @@ from zoomdream.events import Film, Listener, Note, Progress, Start, ignore_event
 from zoomdream.film.frames import FrameRenderer, job_clock, render_frames
 from zoomdream.film.identity import as_label, render_identity
 from zoomdream.film.inputs import check_size, open_clip, open_network
-from zoomdream.film.loop import loop_check
+from zoomdream.film.loop import check_loop
 from zoomdream.film.resume import already_finished
 from zoomdream.film.spec import FilmSpec
 from zoomdream.film.target import check_film_target
-from zoomdream.film.writer import open_writer
+from zoomdream.film.writer import COMMIT_SECONDS, open_writer
 from zoomdream.media.frame import ImageArray, to_bytes
 from zoomdream.media.source import Clip
 from zoomdream.network.network import Network
@@ -32,13 +32,15 @@ def render_film(
     network: Network | None = None,
     resume: bool = False,
     stopping: Callable[[], bool] = lambda: False,
+    commit_seconds: float = COMMIT_SECONDS,
 ) -> Film:
     """Renders a job to its target; `progress` is called with a Start, a Progress per frame, and Notes.
 
     picture: an array or tensor to begin from, instead of the file `job.source` (see `as_frame`).
     network: one that is loaded already. resume: goes on with a render of this job that was interrupted,
     if there is one. stopping: is asked after each frame; once it says yes all is committed, and
-    Interrupted raised. Raises UsageError, InputError, OutputError, WeightsError.
+    Interrupted raised. commit_seconds: seconds between two commits. Raises UsageError, InputError,
+    OutputError, WeightsError.
     """
     if job.target is None:
         raise UsageError("the job has no target: name a file to write")
@@ -53,13 +55,15 @@ def render_film(
     network = network or open_network(job)
     check_size(clip, network)
     dreaming = FrameRenderer(job, clip, network)
-    spec = film_spec(job, clip, network, timeline, dreaming.early)
+    spec = film_spec(job, clip, network, dreaming.early)
     with ExitStack() as stack:
         writer = stack.enter_context(
-            open_writer(spec, render_identity(job, network, picture), resume, job.force)
+            open_writer(
+                spec, render_identity(job, network, picture), resume, job.force, commit_seconds
+            )
         )
         if writer.state is not None:
-            dreaming.resume(writer.frame, writer.state, writer.early())
+            dreaming.resume(writer.frame, writer.state, writer.early_frames())
         begun = max(writer.frame, 0)
         progress(_start(clip, network, timeline, begun, writer.notes))
         started = time.monotonic()
@@ -69,7 +73,7 @@ def render_film(
                 writer.add(dreamt.frame)
             for note in dreaming.notes():
                 progress(Note(note))
-            if writer.due:
+            if writer.commit_due:
                 with dreaming.watch("writing"):
                     writer.commit(dreaming.state)
             if writer.frame > 0:
@@ -78,12 +82,15 @@ def render_film(
                 progress(Progress(frame, clip.length, seconds, objective, begun))
             if stopping():
                 writer.commit(dreaming.state)
-                writer.settle()
+                writer.flush()
                 raise Interrupted(_how_to_go_on(job, writer.frame, clip.length))
         if writer.frame > begun:
             writer.commit(dreaming.state)
         with dreaming.watch("joining"):
-            writer.finish(job.force)
+            joined = writer.join()
+            if job.output.loop:
+                check_loop(joined, clip, timeline, job.target.name)
+            writer.place(job.force)
         count = writer.frame
     seconds = time.monotonic() - started
     faults, spent = tuple(clip.faults), dreaming.watch.spent
@@ -96,10 +103,8 @@ def _how_to_go_on(job: RenderJob, frame: int, length: int) -> str:
     return f"stopped after {max(frame, 0)} of {length} frames, which are safe; to go on: {command}"
 
 
-def film_spec(
-    job: RenderJob, clip: Clip, network: Network, timeline: Timeline, early: int
-) -> FilmSpec:
-    """What the press is to make of a job's frames."""
+def film_spec(job: RenderJob, clip: Clip, network: Network, early: int) -> FilmSpec:
+    """Says what film is to be made of a job's frames."""
     assert job.target is not None
     return FilmSpec(
         job.target,
@@ -111,7 +116,6 @@ def film_spec(
         clip.sound,
         presets.written(as_label(job, network)),
         presets.written(as_label(job, network, paths=False)),
-        loop_check(clip, timeline, job.target.name) if job.output.loop else None,
     )
 
 

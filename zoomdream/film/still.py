@@ -330,7 +330,8 @@ class _GrowthFilm:
         """Stays at the last frame for a while, and gives the film its name."""
         for _ in range(max(1, round(ENDING_SECONDS * self._spec.fps))):
             self.add(last)
-        self._writer.finish(self._force)
+        self._writer.join()
+        self._writer.place(self._force)
 
 
 @contextmanager
