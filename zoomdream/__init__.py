@@ -40,7 +40,14 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
     from zoomdream.film.render import render_film, zoom
+    from zoomdream.film.resume import interrupted_job, join_so_far
     from zoomdream.film.still import dream_image, dream_picture
+    from zoomdream.network.objective import class_names
+    from zoomdream.study.bench import bench_table, run_bench
+    from zoomdream.study.doctor import machine_checks
+    from zoomdream.study.layers import layer_sheet
+    from zoomdream.study.metrics import compare_clips, plot_comparison
+    from zoomdream.study.neurons import neuron_sheet
 
 __version__ = "0.1.0"
 __all__ = [
@@ -63,18 +70,45 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "ZoomdreamError",
+    "bench_table",
+    "class_names",
+    "compare_clips",
     "dream_image",
     "dream_picture",
+    "interrupted_job",
+    "join_so_far",
+    "layer_sheet",
     "load_preset",
+    "machine_checks",
+    "neuron_sheet",
+    "plot_comparison",
     "render_film",
+    "run_bench",
     "zoom",
 ]
 
 
+LAZY = {
+    "bench_table": "study.bench",
+    "class_names": "network.objective",
+    "compare_clips": "study.metrics",
+    "dream_image": "film.still",
+    "dream_picture": "film.still",
+    "interrupted_job": "film.resume",
+    "join_so_far": "film.resume",
+    "layer_sheet": "study.layers",
+    "machine_checks": "study.doctor",
+    "neuron_sheet": "study.neurons",
+    "plot_comparison": "study.metrics",
+    "render_film": "film.render",
+    "run_bench": "study.bench",
+    "zoom": "film.render",
+}
+"""Where each name lies that is imported when it is first used, as it needs torch."""
+
+
 def __getattr__(name: str) -> Any:
-    """What needs torch is imported when it is first used, so that `--help` answers at once."""
-    if name in ("dream_image", "dream_picture"):
-        return getattr(import_module("zoomdream.film.still"), name)
-    if name in ("render_film", "zoom"):
-        return getattr(import_module("zoomdream.film.render"), name)
+    """Imports what needs torch when it is first used, so that `--help` answers at once."""
+    if name in LAZY:
+        return getattr(import_module(f"zoomdream.{LAZY[name]}"), name)
     raise AttributeError(f"module 'zoomdream' has no attribute {name!r}")
