@@ -82,7 +82,9 @@ def _print_start(start: Start) -> None:
     layers = " + ".join(start.layers)
     amount = f"{start.total} steps"
     if start.fps is not None:
-        amount = f"{start.total} frames at {float(start.fps):g} fps"
+        amount = (
+            f"{'' if start.total is None else f'{start.total} '}frames at {float(start.fps):g} fps"
+        )
     console.print(
         f"{start.network}, layer {escape(layers)}, on {start.device} in {start.precision} ({start.why}); "
         f"{start.size}, {amount}"
@@ -98,7 +100,7 @@ def _print_note(text: str) -> None:
 
 
 def _print_result(done: Done) -> None:
-    size = done.path.stat().st_size if done.path.is_file() else 0
+    size = done.path.stat().st_size if done.path and done.path.is_file() else 0
     megabytes = f", {size / 1e6:.1f} MB" if size else ""
     length, verb = "", "dreamt"
     if isinstance(done, Film):
@@ -131,7 +133,7 @@ def _line_printer() -> EventPrinter:
                 last = event.seconds
                 console.print(_step_text(event))
             case Progress() if (
-                event.frame in (event.begun, event.total - 1)
+                event.frame + 1 in (event.begun + 1, event.total)
                 or event.seconds - last > PLAIN_LINE_EVERY
             ):
                 last = event.seconds
@@ -141,9 +143,11 @@ def _line_printer() -> EventPrinter:
 
 
 def _progress_text(progress: Progress) -> str:
+    known = progress.total is not None
+    total, left = (f"/{progress.total}", f"  {progress.left:.0f} s left") if known else ("", "")
     return (
-        f"frame {progress.frame + 1}/{progress.total}  {progress.fps:.2f} fps  "
-        f"{progress.left:.0f} s left  objective {progress.objective:.3g}"
+        f"frame {progress.frame + 1}{total}  {progress.fps:.2f} fps{left}  "
+        f"objective {progress.objective:.3g}"
     )
 
 

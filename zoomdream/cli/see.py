@@ -224,7 +224,7 @@ def models(
     if name is None:
         table = Table("network", "MB", "here?", "first layers", "tends to dream", box=None)
         for kind in CATALOG.values():
-            fetched = "yes" if weights_path(kind.name).exists() else "no"
+            fetched = "yes" if weights_path(kind).exists() else "no"
             table.add_row(
                 kind.name, f"{kind.megabytes:g}", fetched, " + ".join(kind.layers), kind.dreams
             )
@@ -237,7 +237,7 @@ def models(
     kind = network_info(name)
     first_choices = [Target.parse(text).layer for text in kind.layers]
     table = Table("layer", "channels", "stride", box=None)
-    for layer in network_layers(name):
+    for layer in network_layers(kind):
         mark = "  (a first choice)" if layer.name in first_choices else ""
         table.add_row(layer.name + mark, str(layer.channels), str(layer.stride))
     out.print(table)
