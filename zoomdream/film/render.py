@@ -19,6 +19,7 @@ from zoomdream.film.writer import COMMIT_SECONDS, open_writer
 from zoomdream.media.frame import ImageArray, to_bytes
 from zoomdream.media.source import Clip
 from zoomdream.network.network import Network
+from zoomdream.pipeline import take_thread_count
 from zoomdream.settings import presets
 from zoomdream.settings.model import RenderJob
 from zoomdream.settings.timeline import Timeline
@@ -44,6 +45,7 @@ def render_film(
     """
     if job.target is None:
         raise UsageError("the job has no target: name a file to write")
+    take_thread_count()
     started = time.monotonic()
     done = already_finished(job.target, resume)
     if not done:
@@ -142,6 +144,7 @@ def zoom(picture: Any = None, **settings: Any) -> Iterator[ImageArray]:
 
         for frame in zoomdream.zoom(photo, camera=Camera(zoom=2)): show(frame)
     """
+    take_thread_count()
     job = RenderJob(**settings)
     clip, network = open_clip(job, picture), open_network(job)
     check_size(clip, network)
