@@ -26,6 +26,10 @@ from zoomdream.size import Size
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record-pixels", action="store_true", help="see test_pixels.py")
+
+
 @pytest.fixture(scope="session")
 def photo() -> Frame:
     """The sample photograph, (1, 3, 96, 128)."""

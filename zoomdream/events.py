@@ -16,7 +16,7 @@ class Start:
 
     size: Size
     fps: Fraction | None  # None: a single picture
-    total: int  # frames; of a single picture, steps
+    total: int | None  # frames, where their number is known; of a single picture, steps
     network: str
     layers: tuple[str, ...]
     device: str
@@ -31,7 +31,7 @@ class Progress:
     """After each frame."""
 
     frame: int  # just finished, from 0
-    total: int
+    total: int | None  # where their number is known
     seconds: float  # since this render, or the rest of it, was begun
     objective: float
     begun: int = 0  # the frame it was begun with
@@ -43,8 +43,8 @@ class Progress:
 
     @property
     def left(self) -> float:
-        """Seconds to go."""
-        return (self.total - self.frame - 1) / self.fps
+        """Seconds to go; 0 where nobody knows."""
+        return 0.0 if self.total is None else (self.total - self.frame - 1) / self.fps
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Note:
 
 @dataclass(frozen=True)
 class Film:
-    """A finished render."""
+    """A finished render. Without a path nothing was written."""
 
-    path: Path
+    path: Path | None
     frames: int
     fps: Fraction
     size: Size
@@ -102,7 +102,8 @@ class Picture:
 
 Event = Start | Progress | Step | Note
 Done = Film | Picture
-Listener = Callable[[Event], None]
+Listener = Callable[[Event], bool | None]
+"""Is given what a render reports; False ends the render, with everything safe."""
 
 
 def ignore_events(_: Event) -> None:
@@ -110,16 +111,23 @@ def ignore_events(_: Event) -> None:
 
 
 class Stopwatch:
-    """Where time goes: seconds by what they went into, as the one who waits sees it."""
+    """Where time goes: seconds by what they went into, as the one who waits sees it.
+
+    A block within another counts for itself, and not for the outer one.
+    """
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
+        self._inner = [0.0]  # seconds of blocks within each block that is open
 
     @contextmanager
     def __call__(self, what: str) -> Iterator[None]:
         """Counts the block."""
         begun = time.perf_counter()
+        self._inner.append(0.0)
         try:
             yield
         finally:
-            self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - begun
+            whole = time.perf_counter() - begun
+            self.spent[what] = self.spent.get(what, 0.0) + whole - self._inner.pop()
+            self._inner[-1] += whole

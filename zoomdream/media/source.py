@@ -25,7 +25,7 @@ class Clip:
 
     fps: Fraction
     size: Size
-    length: int  # frames
+    length: int | None  # frames; None where nobody knows
     frames: Iterator[Frame]
     sound: Sound | None = None
     notes: tuple[str, ...] = ()  # what is other than was asked for
