@@ -32,9 +32,10 @@ from zoomdream.film.render import render_film
 from zoomdream.film.resume import join_so_far
 from zoomdream.media.ffmpeg import ffmpeg_path
 from zoomdream.media.image_reader import read_still
+from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.weights import POCKET_WEIGHTS, read_weights
+from zoomdream.network.weights import read_weights, weights_path
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs signals")
 QUICK = zd.DreamSpec(octaves=1, steps=1)
@@ -320,7 +321,7 @@ def test_what_was_begun_otherwise_is_refused_with_what_differs(
     shutil.copy(shipped("sample.jpg"), photo)
     begun = begin(film, source=photo)
     kept = sorted(p.name for p in journal_folder(film).iterdir())
-    weights = read_weights(POCKET_WEIGHTS)
+    weights = read_weights(weights_path(network_info("pocket")))
     save_file(
         {name: value * 1.01 for name, value in weights.items()}, tmp_path / "other.safetensors"
     )
