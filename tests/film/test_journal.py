@@ -429,7 +429,9 @@ def test_an_interrupted_render_is_not_begun_anew_unless_asked(
     tmp_path: Path, expected: str
 ) -> None:
     begun = begin(tmp_path / "a.mp4")
-    with pytest.raises(OutputError, match="--resume goes on with it, --force begins anew"):
+    with pytest.raises(
+        OutputError, match="`resume=True` goes on with it, `force=True` begins anew"
+    ):
         render_film(begun)
     render_film(begun.change(force=True))
     assert fingerprint(tmp_path / "a.mp4") == expected
