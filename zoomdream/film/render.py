@@ -18,6 +18,7 @@ from zoomdream.film.target import check_film_target
 from zoomdream.film.writer import COMMIT_SECONDS, FilmWriter, open_writer
 from zoomdream.media.source import Clip
 from zoomdream.network.network import Network
+from zoomdream.pipeline import take_thread_count
 from zoomdream.process import exact_cudnn, freed_memory_kept
 from zoomdream.settings import presets
 from zoomdream.settings.model import RenderJob
@@ -80,6 +81,7 @@ def render(
 
     Raises UsageError, InputError, OutputError, WeightsError.
     """
+    take_thread_count()
     started = time.monotonic()
     if job.target is not None:
         if already_finished(job.target, resume):
