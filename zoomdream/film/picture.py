@@ -131,10 +131,11 @@ def dream_picture(
 
     picture: an array, (H, W), (H, W, 3) or (N, H, W, 3); a tensor, (3, H, W) or (N, 3, H, W); a PIL
     picture; or a matplotlib figure, which gives an array. Numbers are 0..255 in 8 bits, 0..65535 in 16, and
-    0..1 in floats. Grey ones come back in colour. network: one that is loaded, or a name. objective: what to
-    dream of, where that is not what the network was loaded for. seed: the same gives the same picture. mask:
-    a picture of where to dream: white dreams, black stays. on_step: is called after each step (`step.picture()`
-    is the first picture so far); where it returns False the dream ends there. settings: those of DreamSpec (`steps`, `step_size`, `octaves` ...);
+    0..1 in floats. Grey ones come back in colour.
+    network: one that is loaded, or a name. objective: what to dream of, where that is not what the network
+    was loaded for. seed: the same gives the same picture. mask: a picture of where to dream: white dreams,
+    black stays. on_step: is called after each step (`step.picture()` is the first picture so far); where it
+    returns False the dream ends there. settings: those of DreamSpec (`steps`, `step_size`, `octaves` ...);
     what changes over time is taken at the middle of six seconds.
 
     Raises InputError, UsageError and WeightsError.
