@@ -30,9 +30,10 @@ from tests.conftest import Command
 from tests.pictures import exr, radiance
 from zoomdream.errors import Interrupted, ZoomdreamError
 from zoomdream.files import shipped
-from zoomdream.film.journal import Journal, SegmentPlan, journal_folder
+from zoomdream.film.journal import Journal, journal_folder
 from zoomdream.film.render import render_film
 from zoomdream.film.resume import interrupted_job
+from zoomdream.film.spec import SegmentPlan
 from zoomdream.media.drawing import draw_drawing
 from zoomdream.media.frame import Frame, as_frame
 from zoomdream.media.image_reader import read_still
@@ -512,8 +513,8 @@ def journals(folder: Path) -> list[Path]:
 
 
 def play_one(path: Path) -> None:
-    footage = open_video(path)
-    next(iter(decode_clip(footage, Size.square(32), footage.fps).frames))
+    video = open_video(path)
+    next(iter(decode_clip(video, Size.square(32), video.fps).frames))
 
 
 def check_mood(path: Path) -> None:

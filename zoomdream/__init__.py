@@ -1,12 +1,14 @@
-"""zoomdream: DeepDream videos, from a photograph.
+"""zoomdream: DeepDream videos and pictures.
 
     import zoomdream as zd
 
     job = zd.RenderJob(source="photo.jpg", target="dream.mp4", camera=zd.Camera(zoom=1.5))
-    film = zd.render_film(job, progress=lambda p: print(f"{p.frame + 1}/{p.total}"))
+    film = zd.render_film(job, print)
 
-`zoom` gives the frames as arrays instead of a file, `dream_picture` dreams on a single array, tensor or
-matplotlib figure, and `dream_image` writes one picture.
+`load` loads a network once, for many dreams; `dream` dreams on arrays, tensors and PIL pictures, and gives
+back the same kind; `render` gives a film's frames as they come, and `render_film` just makes the film;
+`dream_image` writes one picture. What to dream of is an objective: `layer`, `channel`, `direction`,
+`imagenet_class`, `guide`, or an `objective` of one's own, and sums of them.
 Every error is a `ZoomdreamError` with one sentence that says what would be right.
 """
 
@@ -16,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from zoomdream.errors import (
     InputError,
+    Interrupted,
     OutputError,
     UsageError,
     WeightsError,
     ZoomdreamError,
 )
-from zoomdream.events import Film, Picture, Progress, Start, Step
+from zoomdream.events import Film, Note, Picture, Progress, Start, Step
 from zoomdream.settings.model import (
     STILL_DREAM,
     Anchor,
@@ -34,13 +37,31 @@ from zoomdream.settings.model import (
     RenderJob,
 )
 from zoomdream.settings.presets import load_preset
+from zoomdream.size import Size
 
 # Torch then asks Linux for huge pages: a seventh of a render's time was page faults.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
-    from zoomdream.film.render import render_film, zoom
-    from zoomdream.film.still import dream_image, dream_picture
+    from zoomdream.dreaming.guide import guide
+    from zoomdream.film.picture import dream_picture as dream
+    from zoomdream.film.render import render, render_film
+    from zoomdream.film.resume import interrupted_job, join_so_far
+    from zoomdream.film.still import dream_image
+    from zoomdream.network.classes import class_names
+    from zoomdream.network.network import load_network as load
+    from zoomdream.network.objective import (
+        channel,
+        direction,
+        imagenet_class,
+        layer,
+        objective,
+    )
+    from zoomdream.study.bench import bench_table, run_bench
+    from zoomdream.study.doctor import machine_checks
+    from zoomdream.study.layers import layer_sheet
+    from zoomdream.study.metrics import compare_clips, plot_comparison
+    from zoomdream.study.neurons import neuron_sheet
 
 __version__ = "0.1.0"
 __all__ = [
@@ -52,29 +73,72 @@ __all__ = [
     "FlowBlend",
     "Guide",
     "InputError",
+    "Interrupted",
     "NeuronSpec",
+    "Note",
     "Output",
     "OutputError",
     "Picture",
     "Progress",
     "RenderJob",
+    "Size",
     "Start",
     "Step",
     "UsageError",
     "WeightsError",
     "ZoomdreamError",
+    "bench_table",
+    "channel",
+    "class_names",
+    "compare_clips",
+    "direction",
+    "dream",
     "dream_image",
-    "dream_picture",
+    "guide",
+    "imagenet_class",
+    "interrupted_job",
+    "join_so_far",
+    "layer",
+    "layer_sheet",
+    "load",
     "load_preset",
+    "machine_checks",
+    "neuron_sheet",
+    "objective",
+    "plot_comparison",
+    "render",
     "render_film",
-    "zoom",
+    "run_bench",
 ]
+
+_NEEDS_TORCH = {
+    "bench_table": "study.bench:bench_table",
+    "channel": "network.objective:channel",
+    "class_names": "network.classes:class_names",
+    "compare_clips": "study.metrics:compare_clips",
+    "direction": "network.objective:direction",
+    "dream": "film.picture:dream_picture",
+    "dream_image": "film.still:dream_image",
+    "guide": "dreaming.guide:guide",
+    "imagenet_class": "network.objective:imagenet_class",
+    "interrupted_job": "film.resume:interrupted_job",
+    "join_so_far": "film.resume:join_so_far",
+    "layer": "network.objective:layer",
+    "layer_sheet": "study.layers:layer_sheet",
+    "load": "network.network:load_network",
+    "machine_checks": "study.doctor:machine_checks",
+    "neuron_sheet": "study.neurons:neuron_sheet",
+    "objective": "network.objective:objective",
+    "plot_comparison": "study.metrics:plot_comparison",
+    "render": "film.render:render",
+    "render_film": "film.render:render_film",
+    "run_bench": "study.bench:run_bench",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """What needs torch is imported when it is first used, so that `--help` answers at once."""
-    if name in ("dream_image", "dream_picture"):
-        return getattr(import_module("zoomdream.film.still"), name)
-    if name in ("render_film", "zoom"):
-        return getattr(import_module("zoomdream.film.render"), name)
+    """Imports what needs torch when it is first used, so that `--help` answers at once."""
+    if name in _NEEDS_TORCH:
+        module, _, symbol = _NEEDS_TORCH[name].partition(":")
+        return getattr(import_module(f"zoomdream.{module}"), symbol)
     raise AttributeError(f"module 'zoomdream' has no attribute {name!r}")

@@ -3,11 +3,19 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from zoomdream.size import Size
+
+PictureFunction = Callable[[], NDArray[np.uint8]]
+"""Gives a picture as it is now, (H, W, 3); to be called while the event is handled, or not at all."""
+ON_REQUEST: PictureFunction | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -16,7 +24,7 @@ class Start:
 
     size: Size
     fps: Fraction | None  # None: a single picture
-    total: int  # frames; of a single picture, steps
+    total: int | None  # frames, where their number is known; of a single picture, steps
     network: str
     layers: tuple[str, ...]
     device: str
@@ -31,10 +39,11 @@ class Progress:
     """After each frame."""
 
     frame: int  # just finished, from 0
-    total: int
+    total: int | None  # where their number is known
     seconds: float  # since this render, or the rest of it, was begun
     objective: float
     begun: int = 0  # the frame it was begun with
+    picture: PictureFunction | None = ON_REQUEST
 
     @property
     def fps(self) -> float:
@@ -43,8 +52,8 @@ class Progress:
 
     @property
     def left(self) -> float:
-        """Seconds to go."""
-        return (self.total - self.frame - 1) / self.fps
+        """Seconds to go; 0 where nobody knows."""
+        return 0.0 if self.total is None else (self.total - self.frame - 1) / self.fps
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ class Step:
     share: float  # of all the work, 0..1
     seconds: float  # since the first was begun
     objective: float
+    picture: PictureFunction | None = ON_REQUEST
 
     @property
     def left(self) -> float:
@@ -73,9 +83,9 @@ class Note:
 
 @dataclass(frozen=True)
 class Film:
-    """A finished render."""
+    """A finished render. Without a path nothing was written."""
 
-    path: Path
+    path: Path | None
     frames: int
     fps: Fraction
     size: Size
@@ -100,9 +110,15 @@ class Picture:
     notes: tuple[str, ...] = ()  # what of the input could not be kept
 
 
+def as_values(event: "Event | Done") -> dict[str, Any]:
+    """An event's fields by name, without its picture."""
+    return {f.name: getattr(event, f.name) for f in fields(event) if f.name != "picture"}
+
+
 Event = Start | Progress | Step | Note
 Done = Film | Picture
-Listener = Callable[[Event], None]
+Listener = Callable[[Event], bool | None]
+"""Is given what a render reports; False ends the render, with everything safe."""
 
 
 def ignore_events(_: Event) -> None:
@@ -110,16 +126,23 @@ def ignore_events(_: Event) -> None:
 
 
 class Stopwatch:
-    """Where time goes: seconds by what they went into, as the one who waits sees it."""
+    """Where time goes: seconds by what they went into, as the one who waits sees it.
+
+    A block within another counts for itself, and not for the outer one.
+    """
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
+        self._inner = [0.0]  # seconds of blocks within each block that is open
 
     @contextmanager
     def __call__(self, what: str) -> Iterator[None]:
         """Counts the block."""
         begun = time.perf_counter()
+        self._inner.append(0.0)
         try:
             yield
         finally:
-            self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - begun
+            whole = time.perf_counter() - begun
+            self.spent[what] = self.spent.get(what, 0.0) + whole - self._inner.pop()
+            self._inner[-1] += whole

@@ -88,7 +88,7 @@ def shipped(name: str) -> Path:
 
 def check_file(target: Path, force: bool) -> None:
     """Raises OutputError where a file could not be put, before any work is done."""
-    check_folder(target, f"-o dream{target.suffix}")
+    check_folder(target, f"`target=dream{target.suffix}`")
     if target.is_dir():
         raise OutputError(f"{target} is a folder: name a file")
     check_free(target, force)
@@ -97,7 +97,7 @@ def check_file(target: Path, force: bool) -> None:
 def check_folder(target: Path, example: str) -> None:
     """Raises UsageError and OutputError where nothing could be put under a name.
 
-    example: of the command line, for the message.
+    example: of an argument, for the message.
     """
     folder = target.absolute().parent
     if target.name in ("", ".."):
@@ -114,7 +114,7 @@ def check_free(target: Path, force: bool) -> None:
     """Raises OutputError where something has the name, unless it may be replaced."""
     if is_taken(target) and not force:
         raise OutputError(
-            f"{target} is there already: add --force to replace it, or take another name"
+            f"{target} is there already: add `force=True` to replace it, or take another name"
         )
 
 

@@ -111,7 +111,7 @@ def test_sheets_come_in_what_browsers_show(tmp_path: Path) -> None:
     for check in (check_sheet_target, check_image_target):
         with pytest.raises(OutputError, match="is a folder: name a file"):
             check(tmp_path / "a.png", True)
-        with pytest.raises(OutputError, match="is there already: add --force"):
+        with pytest.raises(OutputError, match="is there already: add `force=True`"):
             check(tmp_path / "b.png", False)
         with pytest.raises(OutputError, match="is not a folder: create it"):
             check(tmp_path / "none" / "a.png", False)

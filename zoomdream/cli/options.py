@@ -1,4 +1,4 @@
-"""Command-line options made from the settings, which hold their flags, panels, help and defaults.
+"""Makes command-line options from the settings, which hold their flags, panels, help and defaults.
 
 A command takes whole panels of settings (`panel`) or some settings by path (`chosen`). A setting that is
 new in `settings` is an option of every command that takes its panel.
@@ -6,6 +6,7 @@ new in `settings` is an option of every command that takes its panel.
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,7 +24,7 @@ from zoomdream.settings.model import SETTINGS, NeuronSpec, RenderJob, Setting, s
 from zoomdream.settings.paths import change_job
 from zoomdream.size import Size
 
-OWN = settings_of(NeuronSpec, "neurons")  # settings that are no part of a job
+NEURON_SETTINGS = settings_of(NeuronSpec, "neurons")  # settings that are no part of a job
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,28 @@ class Option:
 
     def value(self, job: RenderJob) -> Any:
         """What a job has for it, or its default where it is no part of one."""
-        if self.path in OWN:
+        if self.path in NEURON_SETTINGS:
             return self.field.default
         return functools.reduce(getattr, self.path.split("."), cast(Any, job))
 
 
 OPTIONS = {
     path: Option(setting)
-    for path, setting in {**SETTINGS, **OWN}.items()
+    for path, setting in {**SETTINGS, **NEURON_SETTINGS}.items()
     if setting.traits.has_flag
 }
+FLAGS = {path: option.flag_name for path, option in OPTIONS.items()} | {
+    "target": "-o",
+    "resume": "--resume",
+    "join_so_far": "zoomdream resume OUT --join-now",
+    "within": "--range",
+    "top": "--top",
+    "on": "--on",
+    "zoom_in": "--zoom-in",
+    "size": "--size",
+}
+"""What the command line calls a setting, by its path, or an argument of the library's functions."""
+
 Section = TypeVar("Section", bound=Settings)
 Panels = dict[str, tuple[Option, ...]]
 
@@ -206,10 +219,9 @@ def settings_options(
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def wrapper(*args: Any, **kwargs: Any) -> None:
-            given = {path: kwargs.pop(name) for name, path in names.items()}
-            command(
-                *args, settings={k: v for k, v in given.items() if v not in (None, [])}, **kwargs
-            )
+            values = {path: kwargs.pop(name) for name, path in names.items()}
+            settings = {path: value for path, value in values.items() if value not in (None, [])}
+            command(*args, settings=settings, **kwargs)
 
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
         signature = inspect.Signature([*own, *parameters])
@@ -220,9 +232,12 @@ def settings_options(
     return decorate
 
 
-def make_job(settings: dict[str, Any], base: RenderJob | None = None, **more: Any) -> RenderJob:
-    """`base` with values by path, as the command line gives them; raises UsageError."""
-    values = {**settings, **more}
+def make_job(settings: dict[str, Any], base: RenderJob | None = None, **fixed: Any) -> RenderJob:
+    """Changes `base` by settings as the command line gives them, by path; raises UsageError.
+
+    fixed: settings of the whole job, such as `source`; those that are None stay as they are.
+    """
+    values = {**settings, **fixed}
     if {"output.seconds", "output.frames"} <= values.keys():
         raise UsageError("--seconds and --frames both say how long: give one")
     for path, value in settings.items():
@@ -236,7 +251,7 @@ def make_job(settings: dict[str, Any], base: RenderJob | None = None, **more: An
     try:
         return change_job(base or RenderJob(), values)
     except UsageError as error:
-        raise UsageError(_as_flag(str(error))) from None
+        raise UsageError(_flag_first(str(error))) from None
 
 
 def make_section(kind: type[Section], section: str, settings: dict[str, Any]) -> Section:
@@ -245,13 +260,38 @@ def make_section(kind: type[Section], section: str, settings: dict[str, Any]) ->
     try:
         return kind(**{path.removeprefix(f"{section}."): settings.pop(path) for path in paths})
     except UsageError as error:
-        raise UsageError(_as_flag(f"{section}.{error}")) from None
+        raise UsageError(_flag_first(f"{section}.{error}")) from None
 
 
-def _as_flag(message: str) -> str:
-    """A message with the flag in place of the setting's path that it begins with, if it does."""
+def _flag_first(message: str) -> str:
+    """Puts the flag in place of the setting's path that a message begins with, if it does."""
     path, colon, rest = message.partition(":")
     return OPTIONS[path].flag_name + colon + rest if path in OPTIONS else message
+
+
+def with_flags(message: str) -> str:
+    """Puts flags in place of the settings and arguments that a message names in backquotes.
+
+    `output.size` becomes --size, `output.size=64x64` becomes --size 64x64, `force=True` becomes --force and
+    `output.audio=False` becomes --no-audio. What is no setting and no argument stays as it is.
+    """
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = FLAGS.get(match[1]), match[2]
+        if name is None:
+            return match[0]
+        if value == "False":
+            return f"--no-{name.removeprefix('--')}"
+        return name if value in (None, "True") else f"{name} {value}"
+
+    return re.sub(r"`([a-z_]+(?:\.[a-z_]+)?)(?:=([^`]*))?`", flag, message)
+
+
+def required(output: Path | None, example: str, *others: str) -> Path:
+    """The path that was given after -o; raises UsageError, with examples, where none was."""
+    if output is None:
+        raise UsageError(f"where to? add -o {example} (or {', '.join(others)})")
+    return output
 
 
 def _point(flag: str, text: str) -> tuple[str, ...]:

@@ -1,10 +1,10 @@
-"""The studio: gradient ascent on one Frame, octave by octave.
+"""Gradient ascent on pictures, octave by octave.
 
 Mordvintsev, Olah and Tyka (2015), google/deepdream, dream.ipynb: octaves carry only the *detail*
 that was dreamt, so that the picture itself stays sharp; each step is taken on a picture rolled by a
 random shift; the gradient is divided by its mean absolute value. We add to that a smoothing of the
 gradient by three Gaussians (gordicaleksa/pytorch-deepdream), which removes the checkerboards of
-strided layers, and weights over any number of layers (see `net.Network`).
+strided layers, and weights over any number of layers (see `session`).
 """
 
 import math
@@ -17,13 +17,12 @@ from torch import Tensor
 
 from zoomdream.dreaming.lines import near_lines
 from zoomdream.dreaming.rng import draw_integer
+from zoomdream.dreaming.session import ChannelWeights, DreamSession
 from zoomdream.dreaming.tiles import fits_twice, tile_side, tiled_gradient
-from zoomdream.dreaming.variety import ChannelWeights
 from zoomdream.errors import UsageError
 from zoomdream.media.color import to_opponent
 from zoomdream.media.frame import Frame, blur, resize
-from zoomdream.network.network import Network
-from zoomdream.process import large_blocks_kept
+from zoomdream.process import exact_cudnn, freed_memory_kept, large_blocks_kept
 from zoomdream.settings.model import DreamSpec
 from zoomdream.size import Size
 
@@ -32,13 +31,13 @@ LARGE_PICTURE = 10_000_000  # values of a picture whose memory has to be looked 
 COARSEST_SIDE = 96  # px of the shorter side at the smallest octave, where their number is not given
 MOST_OCTAVES = 12  # likewise
 GENTLER = 0.8  # size of a step at one octave to that at the coarser one before it, likewise
-StepListener = Callable[[float, Callable[[], Frame]], None]
-"""Is told the objective before each step, and gets the frame as it is after it from the function."""
+StepListener = Callable[[float, Callable[[], Frame]], bool | None]
+"""Is given the objective before each step, and a function for the picture after it; False ends the dream."""
 
 
 @dataclass(frozen=True)
 class Dreamt:
-    """A dreamt frame, and the objective on it before its last step."""
+    """Dreamt pictures, and the objective on them before their last step."""
 
     frame: Frame
     objective: float
@@ -46,31 +45,35 @@ class Dreamt:
 
 def dream(
     frame: Frame,
-    network: Network,
+    session: DreamSession,
     spec: DreamSpec,
     rng: torch.Generator,
     step_mask: Tensor | None = None,
     channel_weights: ChannelWeights | None = None,
-    watch: StepListener | None = None,
+    on_step: StepListener | None = None,
 ) -> Dreamt:
-    """Dreams on a Frame; same inputs and same generator state give the same pixels.
+    """Dreams on pictures; the same inputs and the same generator state give the same pixels.
 
-    frame: (1, 3, H, W) in 0..1, on the network's device. step_mask: (1, 1, H, W), a factor of the steps at
-    each place; where it is 0 nothing is dreamt. rng: a CPU generator, from which
-    jitter and tile shifts are drawn. watch: is told of each step. The objective is the mean squared
-    activation of the targets (geometric mean over several, by their weights).
+    frame: (N, 3, H, W) in 0..1, on the network's device; several are dreamt side by side, each as if it
+    were alone, with the same shifts. step_mask: (1, 1, H, W), a factor of the steps at each place; where it
+    is 0 nothing is dreamt. rng: a CPU generator, from which jitter and tile shifts are drawn. on_step: is
+    called after each step. The objective is the mean squared activation of what is wanted (the geometric
+    mean over several objectives, by their weights). Raises UsageError where the gradient overflows.
     """
     if spec.steps == 0:
         return Dreamt(frame, 0.0)
     if not spec.tile:
-        tile = network.tile or tile_side(network, Size.of(frame).pixels)
+        tile = session.tile or tile_side(session.network, len(frame) * Size.of(frame).pixels)
         spec = spec.model_copy(update={"tile": tile})
     if spec.grow:
         near = near_lines(frame, spec.grow)
         step_mask = near if step_mask is None else near * step_mask
-    with large_blocks_kept(fits_twice(frame, network, spec.tile)):
-        picture, objective = _ascended(frame, network, spec, rng, step_mask, channel_weights, watch)
+    with exact_cudnn, freed_memory_kept, large_blocks_kept(fits_twice(frame, session, spec.tile)):
+        picture, objective = _ascended(
+            frame, session, spec, rng, step_mask, channel_weights, on_step
+        )
     if not math.isfinite(objective) or not torch.isfinite(picture.sum()):
+        network = session.network
         raise UsageError(
             f"the gradient of {network.info.name} overflows in {network.at.dtype}: use --precision fp32"
         )
@@ -79,34 +82,37 @@ def dream(
 
 def _ascended(
     frame: Frame,
-    network: Network,
+    session: DreamSession,
     spec: DreamSpec,
     rng: torch.Generator,
     step_mask: Tensor | None,
     channel_weights: ChannelWeights | None,
-    watch: StepListener | None,
+    on_step: StepListener | None,
 ) -> tuple[Frame, float]:
-    """A frame after all steps at all octaves, and the objective before the last; as for `dream`."""
+    """Pictures after all steps at all octaves, and the objective before the last; as for `dream`."""
     picture, objective = frame, 0.0
     detail: Frame | None = None
-    sizes = octave_sizes(Size.of(frame), spec, network.info.least)
+    sizes = octave_sizes(Size.of(frame), spec, session.network.info.least)
     for octave, size in enumerate(sizes):
-        now = spec if spec.octaves else _gentler(spec, octave)
+        octave_spec = spec if spec.octaves else _gentler(spec, octave)
         base = frame if size == Size.of(frame) else resize(frame, size).clamp_(0, 1)
         picture = base if detail is None else (base + resize(detail, size)).clamp_(0, 1)
-        here = None if step_mask is None else resize(step_mask, size).clamp_min(0)
+        mask = None if step_mask is None else resize(step_mask, size).clamp_min(0)
         for number in range(spec.steps):
-            measured = watch is not None or number == spec.steps - 1
-            picture, objective = step(picture, network, now, rng, here, channel_weights, measured)
-            if watch:
-                watch(objective, partial(_laid, frame, base, picture, step_mask))
+            measured = on_step is not None or number == spec.steps - 1
+            picture, objective = step(
+                picture, session, octave_spec, rng, mask, channel_weights, measured
+            )
+            whole = partial(_enlarged, frame, base, picture, step_mask)
+            if on_step and on_step(objective, whole) is False:
+                return whole(), objective
         if octave < len(sizes) - 1:
             detail = picture - base
     return picture, objective
 
 
-def _laid(frame: Frame, base: Frame, picture: Frame, step_mask: Tensor | None) -> Frame:
-    """What was dreamt at some octave, in full size. base: the frame at that octave's size."""
+def _enlarged(frame: Frame, base: Frame, picture: Frame, step_mask: Tensor | None) -> Frame:
+    """What was dreamt at some octave, laid over the frame. base: the frame at that octave's size."""
     dreamt = (frame + resize(picture - base, Size.of(frame))).clamp_(0, 1)
     return dreamt if step_mask is None else dreamt.where(step_mask > 0, frame)
 
@@ -133,7 +139,7 @@ def _gentler(spec: DreamSpec, octave: int) -> DreamSpec:
 
 def step(
     picture: Frame,
-    network: Network,
+    session: DreamSession,
     spec: DreamSpec,
     rng: torch.Generator,
     step_mask: Tensor | None = None,
@@ -147,15 +153,24 @@ def step(
     reach = min(spec.jitter, Size.of(picture).shorter // 2)
     shift = draw_integer(rng, -reach, reach), draw_integer(rng, -reach, reach)
     gradient, objective = tiled_gradient(
-        picture.roll(shift, (2, 3)), network, spec, rng, channel_weights, measured
+        picture.roll(shift, (2, 3)), session, spec, rng, channel_weights, measured
     )
     gradient = smooth(gradient, spec.smooth).roll((-shift[0], -shift[1]), (2, 3))
     if spec.keep_color:  # the same change in R, G and B leaves both chroma planes alone
         gradient = to_opponent(gradient)[:, :1].expand_as(gradient)
-    size = spec.step_size / (torch.linalg.vector_norm(gradient, 1) / gradient.numel() + 1e-12)
+    size = spec.step_size / (_mean_absolute(gradient) + 1e-12)
     if step_mask is not None:
         gradient = gradient * step_mask
     return torch.addcmul(picture, gradient, size).clamp_(0, 1), objective
+
+
+def _mean_absolute(gradient: Tensor) -> Tensor:
+    """Of each picture, (N, 1, 1, 1); of a single one a scalar."""
+    if len(gradient) == 1:
+        norm: Tensor = torch.linalg.vector_norm(gradient, 1)
+        return norm / gradient.numel()
+    norms: Tensor = torch.linalg.vector_norm(gradient, 1, dim=(1, 2, 3), keepdim=True)
+    return norms / gradient[0].numel()
 
 
 def smooth(gradient: Tensor, sigma: float) -> Tensor:

@@ -1,6 +1,6 @@
 """Old paper, laid over what was dreamt on white."""
 
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -8,24 +8,48 @@ from torch import Tensor
 from zoomdream.dreaming.lines import mean_inside
 from zoomdream.media.frame import Frame, resize
 from zoomdream.media.noise import pink_noise
+from zoomdream.settings.model import RenderJob
 from zoomdream.size import Size
 
 _CREAM = (0.965, 0.925, 0.825)  # what white paper turns to, linear factors of R, G and B
 _BROWN = (0.10, 0.19, 0.36)  # what the darkest of a stain takes away besides
 
 
-def age_paper(frame: Frame, age: float, seed: int) -> Frame:
-    """As on paper that has yellowed, browned at its border and been wet.
+class OldPaper:
+    """Lays aged paper over pictures: yellowed, browned at its border, and stained by water.
 
-    frame: (1, 3, H, W). age: 0..1; 0 leaves it. seed: of the stains. White becomes the paper's colour, and
-    black stays: colours are multiplied, as by a glaze.
+    age: 0..1; 0 leaves them. seed: of the stains. White becomes the paper's colour, and black stays: colours
+    are multiplied, as by a glaze.
     """
-    if not age:
-        return frame
-    return frame * _glaze(Size.of(frame), age, seed).to(frame.device)
+
+    def __init__(self, age: float, seed: int) -> None:
+        self._age, self._seed = age, seed
+        self._glaze: Tensor | None = None
+
+    def __call__(self, frame: Frame) -> Frame:
+        """frame: (N, 3, H, W)."""
+        if not self._age:
+            return frame
+        if self._glaze is None or self._glaze.shape[-2:] != frame.shape[-2:]:
+            self._glaze = _glaze(Size.of(frame), self._age, self._seed).to(frame.device)
+        return frame * self._glaze
 
 
-@lru_cache(maxsize=1)  # a film's frames all have the same
+Finish = Callable[[Frame], Frame]
+
+
+def finishes(job: RenderJob) -> list[Finish]:
+    """What is made of a job's frames after they were dreamt, one after another; not dreamt on again."""
+    return [OldPaper(job.paper, job.seed)]
+
+
+def finished(frame: Frame, chain: Sequence[Finish]) -> Frame:
+    """A frame after a chain of finishes."""
+    for finish in chain:
+        frame = finish(frame)
+    return frame
+
+
 def _glaze(size: Size, age: float, seed: int) -> Tensor:
     """(1, 3, H, W) in 0..1, made at 512 px and stretched: nothing in it is fine."""
     rng = torch.Generator().manual_seed(seed)

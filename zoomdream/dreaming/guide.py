@@ -14,27 +14,27 @@ it has gone over into the next, comes from the time alone, so that a render can 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoomdream.dreaming.slideshow import open_guide
+from zoomdream.dreaming.session import DreamSession
+from zoomdream.dreaming.slideshow import open_guide, shown_to_network
 from zoomdream.errors import UsageError
-from zoomdream.media.frame import as_frame
+from zoomdream.media.frame import Frame, as_frame
 from zoomdream.network.network import Network
-from zoomdream.settings.model import Guide, RenderJob
+from zoomdream.network.objective import Activations, Objective, Target
+from zoomdream.settings.model import Guide as GuideSpec
+from zoomdream.settings.model import RenderJob
 
 MOST_POSITIONS = 1024  # positions of a guide that are matched with, in each layer
 MATCHES_AT_ONCE = 1 << 22  # matches that are held at once, in one layer
 SHARPNESS = 4.0  # of the softmax over matches
 _HELD = 3  # pictures whose features are kept
 Style = Literal["best", "soft"]
-Seed = Callable[[Tensor, Tensor], Tensor]
-"""From a layer's values and their own seed, both (1, C, H, W), the guided seed of that shape."""
 
 
 @dataclass(frozen=True)
@@ -45,32 +45,38 @@ class Features:
     scaled: Tensor
 
     @classmethod
-    def of(cls, value: Tensor) -> "Features":
-        """From a layer's values on the guide, (1, C, H, W): of `MOST` positions at most.
+    def of(cls, value: Tensor, most: int = MOST_POSITIONS) -> "Features":
+        """Takes those of a layer's activations on the guide, (1, C, H, W): of `most` positions at most.
 
         Which ones is always the same, and follows no grid.
         """
         vectors = value[0].flatten(1).T
-        if len(vectors) > MOST_POSITIONS:
+        if len(vectors) > most:
             order = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(2015))
-            vectors = vectors[order[:MOST_POSITIONS].sort().values.to(vectors.device)]
+            vectors = vectors[order[:most].sort().values.to(vectors.device)]
         length = vectors.float().norm(dim=1).mean().clamp_min(1e-6)
         return cls(vectors.contiguous(), (vectors / length).contiguous())
 
-    def seed(self, value: Tensor, style: Style) -> Tensor:
-        """The guided seed of a layer's values (1, C, H, W): at each position what matches there."""
-        here = value[0].flatten(1).T
-        match = _best if style == "best" else _soft
-        rows = max(1, MATCHES_AT_ONCE // len(self.vectors))
-        found = torch.cat([match(part, self) for part in torch.split(here, rows)])
-        return found.T.reshape(value.shape)
+    def seed(self, value: Tensor, style: Style, at_once: int = MATCHES_AT_ONCE) -> Tensor:
+        """The guided seed of a layer's activations (N, C, H, W): at each position what matches there.
 
-    def likeness(self, value: Tensor) -> float:
-        """How well a layer's values (1, C, H, W) are matched: the mean best cosine, up to 1."""
-        here = F.normalize(value[0].flatten(1).T, dim=1)
-        there = F.normalize(self.vectors, dim=1)
-        rows = max(1, MATCHES_AT_ONCE // len(there))
-        best = [(part @ there.T).amax(1) for part in torch.split(here, rows)]
+        at_once: matches that are held at a time.
+        """
+        match = _best if style == "best" else _soft
+        rows = max(1, at_once // len(self.vectors))
+        seeds = []
+        for picture in value:
+            positions = picture.flatten(1).T
+            matched = torch.cat([match(part, self) for part in torch.split(positions, rows)])
+            seeds.append(matched.T.reshape(1, *picture.shape))
+        return seeds[0] if len(seeds) == 1 else torch.cat(seeds)
+
+    def likeness(self, value: Tensor, at_once: int = MATCHES_AT_ONCE) -> float:
+        """How well a layer's activations (1, C, H, W) are matched: the mean best cosine, up to 1."""
+        positions = F.normalize(value[0].flatten(1).T, dim=1)
+        vectors = F.normalize(self.vectors, dim=1)
+        rows = max(1, at_once // len(vectors))
+        best = [(part @ vectors.T).amax(1) for part in torch.split(positions, rows)]
         return float(torch.cat(best).float().mean())
 
 
@@ -93,63 +99,161 @@ def _soft(values: Tensor, guide: Features) -> Tensor:
     return shares.to(values.dtype) @ guide.vectors
 
 
+@dataclass(frozen=True)
+class GuidedLayer(Objective):
+    """A whole layer that is drawn to the features of other pictures, instead of to its own.
+
+    layer: whose activations are matched. features: of the guide's picture now, and of the one that it goes
+    over into, with the share of that. amount: the guide's share; the rest is the layer's own dream.
+    """
+
+    layer: Target
+    features: Features
+    style: Style = "best"
+    amount: float = 1.0
+    next_features: Features | None = None
+    next_share: float = 0.0
+    weight: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return self.layer.name
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.layer.layers
+
+    def seeds(
+        self, activations: Activations, channel_weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """At each place the guide's features that match it, mixed with the layer's own seed."""
+        (name,) = self.layers
+        value = activations[name]
+        guided = self.features.seed(value, self.style)
+        if self.next_features is not None:
+            guided = guided.lerp(self.next_features.seed(value, self.style), self.next_share)
+        if self.amount != 1:
+            own = self.layer.seeds(activations, channel_weights)[name]
+            guided = own.lerp(guided, self.amount)
+        return {name: guided}
+
+    def energy(self, activations: Activations) -> Tensor:
+        return self.layer.energy(activations)
+
+    def strength_seeds(self, activations: Activations) -> tuple[dict[str, Tensor], float]:
+        return self.layer.strength_seeds(activations)
+
+
+@dataclass(frozen=True)
+class Guide(Objective):
+    """A layer guided by one picture, whose features are taken once the network is known."""
+
+    layer: Target
+    picture: Frame
+    style: Style = "best"
+    amount: float = 1.0
+    weight: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.layer.name} guided"
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.layer.layers
+
+    def seeds(
+        self, activations: Activations, channel_weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        raise NotImplementedError("a guide is bound to a network before it is dreamt of")
+
+    def energy(self, activations: Activations) -> Tensor:
+        return self.layer.energy(activations)
+
+    @torch.no_grad()
+    def bound(self, network: Network) -> GuidedLayer:
+        """The guided layer, with the features that this network finds in the picture."""
+        picture = shown_to_network(self.picture, network.info.least).to(network.at.device)
+        features = Features.of(network.activations(picture)[self.layer.layer])
+        return GuidedLayer(self.layer, features, self.style, self.amount, weight=self.weight)
+
+
+def guide(picture: Any, layer: str, *, style: Style = "best", amount: float = 1.0) -> Guide:
+    """An objective: a layer that dreams in the motifs of another picture.
+
+    picture: an array, tensor, PIL picture or figure (see `as_frame`). layer: a whole one, by name. style:
+    the `best` match at each place, or a steadier `soft` one. amount: the guide's share, 0..1. Raises
+    InputError, and UsageError for a channel.
+    """
+    target = Target.parse(layer)
+    if not target.is_layer:
+        raise UsageError(f"{layer}: a guide is matched with a whole layer, without a channel")
+    return Guide(target, as_frame(picture), style, amount, target.weight)
+
+
 class GuideSource:
-    """Guides a network's targets: whole layers, each by its own features of the guide's pictures.
+    """Guides a session's objectives: whole layers, each by its own features of the guide's pictures.
 
     Single channels and classes, which there is nothing to match in, go on looking for their own. style:
     where the settings name none. limit, length: see `open_guide`. Raises InputError, and UsageError
-    where no target is a whole layer.
+    where no objective is a whole layer.
     """
 
     def __init__(
-        self, spec: Guide, network: Network, limit: int, length: float, style: Style = "best"
+        self,
+        spec: GuideSpec,
+        session: DreamSession,
+        limit: int,
+        length: float,
+        style: Style = "best",
     ) -> None:
-        self._guided = [target.channel is None for target in network.targets]
-        if not any(self._guided):
+        self._network, self._objectives = session.network, session.objectives
+        info = self._network.info
+        if not any(part.is_layer for part in self._objectives):
             raise UsageError(
                 "a guide is matched with whole layers, and single channels are all that is wanted: add "
-                f"one such as --layer {network.info.layers[0].partition('=')[0]}"
+                f"one such as --layer {info.layers[0].partition('=')[0]}"
             )
-        self._network, self._style = network, style
-        self._turns = open_guide(spec, network.info.least, limit, length)
-        self._features: OrderedDict[int, list[Features]] = OrderedDict()
+        self._style = style
+        self._slideshow = open_guide(spec, info.least, limit, length)
+        self._features: OrderedDict[int, dict[str, Features]] = OrderedDict()
 
-    def seeds(self, spec: Guide, t: float) -> list[Seed | None]:
-        """What guides each target at t seconds, as `Network.guides` takes it. spec: as it is then."""
-        here, there, share = self._turns.at(t)
-        now, after = self.features(here), self.features(there) if share else None
+    def objectives(self, spec: GuideSpec, t: float) -> tuple[Objective, ...]:
+        """What is wanted at t seconds: the session's objectives, guided. spec: as it is then."""
+        number, next_number, share = self._slideshow.at(t)
+        features = self.features(number)
+        following = self.features(next_number) if share else {}
         style = spec.style or self._style
-
-        def guide(number: int) -> Seed:
-            def seed(value: Tensor, own: Tensor) -> Tensor:
-                found = now[number].seed(value, style)
-                if after is not None:
-                    found = found.lerp(after[number].seed(value, style), share)
-                return found if spec.amount == 1 else own.lerp(found, spec.amount)
-
-            return seed
-
-        return [guide(number) if guided else None for number, guided in enumerate(self._guided)]
+        return tuple(
+            GuidedLayer(
+                part, features[part.layer], style, spec.amount,
+                following.get(part.layer), share, part.weight,
+            )
+            if isinstance(part, Target) and part.is_layer
+            else part
+            for part in self._objectives
+        )  # fmt: skip
 
     @torch.no_grad()
-    def features(self, picture: int) -> list[Features]:
-        """Of one of the guide's pictures, for each target."""
-        if picture not in self._features:
-            frame = as_frame(self._turns.pictures[picture]).to(self._network.at.device)
-            self._features[picture] = [Features.of(v) for v in self._network.values(frame)]
+    def features(self, number: int) -> dict[str, Features]:
+        """Of one of the guide's pictures, for each layer."""
+        if number not in self._features:
+            frame = as_frame(self._slideshow.pictures[number]).to(self._network.at.device)
+            activations = self._network.activations(frame)
+            self._features[number] = {name: Features.of(v) for name, v in activations.items()}
             while len(self._features) > _HELD:
                 self._features.popitem(last=False)
-        return self._features[picture]
+        return self._features[number]
 
 
-def guide_of(
-    job: RenderJob, network: Network, length: float = 0.0
-) -> Callable[[Guide, float], Sequence[Seed | None] | None]:
-    """What guides a network, by the settings at a time and the time; always None without a guide.
+def open_guide_source(
+    job: RenderJob, session: DreamSession, length: float = 0.0
+) -> GuideSource | None:
+    """What guides a job's dream; None without a guide.
 
-    length: seconds that the film lasts. Raises as `Guiding` does.
+    length: seconds that the film lasts. Raises as `GuideSource` does.
     """
     if job.guide.picture is None:
-        return lambda *_: None
+        return None
     style: Style = "soft" if job.flow else "best"
-    return GuideSource(job.guide, network, job.max_pixels, length, style).seeds
+    return GuideSource(job.guide, session, job.max_pixels, length, style)

@@ -1,9 +1,8 @@
-"""The drawing board: where a drawing's lines are, and paper that has lain about for long.
+"""Where a drawing's lines are, so that dreams grow out of them.
 
 A flat white sheet is the hard case of dreaming: where there is nothing, the gradient is noise, and is
 scaled up until it shows. So that dreams grow from what is drawn, the steps are weighted by how near its
-lines are. Old paper, with its tone and its stains, is laid over what was dreamt on white: ink only darkens,
-and a zoom goes into the drawing, not into the sheet.
+lines are.
 """
 
 import torch

@@ -21,7 +21,7 @@ MOST_PICTURES = 1000  # that are taken of a clip: longer ones are looked at less
 
 @dataclass(frozen=True)
 class Slideshow:
-    """A guide's pictures, (H, W, 3) of `LONGEST` px, and the seconds that each has."""
+    """A guide's pictures, (H, W, 3) of `GUIDE_LONGER_SIDE` px, and the seconds that each has."""
 
     pictures: tuple[ImageArray, ...]
     seconds: float
@@ -54,7 +54,7 @@ def open_guide(spec: Guide, least: int, limit: int, length: float) -> Slideshow:
         pictures = [read_still(path, limit)]
     else:
         return _from_clip(clip, spec, least, limit, length)
-    shown = tuple(to_bytes(_shrunk(picture, least)) for picture in pictures)
+    shown = tuple(to_bytes(shown_to_network(picture, least)) for picture in pictures)
     return Slideshow(shown, spec.seconds or TURN, spec.fade)
 
 
@@ -88,11 +88,12 @@ def _from_clip(path: Path, spec: Guide, least: int, limit: int, length: float) -
     return Slideshow(tuple(taken), seconds, spec.fade)
 
 
-def _shrunk(picture: Frame, least: int) -> Frame:
+def shown_to_network(picture: Frame, least: int) -> Frame:
+    """A guide's picture at the size that it is looked at. least: px of a side that the network takes."""
     return resize(picture, _shown(Size.of(picture), least)).clamp(0, 1)
 
 
 def _shown(natural: Size, least: int) -> Size:
-    """`LONGEST` px or less on the longer side, `least` or more on the shorter."""
+    """`GUIDE_LONGER_SIDE` px or less on the longer side, `least` or more on the shorter."""
     share = max(min(1.0, GUIDE_LONGER_SIDE / natural.longer), least / natural.shorter)
     return natural.scaled(share, least=least)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zoomdream.dreaming.rng import draw_integer
-from zoomdream.dreaming.variety import ChannelWeights
+from zoomdream.dreaming.session import ChannelWeights, DreamSession
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame
 from zoomdream.network.network import Network
@@ -24,21 +24,22 @@ TILE_MEMORY = 0.2  # share of the machine's memory that one tile may take
 TILE_MOST = 2_000_000_000  # bytes that it may take on a CPU
 ALL_MOST = 3_000_000_000  # bytes that it may take there with the picture, held `COPIES` times
 COPIES = 9
-KEPT_MOST = (
-    1_000_000_000  # bytes that a gradient takes, up to which freed blocks of any size are kept
-)
+KEPT_MOST = 1_000_000_000  # bytes of a gradient, up to which freed blocks of any size are kept
 
 
-def fits_twice(frame: Frame, network: Network, tile: int) -> bool:
-    """Whether a picture is dreamt whole on a CPU, in so little memory that twice of it does no harm."""
-    whole = Size.of(frame).longer <= min(tile, network.tile or tile)
-    small = frame.device.type == "cpu" and network.bytes_per_pixel * frame[0, 0].numel() < KEPT_MOST
-    return whole and small
+def fits_twice(frame: Frame, session: DreamSession, tile: int, most: int = KEPT_MOST) -> bool:
+    """Whether pictures are dreamt whole on a CPU, in so little memory that twice of it does no harm.
+
+    most: bytes that are little.
+    """
+    whole = Size.of(frame).longer <= min(tile, session.tile or tile)
+    needed = session.network.bytes_per_pixel * frame[:, 0].numel()
+    return whole and frame.device.type == "cpu" and needed < most
 
 
 def tiled_gradient(
     picture: Frame,
-    network: Network,
+    session: DreamSession,
     spec: DreamSpec,
     rng: torch.Generator,
     channel_weights: ChannelWeights | None,
@@ -46,7 +47,7 @@ def tiled_gradient(
 ) -> tuple[Tensor, float]:
     """The gradient of the whole picture, by tiles where it is larger than one.
 
-    Where memory runs out the network's `tile` becomes half as large, and stays so.
+    Where memory runs out the session's `tile` becomes half as large, and stays so.
     """
     side = spec.tile
     shift = (
@@ -54,14 +55,14 @@ def tiled_gradient(
         draw_integer(rng, 0, side - 1),
     )  # drawn even when not needed
     while True:
-        side = min(side, network.tile or side)
+        side = min(side, session.tile or side)
         try:
-            return _tiled(picture, network, side, shift, channel_weights, measured)
+            return _tiled(picture, session, side, shift, channel_weights, measured)
         except (MemoryError, RuntimeError) as error:
             if not _is_full(error):
                 raise
-        network.forget()
-        network.tile = _smaller(picture, network, side)
+        session.free_memory()
+        session.tile = _smaller(picture, session.network.info.name, side)
 
 
 def _is_full(error: Exception) -> bool:
@@ -73,14 +74,14 @@ def _is_full(error: Exception) -> bool:
     )
 
 
-def _smaller(picture: Frame, network: Network, side: int) -> int:
+def _smaller(picture: Frame, network: str, side: int) -> int:
     """Half the tile's side; raises UsageError where that would be too small."""
     if picture.device.type == "cuda":
         torch.cuda.empty_cache()
     half = min(side, Size.of(picture).longer) // 2 // 32 * 32
     if half < SMALLEST_TILE:
         raise UsageError(
-            f"there is not enough memory to dream with {network.info.name}, even in tiles of {side} px: "
+            f"there is not enough memory to dream with {network}, even in tiles of {side} px: "
             "close other programs, or take a smaller --size or network"
         )
     return half
@@ -88,7 +89,7 @@ def _smaller(picture: Frame, network: Network, side: int) -> int:
 
 def _tiled(
     picture: Frame,
-    network: Network,
+    session: DreamSession,
     side: int,
     shift: tuple[int, int],
     channel_weights: ChannelWeights | None,
@@ -97,20 +98,20 @@ def _tiled(
     """By tiles of a side, on a grid that is shifted."""
     height, width = picture.shape[-2:]
     if height <= side and width <= side:
-        gradient, energies = network.gradient(picture, channel_weights, measured)
-        return gradient, network.objective(energies)
+        gradient, energies = session.gradient(picture, channel_weights, measured)
+        return gradient, session.objective(energies)
     gradient = torch.zeros_like(picture)
     sums: list[float] = []
     for (top, bottom), (left, right) in product(
         _cuts(height, side, shift[0]), _cuts(width, side, shift[1])
     ):
         (y0, y1), (x0, x1) = _window(top, bottom, height), _window(left, right, width)
-        found, energies = network.gradient(picture[..., y0:y1, x0:x1], channel_weights, measured)
-        inner = found[..., top - y0 : bottom - y0, left - x0 : right - x0]
+        tile, energies = session.gradient(picture[..., y0:y1, x0:x1], channel_weights, measured)
+        inner = tile[..., top - y0 : bottom - y0, left - x0 : right - x0]
         gradient[..., top:bottom, left:right] = inner
         share = (bottom - top) * (right - left) / (height * width)
         sums = [a + b * share for a, b in zip(sums or [0.0] * len(energies), energies, strict=True)]
-    return gradient, network.objective(sums)
+    return gradient, session.objective(sums)
 
 
 def _cuts(length: int, side: int, shift: int) -> Iterator[tuple[int, int]]:
@@ -138,15 +139,17 @@ def tile_side(network: Network, pixels: int) -> int:
     """The side of the largest tile for a picture of so many pixels, a multiple of 64 px.
 
     From the memory that is built in, so that a seed gives the same pixels on most machines, and from
-    what is free where that is too little; a film keeps what was taken for it (`Network.tile`). On a CPU no
-    more than lets a frame of 3840x2160 px, or a photograph of 24 megapixels, be dreamt within 4 GB.
+    what is free where that is too little; a film keeps what was taken for it (`DreamSession.tile`).
+    On a CPU no more than lets a frame of 3840x2160 px, or a photograph of 24 megapixels, be dreamt within
+    4 GB.
     """
     device = network.at.device
     if device.type == "cuda":
         room = TILE_MEMORY * torch.cuda.get_device_properties(device).total_memory
     else:
-        there = psutil.virtual_memory()
+        memory = psutil.virtual_memory()
         most = min(TILE_MOST, ALL_MOST - COPIES * 12 * pixels)
-        room = min(TILE_MEMORY * min(there.total, _container_memory()), there.available / 2, most)
+        built_in = min(memory.total, _container_memory())
+        room = min(TILE_MEMORY * built_in, memory.available / 2, most)
     side = math.sqrt(max(room, 0) / network.bytes_per_pixel)
     return max(256, min(4096, int(side - 2 * MARGIN) // 64 * 64))

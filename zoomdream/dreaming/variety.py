@@ -1,19 +1,15 @@
 """What a dream looks for changes slowly over time: weights of channels."""
 
 import math
-from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
-from zoomdream.network.network import Network
+from zoomdream.dreaming.session import ChannelWeights, DreamSession
 from zoomdream.settings.model import DreamSpec
-
-ChannelWeights = Sequence[Tensor]  # for each target (1, C, 1, 1): factors of its channels' energies
 
 
 def channel_weights_at(
-    network: Network, spec: DreamSpec, seed: int, t: float
+    session: DreamSession, spec: DreamSpec, seed: int, t: float
 ) -> ChannelWeights | None:
     """What the network looks for at t seconds: a mixture of channels that changes slowly.
 
@@ -24,9 +20,10 @@ def channel_weights_at(
     """
     if spec.variety == 0:
         return None
+    network = session.network
     rng, channel_weights = torch.Generator().manual_seed(seed), []
-    for channels in network.channels:
-        phase, pace = torch.rand(2, channels, generator=rng)
+    for part in session.objectives:
+        phase, pace = torch.rand(2, network.channels[part.layers[0]], generator=rng)
         waves = torch.sin(2 * math.pi * (phase + t / spec.cycle * (0.5 + pace)))
         factors = torch.exp(spec.variety * waves).view(1, -1, 1, 1)
         channel_weights.append(factors.to(network.at.device, network.at.dtype))

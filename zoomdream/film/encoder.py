@@ -1,4 +1,4 @@
-"""Segments of a film, encoded by ffmpeg as their frames come, and joined as they are."""
+"""Segments of a film: encoded by ffmpeg as their frames come, and joined as they are."""
 
 import contextlib
 import os
@@ -18,43 +18,83 @@ from zoomdream.media.ffmpeg import (
     input_options,
     start_ffmpeg,
 )
-from zoomdream.media.film_formats import PNG_FOLDER, FilmFormat
+from zoomdream.media.film_formats import PNG_FOLDER
 
 FRAMES_AT_ONCE = 32  # frames that an encoder gets at a time: waking it for each slows the dreaming
 LONGEST_WAIT = 4.0  # seconds after which it gets what there is
 
 
-class SegmentEncoder:
-    """A segment on its way from raw frames to a closed file, which is believed once it is looked at.
+class FrameCount:
+    """Counts the frames of a segment that have come, for a thread that waits for them.
 
-    Its frames are read from the journal as they come, `SHARE` at a time, on a thread of its own.
+    at_once: frames that are waited for. longest_wait: seconds after which fewer are enough.
+    """
+
+    def __init__(self, at_once: int = FRAMES_AT_ONCE, longest_wait: float = LONGEST_WAIT) -> None:
+        self.frames, self._complete = 0, False
+        self._at_once, self._longest_wait = at_once, longest_wait
+        self._changed = threading.Condition()
+
+    def update(self, frames: int, complete: bool) -> None:
+        """Sets how many frames there are by now; `complete` when no more will come."""
+        with self._changed:
+            self.frames, self._complete = frames, complete
+            self._changed.notify()
+
+    def wait_for_more(self, taken: int) -> int:
+        """Waits for frames after the first `taken`; how many there are then, `taken` where none come."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._complete or self.frames >= taken + self._at_once, self._longest_wait
+            )
+            self._changed.wait_for(lambda: self._complete or self.frames > taken)
+            return self.frames
+
+
+class SegmentEncoder:
+    """Encodes a segment with ffmpeg, reading its raw frames as they come, on a thread of its own.
+
+    folder: where the encoded segment is put. raw: the file of its raw frames. frames_at_once,
+    longest_wait: see `FrameCount`.
     """
 
     def __init__(
-        self, spec: FilmSpec, form: FilmFormat, folder: Path, segment: int, raw: Path
+        self,
+        spec: FilmSpec,
+        folder: Path,
+        segment: int,
+        raw: Path,
+        frames_at_once: int = FRAMES_AT_ONCE,
+        longest_wait: float = LONGEST_WAIT,
     ) -> None:
-        self.segment, self._folder = segment, folder
-        self._target = spec.target
+        form = spec.format
+        self.segment, self._folder, self._target = segment, folder, spec.target
         self._name = f"segment-{segment:06d}{form.segment}"
-        self._part = f"{os.getpid()}-{self._name}"
-        self._frames, self._full, self._come = 0, False, threading.Condition()
-        self._fault: str | None = None  # why frames could not be read again
-        remove(folder / self._part)
-        first: tuple[str, ...] = ()
-        output = self._part
+        self._part = folder / f"{os.getpid()}-{self._name}"  # until it is checked
+        self._arrived = FrameCount(frames_at_once, longest_wait)
+        self._read_error: str | None = None  # why raw frames could not be read again
+        remove(self._part)
         if form is PNG_FOLDER:
-            (folder / self._part).mkdir()
-            first = ("-start_number", str(spec.plan.first(segment)))
-            output = f"{self._part}/%06d.png"
+            self._part.mkdir()
+            first = str(spec.plan.first(segment))
+            output = [
+                "-start_number",
+                first,
+                "-f",
+                form.segment_muxer,
+                f"{self._part.name}/%06d.png",
+            ]
+        else:
+            output = ["-f", form.segment_muxer, self._part.name]
         source = raw.open("rb")
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (`finish` and `kill` close it)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (`finish` and `kill` close it)
         self._process = start_ffmpeg(
             ffmpeg_command(
                 "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
                 "-video_size", str(spec.size), "-framerate", str(spec.fps), "-i", "-",
-                *form.options(spec.output), *first, "-f", form.segment_muxer, output,
+                *form.options(spec.output), *output,
             ),
-            self._said, folder, write_input=True,
+            self._log, folder, write_input=True,
         )  # fmt: skip
         self._feeder = threading.Thread(
             target=self._feed, args=(source, spec.plan.frame_bytes), name="feeder", daemon=True
@@ -62,66 +102,55 @@ class SegmentEncoder:
         self._feeder.start()
 
     @property
-    def stopped(self) -> bool:
+    def has_exited(self) -> bool:
         """Whether ffmpeg has ended, for better or worse."""
         return self._process.poll() is not None
 
-    def go_on(self, frames: int, full: bool) -> None:
-        """So many frames of it are there now; `full` when no more will come."""
-        with self._come:
-            self._frames, self._full = frames, full
-            self._come.notify()
+    def update(self, frames: int, complete: bool) -> None:
+        """Sets how many raw frames of the segment there are by now; `complete` when no more will come."""
+        self._arrived.update(frames, complete)
 
     def _feed(self, source: BinaryIO, size: int) -> None:
         sink = self._process.stdin
         assert sink is not None
-        with source, contextlib.suppress(OSError), sink:  # ffmpeg or `_fault` says why
+        with source, contextlib.suppress(OSError), sink:  # ffmpeg or `_read_error` says why
             fed = 0
-            while (there := self._come_since(fed)) > fed:
-                for _ in range(fed, there):
+            while (arrived := self._arrived.wait_for_more(fed)) > fed:
+                for _ in range(fed, arrived):
                     sink.write(self._read(source, size))
-                fed = there
+                fed = arrived
 
     def _read(self, source: BinaryIO, size: int) -> bytes:
-        """The next frame; raises OSError where it is not there."""
+        """Reads the next raw frame; raises OSError where it cannot be read."""
         try:
             content = source.read(size)
         except OSError as error:
-            self._fault = error.strerror or str(error)
+            self._read_error = error.strerror or str(error)
             raise
         if len(content) < size:
-            self._fault = "the file is too short"
-            raise OSError(self._fault)
+            self._read_error = "the file is too short"
+            raise OSError(self._read_error)
         return content
 
-    def _come_since(self, fed: int) -> int:
-        """Waits for a share of frames; how many there are by then, `fed` where no more will come."""
-        with self._come:
-            self._come.wait_for(
-                lambda: self._full or self._frames >= fed + FRAMES_AT_ONCE, LONGEST_WAIT
-            )
-            self._come.wait_for(lambda: self._full or self._frames > fed)
-            return self._frames
-
     def finish(self) -> str:
-        """Waits for it; the name of the file."""
-        code = self._end()
-        with self._said as said:
-            said.seek(0)
-            told = said.read()
-        part = self._folder / self._part
-        if self._fault:
+        """Waits for the segment, checks it, and returns its name; raises OutputError."""
+        code = self._wait()
+        with self._log as log:
+            log.seek(0)
+            messages = log.read()
+        part = self._part
+        if self._read_error:
             raise OutputError(
                 f"{self._target} cannot be written: frames that wait in {self._folder} cannot be read "
-                f"again ({self._fault})"
+                f"again ({self._read_error})"
             )
         if code != 0:
-            raise OutputError(f"{self._target} cannot be written: {error_summary(told)}")
-        found = len(list(part.iterdir())) if part.is_dir() else count_frames(part)
-        if found != self._frames:
+            raise OutputError(f"{self._target} cannot be written: {error_summary(messages)}")
+        frames = len(list(part.iterdir())) if part.is_dir() else count_frames(part)
+        if frames != self._arrived.frames:
             raise OutputError(
-                f"{self._target} cannot be written: a segment holds {found} frames of {self._frames}; "
-                "is the disk full?"
+                f"{self._target} cannot be written: a segment holds {frames} frames of "
+                f"{self._arrived.frames}; is the disk full?"
             )
         for file in part.iterdir() if part.is_dir() else (part,):
             flush_file(file)
@@ -129,59 +158,72 @@ class SegmentEncoder:
         part.replace(self._folder / self._name)
         return self._name
 
-    def _end(self) -> int:
-        """Waits for ffmpeg, which may have died early, and for the feeder; ffmpeg's exit code."""
+    def _wait(self) -> int:
+        """Waits for ffmpeg, which may have died early, and for the feeder; returns ffmpeg's exit code."""
         code = self._process.wait()
-        self.go_on(self._frames, full=True)
+        self._arrived.update(self._arrived.frames, complete=True)
         self._feeder.join()
         return code
 
     def kill(self) -> None:
+        """Ends ffmpeg at once; what it has encoded is of no use."""
         self._process.kill()
-        self._end()
-        self._said.close()
+        self._wait()
+        self._log.close()
 
 
-def join_segments(
-    spec: FilmSpec, form: FilmFormat, folder: Path, files: list[str], frames: int
-) -> Path:
-    """Segments become a film in their folder, as they are; sound is laid to it.
+def encode_segment(spec: FilmSpec, folder: Path, segment: int, raw: Path, frames: int) -> str:
+    """Encodes a segment of which all `frames` raw frames are there, and returns its name."""
+    encoder = SegmentEncoder(spec, folder, segment, raw)
+    encoder.update(frames, complete=True)
+    return encoder.finish()
 
-    A GIF has its colours chosen and is encoded here. Raises OutputError.
+
+def joined_file(spec: FilmSpec, folder: Path) -> Path:
+    """Returns where in a folder `join_segments` puts the film."""
+    return folder / f"film{spec.format.suffix}"
+
+
+def join_segments(spec: FilmSpec, folder: Path, files: list[str], frames: int) -> Path:
+    """Joins a folder's segments to a film in it, adds its sound, and checks that no frame is missing.
+
+    The colours of a GIF are chosen, and it is encoded, here. frames: how many there are in all segments.
+    Raises OutputError.
     """
-    part = folder / f"film{form.suffix}"
+    film, form = joined_file(spec, folder), spec.format
     with readable_errors(spec.target):
-        remove(part)
+        remove(film)
         if form is PNG_FOLDER:
-            part.mkdir()
+            film.mkdir()
             for picture in (picture for name in files for picture in (folder / name).iterdir()):
-                link_or_copy(picture, part / picture.name)
-            return part
+                link_or_copy(picture, film / picture.name)
+            return film
         (folder / "segments.txt").write_text("".join(f"file '{name}'\n" for name in files))
     sound = spec.sound if form.sound else None
-    how: tuple[str, ...] = ()
-    laid: tuple[str, ...] = ()
+    sound_input: list[str] = []
+    sound_output: list[str] = []
     if sound:
-        how = ("copy",) if sound.codec in form.sounds else form.sound
-        begin = ("-ss", f"{float(sound.start):.6f}") if sound.start > 0 else ()
-        laid = (*begin, *input_options(sound.path))
-    made = subprocess.run(
+        codec = ["copy"] if sound.codec in form.sounds else form.sound
+        start = ["-ss", f"{float(sound.start):.6f}"] if sound.start > 0 else []
+        sound_input = [*start, *input_options(sound.path)]
+        sound_output = ["-map", "1:a:0", "-c:a", *codec]
+    joining = subprocess.run(
         ffmpeg_command(
-            "-nostdin", "-y", "-f", "concat", "-i", "segments.txt", *laid,
-            "-map", "0:v:0", *(("-map", "1:a:0", "-c:a", *how) if sound else ()),
+            "-nostdin", "-y", "-f", "concat", "-i", "segments.txt", *sound_input,
+            "-map", "0:v:0", *sound_output,
             *form.joined(frames * spec.size.pixels),
-            *(("-t", f"{float(frames / spec.fps):.6f}") if sound else ()),
-            *(("-metadata", f"comment={spec.comment}") if spec.comment else ()),
-            "-f", form.muxer, part.name,
+            *(["-t", f"{float(frames / spec.fps):.6f}"] if sound else []),
+            *(["-metadata", f"comment={spec.comment}"] if spec.comment else []),
+            "-f", form.muxer, film.name,
         ),
         capture_output=True, check=False, cwd=folder,
     )  # fmt: skip
-    if made.returncode != 0:
-        about = "; --no-audio leaves out its sound" if sound else ""
-        raise OutputError(f"{spec.target} cannot be written: {error_summary(made.stderr)}{about}")
-    found = count_frames(part)
-    if found != frames:
+    if joining.returncode != 0:
+        hint = "; `output.audio=False` leaves out its sound" if sound else ""
+        raise OutputError(f"{spec.target} cannot be written: {error_summary(joining.stderr)}{hint}")
+    joined = count_frames(film)
+    if joined != frames:
         raise OutputError(
-            f"{spec.target} cannot be written: it holds {found} frames of {frames}; is the disk full?"
+            f"{spec.target} cannot be written: it holds {joined} frames of {frames}; is the disk full?"
         )
-    return part
+    return film

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,7 @@ def as_label(job: RenderJob, network: Network, paths: bool = True) -> RenderJob:
 
     paths: False leaves files' names only, for what travels within the film.
     """
-    layers = job.dream.layers or {
-        str(replace(target, weight=1.0)): target.weight for target in network.targets
-    }
+    layers = job.dream.layers or {part.name: part.weight for part in network.objectives}
     files = {
         name: path.absolute() if paths else Path(path.name)
         for name, path in settings_by_path(job)
@@ -41,29 +38,29 @@ def as_label(job: RenderJob, network: Network, paths: bool = True) -> RenderJob:
 
 def render_identity(job: RenderJob, network: Network, picture: Any = None) -> dict[str, str]:
     """All that decides a film's bits, a line each: settings, what is in the files, machine, versions."""
-    found = {
+    identity = {
         name: json.dumps(plain_value(value))
         for name, value in settings_by_path(as_label(job, network))
         if value is not None and name not in (*FILES, "device", "precision", "max_pixels")
     }
-    found["format"] = job.target.suffix.lower() if job.target else ""
+    identity["format"] = job.target.suffix.lower() if job.target else ""
     if job.output.encoder == "hardware":
-        found["encoder"] = FILM_FORMATS[".mp4"].encoder(job.output).name
+        identity["encoder"] = FILM_FORMATS[".mp4"].encoder(job.output).name
     for name, path in settings_by_path(job):
         if name in FILES and path is not None:
-            found[name] = _content(resolve_source(path, job) if name == "source" else path)
+            identity[name] = _content(resolve_source(path, job) if name == "source" else path)
     if picture is not None:
-        found["source"] = hashlib.sha256(as_frame(picture).cpu().numpy().tobytes()).hexdigest()
-    found["weights"] = network.fingerprint
+        identity["source"] = hashlib.sha256(as_frame(picture).cpu().numpy().tobytes()).hexdigest()
+    identity["weights"] = network.fingerprint
     device = network.at.device
-    found["device"] = torch.cuda.get_device_name() if device.type == "cuda" else device.type
-    found["precision"] = str(network.at.dtype).removeprefix("torch.")
-    found["threads"] = str(torch.get_num_threads())
+    identity["device"] = torch.cuda.get_device_name() if device.type == "cuda" else device.type
+    identity["precision"] = str(network.at.dtype).removeprefix("torch.")
+    identity["threads"] = str(torch.get_num_threads())
     for package in PACKAGES:
-        found[package] = _version(package)
-    found["opencv"] = cv2.__version__  # of whichever package
-    found["ffmpeg"] = ffmpeg_version()
-    return found
+        identity[package] = _version(package)
+    identity["opencv"] = cv2.__version__  # of whichever package
+    identity["ffmpeg"] = ffmpeg_version()
+    return identity
 
 
 def _content(path: Path) -> str:

@@ -14,21 +14,27 @@ from zoomdream.media.noise import noise_picture
 from zoomdream.media.source import Clip, Sound, still_clip
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
+from zoomdream.network.objective import Target
+from zoomdream.settings.clock import Clock
 from zoomdream.settings.model import SETTINGS, FlowBlend, RenderJob
+from zoomdream.settings.timeline import nominal_clock
 from zoomdream.size import Size
 
-STILL_LONGER_SIDE, CLIP_LONGER_SIDE = (
-    512,
-    1280,
-)  # px of the longer side, of stills and clips, where no size is given
+STILL_LONGER_SIDE, CLIP_LONGER_SIDE = 512, 1280  # px, of stills and clips, where no size is given
 STILL_FPS = Fraction(30)  # of a still's film where no rate is given
 FILES = [path for path, setting in SETTINGS.items() if setting.traits.file]
 
 
 def open_clip(job: RenderJob, picture: Any = None) -> Clip:
-    """The source as a Clip of the film's own size, fps and length."""
+    """The source as a Clip of the film's own size, fps and length.
+
+    picture: an array, tensor or figure instead of a still's file. Raises InputError, and UsageError for a
+    picture where the job is for a clip.
+    """
     if job.flow is not None:
-        return _open_footage(job, job.flow)
+        if picture is not None:
+            raise UsageError("flow: a clip is read from its file, and a picture is for stills")
+        return _open_video_clip(job, job.flow)
     source = None
     if picture is not None:
         source = as_frame(picture)
@@ -59,23 +65,23 @@ def _fitted(job: RenderJob, wanted: Size, fps: Fraction) -> tuple[Size, Fraction
     return size, rate, tuple(notes)
 
 
-def _open_footage(job: RenderJob, blend: FlowBlend) -> Clip:
+def _open_video_clip(job: RenderJob, blend: FlowBlend) -> Clip:
     """A video file as a Clip, with where its sound is."""
     from zoomdream.media.video_reader import decode_clip, open_video
 
     if job.source is None:
         raise UsageError("a clip has to be given")
     path = resolve_source(job.source, job)
-    footage = open_video(path, job.max_pixels)
-    wanted = film_size(job, footage.size, longest=CLIP_LONGER_SIDE)
-    size, fps, notes = _fitted(job, wanted, job.output.fps or footage.fps)
-    clip = replace(decode_clip(footage, size, fps, blend.start, blend.end), notes=notes)
-    if not (job.output.audio and footage.sound_codec):
+    video = open_video(path, job.max_pixels)
+    wanted = film_size(job, video.size, longest=CLIP_LONGER_SIDE)
+    size, fps, notes = _fitted(job, wanted, job.output.fps or video.fps)
+    clip = replace(decode_clip(video, size, fps, blend.start, blend.end), notes=notes)
+    if not (job.output.audio and video.sound_codec):
         return clip
     if job.target is not None and not has_sound(job.target):
         silent = "the film is silent: name it .mp4 or .webm to keep the clip's sound"
         return replace(clip, notes=(*notes, silent))
-    return replace(clip, sound=Sound(path, footage.sound_codec, footage.first(blend.start)))
+    return replace(clip, sound=Sound(path, video.sound_codec, video.first(blend.start)))
 
 
 def film_size(job: RenderJob, natural: Size, longest: int = STILL_LONGER_SIDE) -> Size:
@@ -85,17 +91,42 @@ def film_size(job: RenderJob, natural: Size, longest: int = STILL_LONGER_SIDE) -
     return size if scale == 1 else size.scaled(scale, least=16, multiple=2)
 
 
-def check_size(clip: Clip, network: Network) -> None:
-    """Raises UsageError for frames that are too small for the network."""
-    least = network.info.least
-    if clip.size.shorter < least:
+def open_network(job: RenderJob, network: Network | None = None) -> Network:
+    """The job's network, loaded, with what it is to dream of.
+
+    network: one that is loaded already, which is checked to be the job's. Raises UsageError where it is
+    another, and as `load_network` does.
+    """
+    if network is not None:
+        _check_network(job, network)
+        return network
+    place = choose_place(job.device, job.precision)
+    return load_network(job.model, job.dream.targets, weights=job.weights, at=place)
+
+
+def _check_network(job: RenderJob, network: Network) -> None:
+    """Raises UsageError where a network is not what a job names: it would dream something else."""
+    if network.info.name != job.model:
         raise UsageError(
-            f"{clip.size} is too small for {network.info.name}: at least {least}x{least} would do, "
-            "with --size"
+            f"model: the job is for {job.model}, and the network that was given is "
+            f"{network.info.name}: give one of them to both"
+        )
+    asked, loaded = list(job.dream.layers), [part.name for part in network.objectives]
+    if asked and [Target.parse(name).name for name in asked] != loaded:
+        raise UsageError(
+            f"dream.layers: the job is for {', '.join(asked)}, and the network that was given was loaded "
+            f"for {', '.join(loaded)}: leave them out of the job, or load the network for them"
+        )
+    if job.weights is not None:
+        raise UsageError(
+            "weights: the network that was given has its own: leave them out of the job"
         )
 
 
-def open_network(job: RenderJob) -> Network:
-    """The job's network, loaded, with its targets."""
-    at = choose_place(job.device, job.precision)
-    return load_network(job.model, job.dream.targets, weights=job.weights, at=at)
+def job_clock(job: RenderJob, clip: Clip) -> Clock:
+    """When a clip's frames are shown, for schedules.
+
+    Those of a clip of unknown length go over ten seconds, and then begin again.
+    """
+    frames = clip.length or nominal_clock(job).frames
+    return Clock(clip.fps, frames, job.seed, job.bpm)

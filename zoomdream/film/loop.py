@@ -5,16 +5,80 @@ from fractions import Fraction
 from pathlib import Path
 from statistics import median
 
-from zoomdream.errors import OutputError
+from zoomdream.errors import OutputError, UsageError
 from zoomdream.media.frame import Flow, Frame, ImageArray, as_frame, to_bytes
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.source import Clip
 from zoomdream.media.video_reader import decode_clip, open_video
-from zoomdream.motion.camera import step_flow
+from zoomdream.motion.camera import CameraPath
 from zoomdream.motion.warp import warp
 from zoomdream.settings.model import RenderJob
 from zoomdream.settings.timeline import Timeline
 from zoomdream.size import Size
+
+LOOP_OVERLAP = 1.5  # seconds in which the end of a loop becomes its beginning
+LOOP_MEMORY = 1_000_000_000  # bytes that the frames of this may take
+LOOP_SEAM = 1.1  # times the median change between frames that the seam may be
+
+
+class LoopBlend:
+    """Makes a film end where it begins; without a loop it lets everything through."""
+
+    def __init__(self, job: RenderJob, clip: Clip) -> None:
+        self.early, self._length = 0, clip.length or 0
+        self._held: list[ImageArray] = []  # the early frames
+        if job.output.loop:
+            if clip.length is None:
+                raise UsageError("output.loop: a film of unknown length has no end to be closed")
+            most = LOOP_MEMORY // (3 * clip.size.pixels)
+            self.early = max(1, min(round(LOOP_OVERLAP * clip.fps), clip.length // 2, most))
+
+    def numbered(self, frames: Iterator[Frame]) -> Iterator[tuple[int, Frame]]:
+        """Frames with their numbers; those of a loop, whose source stands still, begin below 0."""
+        if self.early:
+            still_frame = next(frames)
+            return ((number, still_frame) for number in range(-self.early, self._length))
+        return enumerate(frames)
+
+    def hold(self, early: Iterator[ImageArray]) -> None:
+        """Takes the early frames of a render that goes on."""
+        self._held = list(early)
+
+    def blended(self, number: int, frame: Frame) -> Frame:
+        """An early frame as it is, and held; one near the end as drawn towards its early one."""
+        if number < 0:
+            self._held.append(to_bytes(frame))
+            return frame
+        place = number - (self._length - self.early)
+        if place < 0:
+            return frame
+        before, after = (_ease((place + k) / self.early) for k in (0, 1))
+        share = (after - before) / (1 - before)  # so that all shares together go all the way
+        return frame.lerp(as_frame(self._held[place]).to(frame), share)
+
+
+def _ease(share: float) -> float:
+    return share * share * (3 - 2 * share)
+
+
+def check_loop(film: Path, clip: Clip, timeline: Timeline, name: str) -> None:
+    """Checks a finished loop: its seam is no larger a step than those between frames are.
+
+    film: a file, or a folder of PNG. name: of the film, for the message. Raises OutputError.
+    """
+    path = CameraPath()
+
+    def moves(frame: Frame, number: int) -> Flow:
+        camera, t = timeline.at(number).camera, float(number / clip.fps)
+        return path.flow(camera, frame, float(1 / clip.fps), t)
+
+    step, seam = loop_steps(film, clip.size, clip.fps, moves)
+    if seam > LOOP_SEAM * step:
+        raise OutputError(
+            f"{name} does not close: its seam is {seam / max(step, 1e-9):.2f} times the step "
+            "between frames; more --seconds or less --variety help (zoomdream resume OUT --join-now "
+            "shows what there is)"
+        )
 
 
 def loop_steps(
@@ -42,65 +106,3 @@ def loop_steps(
 
 def _change(last: Frame, frame: Frame, flow: Flow) -> float:
     return float((warp(last, flow) - frame).abs().mean())
-
-
-LOOP_OVERLAP = 1.5  # seconds in which the end of a loop becomes its beginning
-LOOP_MEMORY = 1_000_000_000  # bytes that the frames of this may take
-LOOP_SEAM = 1.1  # times the median change between frames that the seam may be
-
-
-class LoopBlend:
-    """Makes a film end where it begins; without a loop it lets everything through."""
-
-    def __init__(self, job: RenderJob, clip: Clip) -> None:
-        staged = LOOP_MEMORY // (3 * clip.size.pixels)  # frames that are held, at 8 bits
-        wanted = min(round(LOOP_OVERLAP * clip.fps), clip.known_length // 2, staged)
-        self.early = max(1, wanted) if job.output.loop else 0
-        self._length = clip.known_length
-        self._held: list[ImageArray] = []
-
-    def numbered(self, frames: Iterator[Frame]) -> Iterator[tuple[int, Frame]]:
-        """Frames with their numbers; those of a loop, whose source stands still, begin below 0."""
-        if self.early:
-            still_frame = next(frames)
-            return ((number, still_frame) for number in range(-self.early, self._length))
-        return enumerate(frames)
-
-    def hold(self, early: Iterator[ImageArray]) -> None:
-        """Takes the early frames of a render that goes on."""
-        self._held = list(early)
-
-    def drawn(self, number: int, frame: Frame) -> Frame:
-        """An early frame as it is, and held; one near the end drawn towards its early one."""
-        if number < 0:
-            self._held.append(to_bytes(frame))
-            return frame
-        place = number - (self._length - self.early)
-        if place < 0:
-            return frame
-        before, after = (_ease((place + k) / self.early) for k in (0, 1))
-        share = (after - before) / (1 - before)  # so that all shares together go all the way
-        return frame.lerp(as_frame(self._held[place]).to(frame), share)
-
-
-def _ease(share: float) -> float:
-    return share * share * (3 - 2 * share)
-
-
-def loop_check(clip: Clip, timeline: Timeline, name: str) -> Callable[[Path], None]:
-    """A check of a finished loop: the seam is no larger a step than those between frames are."""
-
-    def check(film: Path) -> None:
-        def moves(frame: Frame, number: int) -> Flow:
-            camera, t = timeline.at(number).camera, float(number / clip.fps)
-            return step_flow(camera, frame, float(1 / clip.fps), t)
-
-        steps, seam = loop_steps(film, clip.size, clip.fps, moves)
-        if seam > LOOP_SEAM * steps:
-            raise OutputError(
-                f"{name} does not close: its seam is {seam / max(steps, 1e-9):.2f} times the step "
-                "between frames; more --seconds or less --variety help (zoomdream resume OUT --join-now "
-                "shows what there is)"
-            )
-
-    return check

@@ -3,22 +3,23 @@
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from zoomdream.errors import Interrupted, UsageError
 from zoomdream.events import Film, Listener, Note, Progress, Start, ignore_events
-from zoomdream.film.frames import FrameRenderer, job_clock, render_frames
+from zoomdream.film.frames import FrameRenderer, RenderedFrame
 from zoomdream.film.identity import as_label, render_identity
-from zoomdream.film.inputs import check_size, open_clip, open_network
-from zoomdream.film.loop import loop_check
+from zoomdream.film.inputs import job_clock, open_clip, open_network
+from zoomdream.film.loop import check_loop
 from zoomdream.film.resume import already_finished
 from zoomdream.film.spec import FilmSpec
 from zoomdream.film.target import check_film_target
-from zoomdream.film.writer import open_writer
-from zoomdream.media.frame import ImageArray, to_bytes
+from zoomdream.film.writer import COMMIT_SECONDS, FilmWriter, open_writer
 from zoomdream.media.source import Clip
 from zoomdream.network.network import Network
+from zoomdream.pipeline import take_thread_count
+from zoomdream.process import exact_cudnn, freed_memory_kept
 from zoomdream.settings import presets
 from zoomdream.settings.model import RenderJob
 from zoomdream.settings.timeline import Timeline
@@ -26,119 +27,232 @@ from zoomdream.settings.timeline import Timeline
 
 def render_film(
     job: RenderJob,
-    progress: Listener = ignore_events,
+    on_event: Listener = ignore_events,
     *,
-    picture: Any = None,
     network: Network | None = None,
+    picture: Any = None,
     resume: bool = False,
     stopping: Callable[[], bool] = lambda: False,
+    commit_seconds: float = COMMIT_SECONDS,
 ) -> Film:
-    """Renders a job to its target; `progress` is called with a Start, a Progress per frame, and Notes.
+    """Renders a job to its target; the arguments are those of `render`.
 
-    picture: an array or tensor to begin from, instead of the file `job.source` (see `as_frame`).
-    network: one that is loaded already. resume: goes on with a render of this job that was interrupted,
-    if there is one. stopping: is asked after each frame; once it says yes all is committed, and
-    Interrupted raised. Raises UsageError, InputError, OutputError, WeightsError.
+    Raises UsageError, InputError, OutputError, WeightsError; and Interrupted where it was stopped.
     """
     if job.target is None:
         raise UsageError("the job has no target: name a file to write")
+    with render(
+        job, on_event, network=network, picture=picture, resume=resume, stopping=stopping,
+        commit_seconds=commit_seconds,
+    ) as film:  # fmt: skip
+        for _ in film:
+            pass
+    assert film.result is not None
+    return film.result
+
+
+@contextmanager
+def render(
+    job: RenderJob,
+    on_event: Listener = ignore_events,
+    *,
+    network: Network | None = None,
+    picture: Any = None,
+    resume: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
+    commit_seconds: float = COMMIT_SECONDS,
+) -> Iterator["Render"]:
+    """Renders a job, and gives its frames as they come.
+
+        with zd.render(job) as film:
+            for frame in film:
+                show(frame.image)
+        print(film.result)
+
+    The film has its name once the last frame was taken; leaving earlier keeps what there is in the journal,
+    to go on with (`resume=True`, or `zoomdream resume`). Without a target nothing is written.
+
+    on_event: is called with a Start, a Progress after each frame, and Notes; where it returns False the
+    render stops. network: one that is loaded already, for what the job names. picture: an array, tensor or
+    figure to begin from, instead of the file `job.source` (see `as_frame`). resume: goes on with a render
+    of this job that was interrupted, if there is one. stopping: is asked after each frame, and stops the
+    render too: all is made safe, and Interrupted raised. commit_seconds: between two moments at which
+    everything is made safe.
+
+    Raises UsageError, InputError, OutputError, WeightsError.
+    """
+    take_thread_count()
     started = time.monotonic()
-    done = already_finished(job.target, resume)
-    if not done:
+    if job.target is not None:
+        if already_finished(job.target, resume):
+            clip = open_clip(job, picture)
+            seconds = time.monotonic() - started
+            yield Render(Film(job.target, clip.length or 0, clip.fps, clip.size, seconds))
+            return
         check_film_target(job.target, job.force, job.output)
     clip = open_clip(job, picture)
-    if done:
-        return Film(job.target, clip.known_length, clip.fps, clip.size, time.monotonic() - started)
     timeline = Timeline(job, job_clock(job, clip))  # a mistake at frame 900 is told now
-    network = network or open_network(job)
-    check_size(clip, network)
-    dreaming = FrameRenderer(job, clip, network)
-    spec = film_spec(job, clip, network, timeline, dreaming.early)
+    network = open_network(job, network)
+    network.info.check_size(clip.size)
+    renderer = FrameRenderer(job, clip, network, timeline)
     with ExitStack() as stack:
-        writer = stack.enter_context(
-            open_writer(spec, render_identity(job, network, picture), resume, job.force)
+        stack.enter_context(exact_cudnn)
+        stack.enter_context(freed_memory_kept)
+        writer = None
+        if job.target is not None:
+            identity = render_identity(job, network, picture)
+            spec = film_spec(job, clip, network, renderer.early)
+            writer = stack.enter_context(
+                open_writer(spec, identity, resume, job.force, commit_seconds)
+            )
+            if writer.state is not None:
+                renderer.resume(writer.frame, writer.state, writer.early_frames())
+        film = _Underway(job, clip, timeline, renderer, writer, on_event, stopping)
+        stack.enter_context(closing(film.frames))
+        film.report_start(network)
+        yield film
+        film.leave()
+
+
+class Render:
+    """A film's frames, in order, as `render` gives them; and what became of it.
+
+    result: the finished film; None until the last frame was taken.
+    """
+
+    def __init__(self, result: Film | None = None) -> None:
+        self.result = result
+
+    def __iter__(self) -> Iterator[RenderedFrame]:
+        """Frames that are not there yet, each once."""
+        yield from ()
+
+
+class _Underway(Render):
+    """A render that is being made."""
+
+    def __init__(
+        self,
+        job: RenderJob,
+        clip: Clip,
+        timeline: Timeline,
+        renderer: FrameRenderer,
+        writer: FilmWriter | None,
+        on_event: Listener,
+        stopping: Callable[[], bool],
+    ) -> None:
+        super().__init__()
+        self._job, self._clip, self._timeline = job, clip, timeline
+        self._renderer, self._writer = renderer, writer
+        self._on_event, self._stopping = on_event, stopping
+        self._begun = self._next = max(writer.frame, 0) if writer else 0
+        self._started = time.monotonic()
+        self._stopped = self._has_frames = False
+        self.frames = renderer.frames()
+
+    def report_start(self, network: Network) -> None:
+        notes = self._writer.notes if self._writer else []
+        start = Start(
+            self._clip.size,
+            self._clip.fps,
+            self._clip.length,
+            network.info.name,
+            tuple(map(str, network.objectives)),
+            network.at.device.type,
+            str(network.at.dtype).removeprefix("torch."),
+            network.at.why,
+            (*self._clip.notes, *self._timeline.notes, *notes),
+            self._begun,
         )
-        if writer.state is not None:
-            dreaming.resume(writer.frame, writer.state, writer.early())
-        begun = max(writer.frame, 0)
-        progress(_start(clip, network, timeline, begun, writer.notes))
-        started = time.monotonic()
-        frames = stack.enter_context(closing(dreaming.frames()))
-        for dreamt in frames:
-            with dreaming.watch("writing"):
-                writer.add(dreamt.frame)
-            for note in dreaming.notes():
-                progress(Note(note))
-            if writer.due:
-                with dreaming.watch("writing"):
-                    writer.commit(dreaming.state)
-            if writer.frame > 0:
-                seconds = time.monotonic() - started
-                frame, objective = writer.frame - 1, dreamt.objective
-                progress(Progress(frame, clip.known_length, seconds, objective, begun))
-            if stopping():
-                writer.commit(dreaming.state)
-                writer.settle()
-                raise Interrupted(_how_to_go_on(job, writer.frame, clip.known_length))
-        if writer.frame > begun:
-            writer.commit(dreaming.state)
-        with dreaming.watch("joining"):
-            writer.finish(job.force)
-        count = writer.frame
-    seconds = time.monotonic() - started
-    faults, spent = tuple(clip.faults), dreaming.watch.spent
-    return Film(job.target, count, clip.fps, clip.size, seconds, faults, spent)
+        self._report(start)
+        self._started = time.monotonic()
+
+    def __iter__(self) -> Iterator[RenderedFrame]:
+        for rendered in self.frames:
+            self._has_frames = True
+            self._write(rendered)
+            for note in self._renderer.notes():
+                self._report(Note(note))
+            if rendered.number >= 0:
+                self._next = rendered.number + 1
+                self._report(self._progress(rendered))
+            if self._stopped or self._stopping():
+                self._commit()
+                raise Interrupted(self._how_to_go_on())
+            if rendered.number >= 0:
+                yield rendered
+        self._finish()
+
+    def _progress(self, rendered: RenderedFrame) -> Progress:
+        return Progress(
+            rendered.number,
+            self._clip.length,
+            time.monotonic() - self._started,
+            rendered.objective,
+            self._begun,
+            lambda: rendered.image,
+        )
+
+    def _report(self, event: Start | Progress | Note) -> None:
+        self._stopped = self._on_event(event) is False or self._stopped
+
+    def _write(self, rendered: RenderedFrame) -> None:
+        if self._writer is None:
+            return
+        with self._renderer.stopwatch("writing"):
+            self._writer.add(rendered.frame)
+            if self._writer.commit_due:
+                self._writer.commit(self._renderer.state)
+
+    def _commit(self) -> None:
+        """Makes everything up to now safe."""
+        if self._writer is not None and self._has_frames:
+            self._writer.commit(self._renderer.state)
+            self._writer.flush()
+
+    def _finish(self) -> None:
+        """Joins the film, looks at it, and gives it its name."""
+        job, writer = self._job, self._writer
+        if writer is not None and job.target is not None:
+            if self._has_frames:
+                writer.commit(self._renderer.state)
+            with self._renderer.stopwatch("joining"):
+                joined = writer.join()
+                if job.output.loop:
+                    check_loop(joined, self._clip, self._timeline, job.target.name)
+                writer.place(job.force)
+        seconds = time.monotonic() - self._started
+        self.result = Film(
+            job.target, self._next, self._clip.fps, self._clip.size, seconds,
+            tuple(self._clip.faults), self._renderer.stopwatch.spent,
+        )  # fmt: skip
+
+    def leave(self) -> None:
+        """Makes safe what there is of a film that was left early."""
+        if self.result is None:
+            self._commit()
+
+    def _how_to_go_on(self) -> str:
+        total = "" if self._clip.length is None else f" of {self._clip.length}"
+        stopped = f"stopped after {self._next}{total} frames"
+        if self._writer is None:
+            return stopped
+        force = " --force" if self._job.force else ""
+        command = f"zoomdream resume {shlex.quote(str(self._job.target))}{force}"
+        return f"{stopped}, which are safe; to go on: {command}"
 
 
-def _how_to_go_on(job: RenderJob, frame: int, length: int) -> str:
-    force = " --force" if job.force else ""
-    command = f"zoomdream resume {shlex.quote(str(job.target))}{force}"
-    return f"stopped after {max(frame, 0)} of {length} frames, which are safe; to go on: {command}"
-
-
-def film_spec(
-    job: RenderJob, clip: Clip, network: Network, timeline: Timeline, early: int
-) -> FilmSpec:
-    """What the press is to make of a job's frames."""
+def film_spec(job: RenderJob, clip: Clip, network: Network, early: int) -> FilmSpec:
+    """Says what film is to be made of a job's frames."""
     assert job.target is not None
     return FilmSpec(
         job.target,
         job.output,
         clip.size,
         clip.fps,
-        clip.known_length,
+        clip.length,
         early,
         clip.sound,
         presets.written(as_label(job, network)),
         presets.written(as_label(job, network, paths=False)),
-        loop_check(clip, timeline, job.target.name) if job.output.loop else None,
     )
-
-
-def _start(clip: Clip, network: Network, timeline: Timeline, begun: int, notes: list[str]) -> Start:
-    return Start(
-        clip.size,
-        clip.fps,
-        clip.known_length,
-        network.info.name,
-        tuple(map(str, network.targets)),
-        network.at.device.type,
-        str(network.at.dtype).removeprefix("torch."),
-        network.at.why,
-        (*clip.notes, *timeline.notes, *notes),
-        begun,
-    )
-
-
-def zoom(picture: Any = None, **settings: Any) -> Iterator[ImageArray]:
-    """The frames of a zoom, one after another, as (H, W, 3) uint8 arrays; nothing is written.
-
-    picture: an array or tensor (see `as_frame`), or None for noise. settings: the fields of
-    RenderJob: dream, camera, anchor, output, seed, model and so on.
-
-        for frame in zoomdream.zoom(photo, camera=Camera(zoom=2)): show(frame)
-    """
-    job = RenderJob(**settings)
-    clip, network = open_clip(job, picture), open_network(job)
-    check_size(clip, network)
-    return (to_bytes(dreamt.frame) for dreamt in render_frames(job, clip, network))

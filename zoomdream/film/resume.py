@@ -2,31 +2,33 @@
 
 import dataclasses
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from zoomdream.errors import UsageError
+from zoomdream.errors import OutputError, UsageError
 from zoomdream.files import link_or_copy, readable_errors, remove
-from zoomdream.film.encoder import SegmentEncoder, join_segments
+from zoomdream.film.encoder import encode_segment, join_segments
 from zoomdream.film.journal import (
-    Journal,
+    Entry,
     clear_journal,
     journal_folder,
     locked_journal,
-    read_lines,
+    raw_file,
+    read_entries,
+    read_head,
 )
 from zoomdream.film.spec import FilmSpec
-from zoomdream.media.film_formats import PNG_FOLDER, film_format
 
 
 def already_finished(target: Path, resume: bool) -> bool:
-    """Clears up after a render that was killed once its film had its name; True where that is the answer.
+    """Clears up after a render that was killed once its film had its name; True if that was all to do.
 
-    Raises OutputError where the folder cannot be removed.
+    Raises OutputError where the journal's folder cannot be removed.
     """
     folder = journal_folder(target)
-    lines = read_lines(folder)
-    part = folder / f"film{target.suffix.lower()}"
-    whole = any("whole" in line for line in lines) and not part.exists()
+    entries = read_entries(folder)
+    joined = folder / f"film{target.suffix.lower()}"
+    whole = any("whole" in entry for entry in entries) and not joined.exists()
     empty = folder.is_dir() and {path.name for path in folder.iterdir()} <= {"lock"}
     if not (whole or empty) or not target.exists():
         return False
@@ -35,11 +37,45 @@ def already_finished(target: Path, resume: bool) -> bool:
     return resume and whole
 
 
+def check_interrupted(target: Path, identity: Mapping[str, str], resume: bool, force: bool) -> None:
+    """Checks that what an interrupted render left behind may be gone on with, or be replaced.
+
+    Raises UsageError where this render is another one, and OutputError where it is neither to go on nor
+    to replace the other.
+    """
+    if force and not resume:
+        return
+    head = read_head(target)
+    if head is None:
+        return
+    if not resume:
+        raise OutputError(
+            f"{target} was interrupted once: `resume=True` goes on with it, `force=True` begins anew"
+        )
+    if changed := differences(head["identity"], identity):
+        raise UsageError(
+            f"{target} was begun otherwise ({'; '.join(changed)}): render it with what it was begun "
+            "with, or begin anew with `force=True` and without `resume=True`"
+        )
+
+
+def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Lists what is not the same in the identities of two renders."""
+    return [
+        f"{key} was {old.get(key, 'not set')} and is {new.get(key, 'not set')}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
+    ]
+
+
 def interrupted_job(target: Path) -> str:
-    """The job of a film that was begun, as a preset's text; raises UsageError where there is none."""
-    for line in read_lines(journal_folder(target)):
-        if "job" in line:
-            return str(line["job"])
+    """Returns the job of an interrupted film, as a preset's text; raises UsageError without one."""
+    return str(_interrupted_head(target)["job"])
+
+
+def _interrupted_head(target: Path) -> Entry:
+    if head := read_head(target):
+        return head
     if target.exists():
         raise UsageError(f"{target} is whole: there is nothing to go on with")
     raise UsageError(
@@ -53,44 +89,39 @@ def join_so_far(target: Path) -> tuple[Path, int]:
     It becomes NAME.so-far.EXT beside it, which is replaced where it is there; returns that, and how many
     frames it has. Raises UsageError, OutputError.
     """
-    interrupted_job(target)
-    folder = journal_folder(target)
-    shown = target.with_name(f"{target.stem}.so-far{target.suffix}")
-    lines = read_lines(folder)
-    begun = next((line for line in lines if "order" in line), None)
-    commit = next((line for line in reversed(lines) if "state" in line), None)
-    if begun is None or commit is None or commit["frame"] <= 0:
+    head, folder = _interrupted_head(target), journal_folder(target)
+    preview = target.with_name(f"{target.stem}.so-far{target.suffix}")
+    entries = read_entries(folder)
+    commit = next((entry for entry in reversed(entries) if "state" in entry), None)
+    if commit is None or commit["frame"] <= 0:
         raise UsageError(f"nothing of {target} can be watched yet: no frame is safe")
-    spec = FilmSpec.of(shown, begun["order"])
+    spec = FilmSpec.from_record(preview, head["film"])
     if spec.sound and not spec.sound.path.is_file():
         spec = dataclasses.replace(spec, sound=None)
-    form = film_format(shown) or PNG_FOLDER
+    encoded = {entry["segment"]: entry["file"] for entry in entries if "segment" in entry}
     with (
-        readable_errors(shown),
+        readable_errors(preview),
         tempfile.TemporaryDirectory(
-            dir=target.absolute().parent, prefix=f".{shown.name}-"
-        ) as scratch,
+            dir=target.absolute().parent, prefix=f".{preview.name}-"
+        ) as scratch_name,
     ):
-        files = []
-        encoded = {line["segment"]: line["file"] for line in lines if "segment" in line}
+        scratch, files = Path(scratch_name), []
         for segment in range(spec.plan.segment(commit["frame"] - 1) + 1):
             if segment in encoded:
                 files.append(encoded[segment])
-                _share(folder / files[-1], Path(scratch) / files[-1])
+                _link_all(folder / files[-1], scratch / files[-1])
             else:
                 frames, _ = commit["raw"][str(segment)]
-                raw = Journal(folder, spec.plan).raw(segment)
-                encoding = SegmentEncoder(spec, form, Path(scratch), segment, raw)
-                encoding.go_on(frames, full=True)
-                files.append(encoding.finish())
-        part = join_segments(spec, form, Path(scratch), files, commit["frame"])
-        remove(shown)
-        part.replace(shown)
-    return shown, commit["frame"]
+                raw = raw_file(folder, segment)
+                files.append(encode_segment(spec, scratch, segment, raw, frames))
+        joined = join_segments(spec, scratch, files, commit["frame"])
+        remove(preview)
+        joined.replace(preview)
+    return preview, commit["frame"]
 
 
-def _share(source: Path, target: Path) -> None:
-    """A file or folder under another name, too."""
+def _link_all(source: Path, target: Path) -> None:
+    """Gives a file, or a folder's files, another name, too."""
     if not source.is_dir():
         link_or_copy(source, target)
         return

@@ -1,8 +1,7 @@
-"""The press: Frames become a film, and sound is laid to it.
+"""The writer of a film: takes its frames, keeps them safe, and makes a film of them.
 
-Frames go into a journal, and each segment is encoded as its frames come. At the end
-the segments are joined as they are, and the film takes its name in one rename, once it was looked at and
-holds as many frames as were sent: what has the name is whole.
+Frames go into a journal, and each segment is encoded beside the dreaming as its frames come. At the end the
+segments are joined as they are, and the film takes its name in one rename: what has the name is whole.
 """
 
 import contextlib
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from zoomdream.errors import OutputError, UsageError
+from zoomdream.errors import OutputError
 from zoomdream.files import (
     flush_file,
     flush_folder,
@@ -21,172 +20,192 @@ from zoomdream.files import (
     remove,
     write_atomically,
 )
-from zoomdream.film.encoder import SegmentEncoder, join_segments
+from zoomdream.film.encoder import SegmentEncoder, join_segments, joined_file
 from zoomdream.film.journal import (
     Journal,
     State,
     clear_journal,
-    differences,
-    identity_of,
     journal_folder,
     locked_journal,
+    raw_file,
 )
+from zoomdream.film.resume import check_interrupted
 from zoomdream.film.spec import FilmSpec
-from zoomdream.media.film_formats import PNG_FOLDER, film_format
 from zoomdream.media.frame import Frame, ImageArray, start_readback
 from zoomdream.pipeline import BackgroundWorker
 from zoomdream.size import Size
 
-COMMIT_EVERY = 5.0  # seconds
+COMMIT_SECONDS = 5.0  # between two commits
 
 
 @contextlib.contextmanager
 def open_writer(
-    spec: FilmSpec, identity: Mapping[str, str], resume: bool = False, force: bool = False
+    spec: FilmSpec,
+    identity: Mapping[str, str],
+    resume: bool = False,
+    force: bool = False,
+    commit_seconds: float = COMMIT_SECONDS,
 ) -> Iterator["FilmWriter"]:
-    """A press for a film, with a journal beside it, which goes when the film has its name.
+    """Opens a writer for a film, with a journal beside it that goes once the film has its name.
 
-    identity: what has to be the same for a render to go on. resume: whether it does, where there is
-    something to go on with. force: begin anew where an older render was interrupted, and replace what has
-    the film's name. Raises OutputError, and UsageError where the passport is another.
+    identity: what has to be the same for a render to go on. resume: whether it goes on, where there is
+    something to go on with. force: begins anew where an older render was interrupted. commit_seconds: see
+    `FilmWriter.commit_due`. Raises OutputError, and UsageError where the identity is another.
     """
     folder, target = journal_folder(spec.target), spec.target
     with contextlib.ExitStack() as stack:
         with readable_errors(target):
             stack.enter_context(locked_journal(folder))
-            journal = _journal(folder, spec, identity, resume, force)
+            check_interrupted(target, identity, resume, force)
+            journal = Journal(folder, spec.plan)
             state = journal.recover() if resume else None
             if state is None:
                 clear_journal(folder)
-            free, needed = shutil.disk_usage(folder).free, spec.room(journal.frame)
-            if free < needed:
-                raise OutputError(
-                    f"{target} needs about {_bytes(needed)} while it is made, and {_bytes(free)} are free "
-                    "there: make room, or write elsewhere"
-                )
+            _check_disk_space(spec, journal)
             if state is None:
-                journal.begin(identity, spec.label, spec.facts)
-        writer = FilmWriter(spec, journal, state)
+                journal.begin(identity, spec.label, spec.record)
+        writer = FilmWriter(spec, journal, state, commit_seconds)
         try:
-            writer.catch_up()
+            writer.encode_waiting()
             yield writer
-        except Exception:  # what was given before is good, whatever has gone wrong since
+        except Exception:  # what was added before is good, whatever has gone wrong since
             with contextlib.suppress(Exception):
-                writer.settle()
+                writer.flush()
             raise
         finally:
-            writer.stop()
-            if writer.whole or journal.committed is None:
+            writer.close()
+            if writer.placed or journal.committed is None:
                 clear_journal(folder)
+
+
+def _check_disk_space(spec: FilmSpec, journal: Journal) -> None:
+    free, needed = shutil.disk_usage(journal.folder).free, spec.disk_space(journal.frame)
+    if free < needed:
+        raise OutputError(
+            f"{spec.target} needs about {_bytes(needed)} while it is made, and {_bytes(free)} are free "
+            "there: make room, or write elsewhere"
+        )
 
 
 def _bytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def _journal(
-    folder: Path, spec: FilmSpec, identity: Mapping[str, str], resume: bool, force: bool
-) -> Journal:
-    """The journal that lies in a folder, if it may be gone on with or replaced."""
-    old = identity_of(folder)
-    if old and resume and (changed := differences(old, identity)):
-        raise UsageError(
-            f"{spec.target} was begun otherwise ({'; '.join(changed)}): render it with what it was begun "
-            "with, or begin anew with --force and without --resume"
-        )
-    if old and not resume and not force:
-        raise OutputError(
-            f"{spec.target} was interrupted once: --resume goes on with it, --force begins anew"
-        )
-    return Journal(folder, spec.plan)
-
-
 class FilmWriter:
-    """Takes a film's Frames into a journal, encodes each segment as it comes, joins them at the end.
+    """Takes a film's Frames into a journal, encodes each segment as it comes, and joins them at the end.
 
-    Both go on beside the dreaming; what goes wrong there is raised by the next call. All methods raise
-    OutputError. state: where an interrupted render goes on from.
+    Keeping and encoding go on beside the caller; what goes wrong there is raised by the next call. All
+    methods raise OutputError. state: from which an interrupted render goes on; None for a new one.
     """
 
-    def __init__(self, spec: FilmSpec, journal: Journal, state: State | None = None) -> None:
+    def __init__(
+        self,
+        spec: FilmSpec,
+        journal: Journal,
+        state: State | None = None,
+        commit_seconds: float = COMMIT_SECONDS,
+    ) -> None:
         self._spec, self._journal, self.state = spec, journal, state
-        self._form = film_format(spec.target) or PNG_FOLDER
-        self._running: SegmentEncoder | None = None
-        self._committed = time.monotonic()
+        self._commit_seconds, self._last_commit = commit_seconds, time.monotonic()
+        self._encoder: SegmentEncoder | None = None  # of the segment that is being encoded
         self.frame = journal.frame  # the number of the next one that it takes
-        self.whole = False
+        self.placed = False  # whether the film has its name
         self._worker = BackgroundWorker()
-
-    def catch_up(self) -> None:
-        """Encodes what an interrupted render had no time for."""
-        for segment in self._journal.waiting:
-            self._encode(segment, full=True)
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know about the journal that was found."""
+        """What a person should know about the journal of an interrupted render."""
         return self._journal.notes
 
-    def early(self) -> Iterator[ImageArray]:
-        """The frames before the first one, as far as they are there."""
-        return self._journal.early()
+    def early_frames(self) -> Iterator[ImageArray]:
+        """Yields the frames before the first one, as far as an interrupted render has them."""
+        return self._journal.early_frames()
+
+    # --- Frames
 
     def add(self, frame: Frame) -> None:
         """Takes the next frame of the film."""
         size = self._spec.size
         if Size.of(frame) != size:
             raise OutputError(f"a frame is {Size.of(frame)} instead of {size}")
-        self._worker.do(partial(self._take, start_readback(frame)))
+        self._worker.submit(partial(self._add, start_readback(frame)))
         self.frame += 1
 
-    def _take(self, picture: Callable[[], ImageArray]) -> None:
+    def _add(self, read_back: Callable[[], ImageArray]) -> None:
         segment = self._journal.plan.segment(self._journal.frame)
         with readable_errors(self._spec.target):
-            full = self._journal.add(picture())
+            full = self._journal.add(read_back())
         if segment >= 0:
             self._encode(segment, full)
 
     @property
-    def due(self) -> bool:
-        """Whether it is time to commit."""
-        return time.monotonic() - self._committed > COMMIT_EVERY
+    def commit_due(self) -> bool:
+        """Whether the last commit is more than `commit_seconds` ago."""
+        return time.monotonic() - self._last_commit > self._commit_seconds
 
     def commit(self, state: State) -> None:
-        """Makes all frames up to now safe, soon. state: what the next one is made from."""
-        kept = {name: value.clone() for name, value in state.items()}
-        self._worker.do(partial(self._commit, kept))
-        self._committed = time.monotonic()
+        """Makes all frames added so far safe, soon. state: what the next one is made from."""
+        copy = {name: value.clone() for name, value in state.items()}
+        self._worker.submit(partial(self._commit, copy))
+        self._last_commit = time.monotonic()
 
     def _commit(self, state: State) -> None:
         with readable_errors(self._spec.target):
             self._journal.commit(state)
 
-    def settle(self) -> None:
-        """Waits until all that was given is in the journal, and what was committed is safe."""
-        self._worker.settle()
+    def flush(self) -> None:
+        """Waits until all that was added is in the journal, and what was committed is safe."""
+        self._worker.flush()
 
-    def finish(self, force: bool = False) -> None:
-        """Joins the film, looks at it, and gives it its name; without `force` only where none is there."""
-        self.settle()
+    # --- Segments
+
+    def encode_waiting(self) -> None:
+        """Encodes the segments that an interrupted render had no time for."""
+        for segment in self._journal.waiting:
+            self._encode(segment, full=True)
+
+    def _encode(self, segment: int, full: bool) -> None:
+        """Has the frames of a segment encoded that have come so far.
+
+        While the segment before it is still being encoded, only a full one is worth waiting; until then
+        its frames are in the journal.
+        """
+        encoder = self._encoder
+        if encoder and (encoder.has_exited or (full and encoder.segment != segment)):
+            self._finish_segment()
+        if self._encoder is None:
+            folder = self._journal.folder
+            with readable_errors(self._spec.target):
+                raw = raw_file(folder, segment)
+                self._encoder = SegmentEncoder(self._spec, folder, segment, raw)
+        if self._encoder.segment == segment:
+            self._encoder.update(self._journal.frames_in(segment), full)
+
+    def _finish_segment(self) -> None:
+        if self._encoder:
+            with readable_errors(self._spec.target):
+                self._journal.add_segment(self._encoder.segment, self._encoder.finish())
+            self._encoder = None
+
+    # --- The film
+
+    def join(self) -> Path:
+        """Joins all segments, and returns the film, which is whole but has not got its name yet.
+
+        It is a file, or a folder of PNG, that is gone with the journal, or when the writer is closed.
+        """
+        self.flush()
         journal, spec = self._journal, self._spec
         with readable_errors(spec.target):
-            journal.rest()
+            journal.close_raw()
         last = journal.plan.segment(journal.frame)
-        if journal.frame > journal.plan.first(last) and last not in journal.segments:
+        if journal.frame > journal.plan.first(last) and last not in journal.encoded:
             self._encode(last, full=True)
-        self._wait()
-        files = list(journal.segments.values())
-        try:
-            part = join_segments(spec, self._form, journal.folder, files, journal.frame)
-            if spec.check:
-                spec.check(part)
-            self._place(part, force)
-        except OutputError:
-            remove(journal.folder / f"film{self._form.suffix}")  # the disk may be full
-            raise
-        self.whole = True
+        self._finish_segment()
+        return join_segments(spec, journal.folder, list(journal.encoded.values()), journal.frame)
 
-    def _place(self, part: Path, force: bool) -> None:
+    def place(self, force: bool = False) -> None:
+        """Gives the joined film its name. force: replaces what has that name."""
         target = self._spec.target
         with readable_errors(target):
             if not force and is_taken(target):
@@ -194,57 +213,41 @@ class FilmWriter:
                     f"{target} has been written by someone else meanwhile: zoomdream resume "
                     f"{target} --force replaces it"
                 )
-            _place(part, self._spec, self._journal)
+            _place(self._spec, self._journal)
+        self.placed = True
 
-    def _encode(self, segment: int, full: bool) -> None:
-        """Encodes what has come of a segment, once the one before it is done.
+    def close(self) -> None:
+        """Ends what still runs, and removes a film that was joined but not placed.
 
-        Only a full one is waited for; until then its frames are in the journal.
+        What is committed stays.
         """
-        running = self._running
-        if running and (running.stopped or (full and running.segment != segment)):
-            self._wait()
-        if self._running is None:
-            journal = self._journal
-            with readable_errors(self._spec.target):
-                self._running = SegmentEncoder(
-                    self._spec, self._form, journal.folder, segment, journal.raw(segment)
-                )
-        if self._running.segment == segment:
-            self._running.go_on(self._journal.there(segment), full)
-
-    def _wait(self) -> None:
-        if self._running:
-            with readable_errors(self._spec.target):
-                self._journal.close(self._running.segment, self._running.finish())
-            self._running = None
-
-    def stop(self) -> None:
-        """Ends what still runs; what is committed stays."""
-        over = OutputError(f"{self._spec.target} is no longer written")
-        self._worker.refuse(over)
-        if running := self._running:
-            running.kill()
-        self._worker.stop(over)
-        if running := self._running:  # a last one may have begun meanwhile
-            running.kill()
+        error = OutputError(f"{self._spec.target} is no longer written")
+        self._worker.cancel(error)
+        if encoder := self._encoder:
+            encoder.kill()
+        self._worker.stop(error)
+        if encoder := self._encoder:  # the last task may have begun one meanwhile
+            encoder.kill()
         with contextlib.suppress(OSError):
-            self._journal.rest()
+            self._journal.close_raw()
+        if not self._journal.finished:
+            with contextlib.suppress(OSError):  # the disk may be full
+                remove(joined_file(self._spec, self._journal.folder))
 
 
-def _place(part: Path, spec: FilmSpec, journal: Journal) -> None:
-    """Gives a finished film its name, at one stroke; a folder's old frames go after that."""
-    target = spec.target.absolute()
-    if part.is_file():
-        flush_file(part)
+def _place(spec: FilmSpec, journal: Journal) -> None:
+    """Gives a joined film its name, in one rename; the old frames of a folder are removed after that."""
+    target, film = spec.target.absolute(), joined_file(spec, journal.folder)
+    if film.is_file():
+        flush_file(film)
     if spec.label:
         write_atomically(target.with_name(f"{target.name}.toml"), spec.label.encode())
     journal.finish()
     old = journal.folder / "old"
-    if part.is_dir() and target.is_dir():
+    if film.is_dir() and target.is_dir():
         target.replace(old)
     try:
-        part.replace(target)
+        film.replace(target)
     except OSError:
         if old.is_dir():
             old.replace(target)

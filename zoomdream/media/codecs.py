@@ -107,7 +107,7 @@ def _first_working(encoders: tuple[Encoder, ...], _ffmpeg: str) -> Encoder:
             return encoder
     raise OutputError(
         f"no hardware encoder works here ({', '.join(e.name for e in encoders)} were tried): "
-        "leave out --encoder hardware"
+        "leave out `output.encoder=hardware`"
     )
 
 

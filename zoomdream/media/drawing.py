@@ -69,7 +69,7 @@ def _pixel_size(width: float, height: float, fill: Size | None, limit: int) -> S
     )
     size = Size.rounded(width * factor, height * factor)
     if size.pixels > limit:
-        raise ValueError(f"has {size} pixels, and {limit} are the most: see --max-pixels")
+        raise ValueError(f"has {size} pixels, and {limit} are the most: see `max_pixels`")
     return size
 
 

@@ -95,7 +95,7 @@ def _check_size(size: Size, limit: int) -> None:
         raise ValueError(_DAMAGED)
     if size.pixels > limit:
         raise ValueError(
-            f"has {size} pixels, and {limit:,} are the most: --max-pixels lifts the limit"
+            f"has {size} pixels, and {limit:,} are the most: `max_pixels` lifts the limit"
         )
 
 

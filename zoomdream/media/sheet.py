@@ -137,7 +137,7 @@ def write_sheet(path: Path, canvas: ImageArray, force: bool = False, quality: in
     if size.longer > form.longest:
         raise OutputError(
             f"{path} would be {size} pixels, which is more than "
-            f"{form.name.upper()} holds: a .png, or a smaller --size, would do"
+            f"{form.name.upper()} holds: a .png, or a smaller `size`, would do"
         )
     content = encode_image(form, canvas, quality=quality, optimize=True)
     try:

@@ -6,7 +6,6 @@ from fractions import Fraction
 from itertools import repeat
 from pathlib import Path
 
-from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame
 from zoomdream.size import Size
 
@@ -31,18 +30,6 @@ class Clip:
     sound: Sound | None = None
     notes: tuple[str, ...] = ()  # what is other than was asked for
     faults: list[str] = field(default_factory=list)  # what was found damaged, once frames were read
-
-    @property
-    def known_length(self) -> int:
-        """Its length, for what cannot do without one; raises UsageError where it is not known."""
-        if self.length is None:
-            raise UsageError("the clip has no known length: say how many frames or seconds to take")
-        return self.length
-
-    @property
-    def seconds(self) -> Fraction | None:
-        """How long it lasts; None where that is not known before it ends."""
-        return None if self.length is None else self.length / self.fps
 
 
 def still_clip(frame: Frame, fps: Fraction, length: int | None) -> Clip:

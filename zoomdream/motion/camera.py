@@ -1,7 +1,4 @@
-"""The dolly: where every pixel of the next frame comes from.
-
-A camera's move and a clip's own are the same thing, a Flow; `Zoom` and `Ride` make it, warp what was
-dreamt before by it, and give `dream` the canvas to dream on.
+"""Where every pixel of a camera's next frame comes from: its motion as a Flow.
 
 Camera convention. A camera has a velocity G, a 3x3 generator in coordinates centred on
 `camera.center` and divided by the focal length f = (W / 2) / tan(fov / 2), y pointing down. In one
@@ -33,7 +30,6 @@ def velocity(camera: Camera) -> Tensor:
     )
 
 
-@lru_cache(maxsize=4)
 def camera_flow(
     camera: Camera,
     size: Size,
@@ -43,9 +39,8 @@ def camera_flow(
 ) -> Flow:
     """The Flow of `dt` seconds of a camera's motion, for frames of `size`.
 
-    t: seconds at which it ends; only ripples care. The result is shared between calls: do not write
-    into it. What is looked up is first folded (kaleidoscope, tunnel), then bent (swirl, ripple), then
-    moved as the camera moves.
+    t: seconds at which it ends; only ripples care. What is looked up is first
+    folded (kaleidoscope, tunnel), then bent (swirl, ripple), then moved as the camera moves.
     """
     width, height = size
     focal = width / 2 / math.tan(math.radians(camera.fov) / 2)
@@ -103,7 +98,16 @@ def _rippled(u: Tensor, v: Tensor, camera: Camera, dt: float, t: float) -> tuple
     return u * scale, v * scale
 
 
-def step_flow(camera: Camera, frame: Frame, dt: float, t: float) -> Flow:
-    """The camera's Flow from one frame to the next, of a frame's size; t: seconds at its end."""
-    t = t if camera.ripple else 0.0
-    return camera_flow(camera, Size.of(frame), dt, frame.device, t)
+class CameraPath:
+    """A camera's Flow from frame to frame, made anew only when something about it changes."""
+
+    def __init__(self) -> None:
+        self._flow = lru_cache(maxsize=1)(camera_flow)
+
+    def flow(self, camera: Camera, frame: Frame, dt: float, t: float) -> Flow:
+        """Of `dt` seconds of motion that end at t seconds, of a frame's size and on its device.
+
+        The result may be the one of the last call: do not write into it.
+        """
+        ends = t if camera.ripple else 0.0
+        return self._flow(camera, Size.of(frame), dt, frame.device, ends)

@@ -1,8 +1,9 @@
 """A dream that rides on what moves in a clip."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +15,8 @@ from zoomdream.motion.flow import (
     sample_bilinear,
     trust_mask,
 )
-from zoomdream.motion.protocol import Canvas, Observation
+from zoomdream.motion.protocol import DreamFunction, Moment, Observation
 from zoomdream.motion.warp import warp
-from zoomdream.settings.model import RenderJob
 
 STILL_STEPS = 5  # of a still, whose dream is as strong as a clip's of strength 1
 SETTLE = 16  # times that the first frame of a shot is dreamt on
@@ -34,40 +34,45 @@ class ClipMotion:
     frame is dreamt on in several passes. The first frame of a shot is dreamt `SETTLE` times, and is as
     strong as those that follow.
 
-    starts_shot: whether a source frame is the first after a cut. trusting: whether to ask if the flow can
-    be believed. mask: (1, 1, H, W), black stays the source.
+    estimator: of the optical flow. starts_shot: whether a source frame is the first after a cut. checked:
+    whether to ask if the flow can be believed. mask: (1, 1, H, W), black stays the source.
     """
 
     def __init__(
         self,
         fps: Fraction,
-        estimate: FlowEstimator,
+        estimator: FlowEstimator,
         starts_shot: Callable[[Frame], bool],
-        trusting: bool = True,
+        checked: bool = True,
         mask: Tensor | None = None,
     ) -> None:
         self._fps, self._mask = fps, mask
-        self._estimate, self._starts_shot, self._trusting = estimate, starts_shot, trusting
-        self._looked: Frame | None = (
-            None  # at last; `_source` is what is dreamt on, and comes later
-        )
-        self._source: Frame | None = None
+        self._estimator, self._starts_shot, self._checked = estimator, starts_shot, checked
+        self._observed: tuple[Frame, Any] | None = None  # the last source, and as prepared
         self._dream = self._age = torch.empty(0)
 
-    def look(self, source: Frame, skipped: bool = False) -> Observation:
-        last, self._looked = self._looked, source
+    def observe(self, source: Frame, skipped: bool = False) -> Observation:
+        last, prepared = self._observed, self._estimator.prepare(source)
+        self._observed = source, prepared
         if self._starts_shot(source) or last is None or skipped:
             return Observation(source)
-        flow = self._estimate(source, last)
-        if not self._trusting:
+        last_source, last_prepared = last
+        flow = self._estimator.flow(prepared, last_prepared, source)
+        if not self._checked:
             return Observation(source, flow)
-        back = self._estimate(last, source)
-        believed = trust_mask(flow, back) * photometric_consistency(source, last, flow)
-        return Observation(source, flow, blur(believed, _FEATHER))
+        back = self._estimator.flow(last_prepared, prepared, source)
+        trusted = trust_mask(flow, back) * photometric_consistency(source, last_source, flow)
+        return Observation(source, flow, blur(trusted, _FEATHER))
 
-    def canvases(self, seen: Observation, now: RenderJob, t: float) -> Iterator[Canvas]:  # noqa: ARG002
+    def step(
+        self,
+        observed: Observation,
+        moment: Moment,
+        dream: DreamFunction,
+        finish: Callable[[Frame], Frame] = lambda frame: frame,
+    ) -> Frame:
+        now, source = moment.settings, observed.source
         assert now.flow is not None
-        self._source = source = seen.source
         persist = now.flow.persist ** float(_PERSIST_FPS / self._fps)
         steps = max(now.dream.steps, 1)
         fresh = math.ceil((1 - persist) * STILL_STEPS)  # steps of a still that a frame adds
@@ -75,36 +80,36 @@ class ClipMotion:
         whole: Tensor | float = now.flow.strength * STILL_STEPS / steps / passes
         if self._mask is not None:
             whole = whole * self._mask
-        times = 1
-        if seen.flow is None:
-            self._dream, self._age = torch.zeros_like(source), torch.zeros_like(source[:, :1])
-            times = SETTLE if persist else 1
-        else:
-            self._dream = warp(self._dream, seen.flow)
-            self._age = sample_bilinear(self._age, seen.flow)
-            if seen.believed is not None:
-                self._age *= seen.believed
-        for _ in range(times):
+        self._carry(observed)
+        dreamt = source
+        for _ in range(SETTLE if observed.flow is None and persist else 1):
             stays = (self._age / (self._age + 1)).clamp_max(persist)
             self._dream = self._dream * stays
             for _ in range(passes):
-                yield Canvas((source + self._dream).clamp(0, 1), (1 - stays) * whole)
+                dreamt = dream((source + self._dream).clamp(0, 1), (1 - stays) * whole)
+                if self._mask is not None:
+                    dreamt = source.lerp(dreamt, self._mask)
+                self._dream = dreamt - source
             self._age = self._age + 1
+        finished = finish(dreamt)
+        if finished is not dreamt:
+            self._dream = finished - source
+        return finished
 
-    def keep(self, dreamt: Frame, now: RenderJob, rng: torch.Generator) -> Frame:  # noqa: ARG002
-        assert self._source is not None
-        if self._mask is not None:
-            dreamt = self._source.lerp(dreamt, self._mask)
-        self._dream = dreamt - self._source
-        return dreamt
-
-    def replace(self, frame: Frame) -> None:
-        assert self._source is not None
-        self._dream = frame - self._source
+    def _carry(self, observed: Observation) -> None:
+        """Moves the dream to where its places are now; where all begins anew there is none."""
+        if observed.flow is None:
+            self._dream = torch.zeros_like(observed.source)
+            self._age = torch.zeros_like(observed.source[:, :1])
+            return
+        self._dream = warp(self._dream, observed.flow)
+        self._age = sample_bilinear(self._age, observed.flow)
+        if observed.trusted is not None:
+            self._age *= observed.trusted
 
     @property
     def state(self) -> dict[str, Tensor]:
         return {"dream": self._dream.cpu(), "age": self._age.cpu()}
 
-    def restore(self, state: dict[str, Tensor], at: torch.device) -> None:
-        self._dream, self._age = (state[key].to(at) for key in ("dream", "age"))
+    def restore(self, state: dict[str, Tensor], device: torch.device) -> None:
+        self._dream, self._age = (state[key].to(device) for key in ("dream", "age"))

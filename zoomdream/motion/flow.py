@@ -4,12 +4,15 @@ All flows here point as `frame.Flow` says: from the frame that is being made to 
 other one. Negating the opposite flow instead leaves ghosts at every edge.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,76 +23,95 @@ from zoomdream.size import Size
 FLOW_LINES = 540  # at which flow is looked for, at most; finer flow costs more and is no better
 _APART = 0.04, 0.10  # mean differences of a pixel that are nothing, and too much
 _LEAST = 16  # px; DIS raises below 12
-FlowEstimator = Callable[[Frame, Frame], Flow]
-"""(current, last) -> Flow of the current frame's size: where each of its pixels was in the last one."""
+
+
+class FlowEstimator(ABC):
+    """Finds optical flow between two frames. A frame is prepared once, and looked at several times."""
+
+    @abstractmethod
+    def prepare(self, frame: Frame) -> Any:
+        """What flow is looked for in, instead of the frame."""
+
+    @abstractmethod
+    def flow(self, current: Any, last: Any, like: Frame) -> Flow:
+        """Where each pixel of the current frame was in the last one, both prepared; of `like`'s size."""
+
+    def __call__(self, current: Frame, last: Frame) -> Flow:
+        """The same for frames as they are."""
+        return self.flow(self.prepare(current), self.prepare(last), current)
+
+
+class NoMotion(FlowEstimator):
+    """Nothing moves."""
+
+    def prepare(self, frame: Frame) -> None:
+        """Nothing has to be looked at."""
+
+    def flow(self, current: None, last: None, like: Frame) -> Flow:  # noqa: ARG002
+        return torch.zeros_like(like[:, :2])
+
+
+class DisFlow(FlowEstimator):
+    """Dense Inverse Search (Kroeger et al. 2016) on brightness, by OpenCV on the CPU."""
+
+    def __init__(self) -> None:
+        self._search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+    def prepare(self, frame: Frame) -> NDArray[np.uint8]:
+        """Grey, (H, W), as large as flow is looked for."""
+        small = to_bytes(resize(frame, _looked_at(frame)))
+        return cast(NDArray[np.uint8], cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
+
+    def flow(self, current: NDArray[np.uint8], last: NDArray[np.uint8], like: Frame) -> Flow:
+        if min(current.shape) < _LEAST:
+            return torch.zeros_like(like[:, :2])
+        pixels = self._search.calc(current, last, None)
+        flow = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(like.device)
+        return resize_flow(flow, Size.of(like))
+
+
+class RaftFlow(FlowEstimator):
+    """RAFT (Teed and Deng 2020), torchvision's small one; its weights are fetched once, or a file's.
+
+    Raises WeightsError where there are none.
+    """
+
+    def __init__(self, weights: Path | None = None, device: torch.device | None = None) -> None:
+        from torchvision.models.optical_flow import Raft_Small_Weights, raft_small
+
+        from zoomdream.network.weights import fetch_weights, read_weights
+
+        network = raft_small(weights=None).eval().requires_grad_(False)
+        path = weights or fetch_weights("raft", Raft_Small_Weights.C_T_V2.url, "--flow dis")
+        try:
+            network.load_state_dict(read_weights(path))
+        except RuntimeError as error:
+            reason = str(error).split("\n")[1].strip() if "\n" in str(error) else error
+            raise WeightsError(f"{path} is not for torchvision's raft_small: {reason}") from None
+        self._network = network.to(device)
+
+    def prepare(self, frame: Frame) -> tuple[Tensor, Size]:
+        """The frame in -1..1, padded to whole blocks of 8 px, and its size before that."""
+        size = _looked_at(frame)
+        right, bottom = (max(128, -(-side // 8) * 8) - side for side in size)
+        return F.pad(resize(frame, size), (0, right, 0, bottom), "replicate") * 2 - 1, size
+
+    def flow(self, current: tuple[Tensor, Size], last: tuple[Tensor, Size], like: Frame) -> Flow:
+        (picture, size), (last_picture, _) = current, last
+        flow = self._network(picture, last_picture, num_flow_updates=12)[-1]
+        return resize_flow(flow[..., : size.height, : size.width], Size.of(like))
 
 
 def flow_estimator(
     kind: str, weights: Path | None = None, device: torch.device | None = None
 ) -> FlowEstimator:
     """`dis` (OpenCV, on the CPU), `raft` (torchvision's small RAFT) or `none` (nothing moves)."""
-    made: dict[str, Callable[[], FlowEstimator]] = {
-        "dis": dis_estimator,
-        "raft": lambda: raft_estimator(weights, device),
-        "none": lambda: no_motion,
+    estimators: dict[str, Callable[[], FlowEstimator]] = {
+        "dis": DisFlow,
+        "raft": lambda: RaftFlow(weights, device),
+        "none": NoMotion,
     }
-    return made[kind]()
-
-
-def no_motion(current: Frame, last: Frame) -> Flow:  # noqa: ARG001
-    """Nothing moves."""
-    return torch.zeros_like(current[:, :2])
-
-
-def dis_estimator() -> FlowEstimator:
-    """Dense Inverse Search (Kroeger et al. 2016) on brightness."""
-    search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-
-    def find(current: Frame, last: Frame) -> Flow:
-        size = _looked_at(current)
-        if size.shorter < _LEAST:
-            return no_motion(current, last)
-        grey = [
-            cv2.cvtColor(to_bytes(resize(f, size)), cv2.COLOR_RGB2GRAY) for f in (current, last)
-        ]
-        found = search.calc(grey[0], grey[1], None)
-        flow = torch.from_numpy(found).permute(2, 0, 1)[None].to(current.device)
-        return resize_flow(flow, Size.of(current))
-
-    return find
-
-
-def raft_estimator(
-    weights: Path | None = None, device: torch.device | None = None
-) -> FlowEstimator:
-    """RAFT (Teed and Deng 2020), torchvision's small one; its weights are fetched once, or a file's.
-
-    Raises WeightsError where there are none.
-    """
-    from torchvision.models.optical_flow import Raft_Small_Weights, raft_small
-
-    from zoomdream.network.weights import fetch_weights, read_weights
-
-    network = raft_small(weights=None).eval().requires_grad_(False)
-    path = weights or fetch_weights("raft", Raft_Small_Weights.C_T_V2.url)
-    try:
-        network.load_state_dict(read_weights(path))
-    except RuntimeError as error:
-        reason = str(error).split("\n")[1].strip() if "\n" in str(error) else error
-        raise WeightsError(f"{path} is not for torchvision's raft_small: {reason}") from None
-    network = network.to(device)
-
-    def find(current: Frame, last: Frame) -> Flow:
-        size = _looked_at(current)
-        right, bottom = (max(128, -(-side // 8) * 8) - side for side in size)
-        pair = [
-            F.pad(resize(f, size), (0, right, 0, bottom), "replicate") * 2 - 1
-            for f in (current, last)
-        ]
-        flow = network(*pair, num_flow_updates=12)[-1][..., : size.height, : size.width]
-        return resize_flow(flow, Size.of(current))
-
-    return find
+    return estimators[kind]()
 
 
 def _looked_at(frame: Frame) -> Size:

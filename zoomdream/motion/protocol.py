@@ -1,6 +1,6 @@
-"""What every kind of motion can do: say what is dreamt on next, and take what was dreamt."""
+"""What every kind of motion does: it moves what was dreamt before, and has the next frame dreamt on it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,49 +10,57 @@ from torch import Tensor
 from zoomdream.media.frame import Flow, Frame
 from zoomdream.settings.model import RenderJob
 
-
-@dataclass(frozen=True)
-class Canvas:
-    """What to dream on, and how much: a factor of the steps, or (1, 1, H, W) of them."""
-
-    frame: Frame
-    step_mask: Tensor | None = None
+DreamFunction = Callable[[Frame, Tensor | None], Frame]
+"""Dreams on a frame; with (1, 1, H, W), a factor of the steps at each place."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """A source frame, and what can be known of it before anything is dreamt.
+    """A source frame, and what is known of it before anything is dreamt.
 
-    flow: where its pixels were in the last one; None where all begins anew. believed: (1, 1, H, W), how
-    far that can be trusted; None: wholly.
+    flow: where its pixels were in the last one; None where all begins anew. trusted: (1, 1, H, W), how
+    far that can be believed; None: wholly.
     """
 
     source: Frame
     flow: Flow | None = None
-    believed: Tensor | None = None
+    trusted: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a frame is: the job's settings as they are then, and the time in seconds."""
+
+    settings: RenderJob
+    t: float
+    rng: torch.Generator
 
 
 class Motion(Protocol):
-    """Gives canvases for each source frame, and is told what was dreamt on each."""
+    """Carries a dream from frame to frame."""
 
-    def look(self, source: Frame, skipped: bool = False) -> Observation:
+    def observe(self, source: Frame, skipped: bool = False) -> Observation:
         """Looks at the next source frame: in order, but as far ahead as one likes, in any one thread.
 
         skipped: its dream is there already.
         """
 
-    def canvases(self, seen: Observation, now: RenderJob, t: float) -> Iterator[Canvas]:
-        """One, or several that lead up to a frame. now: the settings at t seconds."""
+    def step(
+        self,
+        observed: Observation,
+        moment: Moment,
+        dream: DreamFunction,
+        finish: Callable[[Frame], Frame] = lambda frame: frame,
+    ) -> Frame:
+        """Dreams the next frame, and remembers it for the one after.
 
-    def keep(self, dreamt: Frame, now: RenderJob, rng: torch.Generator) -> Frame:
-        """Takes what was dreamt on the last canvas; returns the film's frame."""
-
-    def replace(self, frame: Frame) -> None:
-        """Goes on from another frame than the one that was kept."""
+        dream: is called once, or several times that lead up to the frame. finish: what is made of the
+        frame before it is remembered (a loop is drawn towards its beginning). Returns the finished frame.
+        """
 
     @property
     def state(self) -> dict[str, Tensor]:
         """What the next frame is made from, but for the source."""
 
-    def restore(self, state: dict[str, Tensor], at: torch.device) -> None:
+    def restore(self, state: dict[str, Tensor], device: torch.device) -> None:
         """Goes on from a state, on a device."""

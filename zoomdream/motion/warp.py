@@ -1,7 +1,7 @@
 """Pictures moved along a flow, by cubic B-splines."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -23,12 +23,41 @@ def warp(frame: Tensor, flow: Flow) -> Tensor:
     pan, and blurs more. We evaluate the spline by four bilinear lookups (Sigg and Hadwiger 2005); on a
     CPU one axis after the other, where a flow allows it.
     """
-    quick = frame.device.type == "cpu" and frame.dtype == torch.float32
-    if quick and (axes := _axes(flow)):
-        return _woven(frame, *axes)
-    spline = _spline(frame)
-    remapped = quick and spline.shape[1] <= 4 and _remap_is_exact()
-    return (_remapped if remapped else _sampled)(spline, _lookups(flow))
+    return Warper()(frame, flow)
+
+
+class Warper:
+    """`warp`, for many frames: what it finds out about a flow is kept for as long as that flow is given.
+
+    At 3840x2160 px that is up to 460 MB, which go with the warper.
+    """
+
+    def __init__(self) -> None:
+        self._flow: Flow | None = None
+        self._axes: tuple[list[_Strip], list[_Strip]] | None = None
+        self._lookups: list[_Lookup] | None = None
+        self._filters: dict[int, Tensor] = {}
+
+    def __call__(self, frame: Tensor, flow: Flow) -> Tensor:
+        """Warps one frame; as `warp`."""
+        quick = frame.device.type == "cpu" and frame.dtype == torch.float32
+        if flow is not self._flow:
+            self._flow, self._lookups = flow, None
+            self._axes = _axes(flow, self._filter) if quick else None
+        if quick and self._axes:
+            return _woven(frame, *self._axes)
+        self._lookups = self._lookups or _lookups(flow)
+        spline = _spline(frame)
+        remapped = quick and spline.shape[1] <= 4 and _remap_is_exact()
+        return (_remapped if remapped else _sampled)(spline, self._lookups)
+
+    def _filter(self, length: int) -> Tensor:
+        """The spline's filter along an axis, (length, length)."""
+        if length not in self._filters:
+            if len(self._filters) > 1:
+                self._filters.clear()
+            self._filters[length] = _down(torch.eye(length))
+        return self._filters[length]
 
 
 @dataclass(frozen=True)
@@ -99,35 +128,34 @@ def _woven(frame: Tensor, rows: Sequence[_Strip], columns: Sequence[_Strip]) -> 
     return torch.cat(wide, 2)[None]
 
 
-@lru_cache(maxsize=1)
-def _axes(flow: Flow) -> tuple[list[_Strip], list[_Strip]] | None:
+Filter = Callable[[int], Tensor]
+"""Gives the spline's filter along an axis of a length."""
+
+
+def _axes(flow: Flow, spline_filter: Filter) -> tuple[list[_Strip], list[_Strip]] | None:
     """How to take a flow's axes one by one, or None where what one looks at depends on the other: a
     camera that zooms and pans moves each by itself, one that turns does not."""
     across, down = flow[0]
     apart = across.eq(across[:1]).all() and down.eq(down[:, :1]).all()
-    return (_strips(down[:, 0]), _strips(across[0])) if apart else None
+    if not apart:
+        return None
+    return _strips(down[:, 0], spline_filter), _strips(across[0], spline_filter)
 
 
-def _strips(flow: Tensor) -> list[_Strip]:
+def _strips(flow: Tensor, spline_filter: Filter) -> list[_Strip]:
     """Of an axis whose every place moves by `flow`: the spline's filter and its lookups, in one."""
     length = len(flow)
-    spline = _filter(length)
+    spline = spline_filter(length)
     at = torch.arange(length) + flow
-    found = []
+    strips = []
     for part in torch.split(at, _NARROW):
         weights = torch.zeros(len(part), length)
         for place, share in _pairs(part):
             weights.addcmul_(_between(spline, _mirrored_to(place, length)), share[:, None])
         seen = weights.any(0).nonzero()
         first, end = int(seen[0]), int(seen[-1]) + 1
-        found.append(_Strip(first, end, weights[:, first:end].contiguous()))
-    return found
-
-
-@lru_cache(maxsize=2)
-def _filter(length: int) -> Tensor:
-    """The spline's filter along an axis, (length, length)."""
-    return _down(torch.eye(length))
+        strips.append(_Strip(first, end, weights[:, first:end].contiguous()))
+    return strips
 
 
 def _between(rows: Tensor, at: Tensor) -> Tensor:
@@ -198,9 +226,8 @@ def _mirror(plane: Tensor, axis: int, wanted: int) -> Tensor:
     return torch.cat([before, plane, after, plane.new_zeros(rest)], axis)
 
 
-@lru_cache(maxsize=1)
 def _lookups(flow: Flow) -> list[_Lookup]:
-    """Four, which make up a spline; kept while the flow is the same."""
+    """Four, which make up a spline."""
     height, width = flow.shape[-2:]
     x = torch.arange(width, device=flow.device) + flow[0, 0]
     y = torch.arange(height, device=flow.device)[:, None] + flow[0, 1]
@@ -209,12 +236,6 @@ def _lookups(flow: Flow) -> list[_Lookup]:
         for at_y, share_y in _pairs(y)
         for at_x, share_x in _pairs(x)
     ]
-
-
-def forget_grids() -> None:
-    """Gives back what `warp` keeps for the next frame: at 3840x2160 px up to 460 MB."""
-    for kept in (_lookups, _axes, _filter):
-        kept.cache_clear()
 
 
 def _mirrored_to(at: Tensor, length: int) -> Tensor:

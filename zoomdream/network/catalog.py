@@ -1,143 +1,193 @@
-"""The networks that zoomdream knows: how each is built, where its weights are, how its layers are called."""
+"""The networks that zoomdream knows: one entry for each.
+
+An entry says how a network is built, where its weights are and how its layers are called; nothing else in
+zoomdream asks for a network by name. One from another library is one more entry, for example
+
+    NetworkInfo("resnet26d", "dogs", ("layer3",), 64.1,
+                build=lambda classes: timm.create_model("resnet26d", num_classes=classes),
+                weights_url=lambda: "https://.../resnet26d-69e92c46.pth")
+"""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from zoomdream.errors import UsageError, nearest
-from zoomdream.network.pocket.network import Pocket
+from zoomdream.network.pocket.network import STAGES, WEIGHTS, Pocket
+from zoomdream.network.tracing import LayerNames, aliased_names, cut_after, traced_names
+from zoomdream.size import Size
 
 RGB = tuple[float, float, float]
 MEAN: RGB = (0.485, 0.456, 0.406)  # of ImageNet's training pictures, RGB in 0..1
 DEVIATION: RGB = (0.229, 0.224, 0.225)
 HALF: RGB = (0.5, 0.5, 0.5)  # of networks from TensorFlow, in place of `transform_input`
 
+State = dict[str, Tensor]
+
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """What is known of a network before it is loaded."""
+    """What is known of a network before it is loaded.
+
+    build: the network without weights, for a number of classes; it may initialise them, or not. cut: the
+    network after the deepest of some nodes, as a module that gives a dict of their values. adapt_weights:
+    makes of an older state dict the one that the network has.
+    """
 
     name: str
     dreams: str  # what it tends to dream
     layers: tuple[str, ...]  # good ones to begin with
     megabytes: float  # of its weights
-    weights: str = "IMAGENET1K_V1"
-    depth: int = 1  # how many dots deep its layers' names go
+    build: Callable[[int], nn.Module]
+    weights_url: Callable[[], str] | None = None  # where they are fetched from, a hash in the name
+    weights_file: Path | None = None  # where they ship with the package
+    names: Callable[[nn.Module], LayerNames] = traced_names
+    cut: Callable[[nn.Module, Sequence[str]], nn.Module] = cut_after
+    adapt_weights: Callable[[State], State] = lambda state: state
     least: int = 32  # px, the smallest picture it takes
-    exact_below: int = 8  # px of stride below which layers look in float32 (see `Network`)
+    exact_below: int = 8  # px of stride below which layers look in float32 (see `Engine`)
     mean: RGB = MEAN  # of pictures as it takes them
     deviation: RGB = DEVIATION
 
+    def bare(self, classes: int = 1000) -> nn.Module:
+        """The network without weights, in evaluation mode; nothing is downloaded."""
+        with _uninitialised():
+            return self.build(classes).eval()
 
-CATALOG: dict[str, NetworkInfo] = {
-    network.name: network
-    for network in (
-        NetworkInfo(
-            "pocket",
-            "eyes, fur, faces, birds; ships with zoomdream",
-            ("creatures", "faces=0.4"),
-            3.4,
-            exact_below=4,
-        ),
-        NetworkInfo(
-            "googlenet",
-            "the 2015 look: dog-slugs, pagodas, arches",
-            ("inception4c",),
-            49.7,
-            mean=HALF,
-            deviation=HALF,
-        ),
-        NetworkInfo(
-            "inception_v3",
-            "soft birds, feathers, insects",
-            ("Mixed_6b",),
-            103.9,
-            least=96,
-            mean=HALF,
-            deviation=HALF,
-        ),
-        NetworkInfo("vgg16", "sharp textures, scales, eyes and beaks", ("relu4_3",), 527.8),
-        NetworkInfo("vgg19", "as vgg16, a little more baroque", ("relu4_4",), 548.1),
-        NetworkInfo("resnet50", "brushwork, fur, dense ornaments", ("layer3",), 97.8, depth=2),
-        NetworkInfo(
-            "squeezenet1_0",
-            "eyes at features.9, dogs at 10, birds at 12",
-            ("features.9",),
-            4.8,
-            depth=2,
-        ),
-        NetworkInfo(
-            "squeezenet1_1",
-            "as squeezenet1_0, coarser and quicker",
-            ("features.9",),
-            4.7,
-            depth=2,
-            exact_below=16,
-        ),
-        NetworkInfo(
-            "densenet121", "woven eyes, petals, faces", ("features.denseblock3",), 30.8, depth=2
-        ),
-        NetworkInfo(
-            "convnext_tiny",
-            "large smooth shapes, animals in parts",
-            ("features.5",),
-            109.1,
-            depth=2,
-        ),
-        NetworkInfo(
-            "efficientnet_b0", "fine lace, insects, flowers", ("features.5",), 20.5, depth=2
-        ),
-    )
-}
+    def check_size(self, size: Size) -> None:
+        """Raises UsageError for pictures that are too small for the network."""
+        if size.shorter < self.least:
+            raise UsageError(
+                f"{size} is too small for {self.name}: at least {self.least}x{self.least} would do, "
+                "with --size"
+            )
 
 
-def network_info(name: str) -> NetworkInfo:
-    """The Kind of a name; raises UsageError with the nearest names for an unknown one."""
-    if name not in CATALOG:
-        raise UsageError(f'there is no network "{name}": {nearest(name, CATALOG)}')
-    return CATALOG[name]
-
-
-def bare_network(kind: NetworkInfo, classes: int = 1000) -> nn.Module:
-    """The network without weights, in evaluation mode; nothing is downloaded."""
-    if kind.name == "pocket":
-        return Pocket().eval()
-    import torchvision
-
-    options: dict[str, Any] = {"weights": None, "num_classes": classes}
-    if kind.name in ("googlenet", "inception_v3"):
-        options |= {"aux_logits": False, "init_weights": False, "transform_input": False}
-    with _no_init():
-        return cast(nn.Module, torchvision.models.get_model(kind.name, **options).eval())
+@cache
+def layer_names(info: NetworkInfo) -> LayerNames:
+    """The names of a network's layers; needs no weights."""
+    return info.names(info.bare())
 
 
 @contextlib.contextmanager
-def _no_init() -> Iterator[None]:
+def _uninitialised() -> Iterator[None]:
     """Skips the slow random initialisation of weights that are about to be replaced."""
     names = ("kaiming_normal_", "kaiming_uniform_", "normal_", "trunc_normal_", "uniform_")
-    kept = {name: getattr(nn.init, name) for name in names}
+    originals = {name: getattr(nn.init, name) for name in names}
     try:
         for name in names:
             setattr(nn.init, name, lambda tensor, *_, **__: tensor)
         yield
     finally:
-        for name, function in kept.items():
+        for name, function in originals.items():
             setattr(nn.init, name, function)
 
 
-_VGG_STACKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+# --- torchvision's networks ----------------------------------------------------------------------------
 
 
-def _vgg_names(name: str) -> dict[str, str]:
-    """relu1_1 ... relu5_4 and pool1 ... pool5, to torchvision's features.N."""
-    names, index = {}, 0
-    for stack, count in enumerate(_VGG_STACKS[name], 1):
+def _torchvision(name: str, classes: int, **options: Any) -> nn.Module:
+    import torchvision
+
+    model = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
+    return cast(nn.Module, model)
+
+
+def _torchvision_url(name: str) -> str:
+    import torchvision
+
+    return str(torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url)
+
+
+def _entry(
+    name: str,
+    dreams: str,
+    layers: tuple[str, ...],
+    megabytes: float,
+    *,
+    depth: int = 1,
+    options: dict[str, Any] | None = None,
+    **more: Any,
+) -> NetworkInfo:
+    """One of torchvision's networks. depth: how many dots deep its layers' names go."""
+    return NetworkInfo(
+        name,
+        dreams,
+        layers,
+        megabytes,
+        build=partial(_torchvision, name, **(options or {})),
+        weights_url=partial(_torchvision_url, name),
+        **{"names": partial(traced_names, depth=depth), **more},
+    )
+
+
+_INCEPTION = {"aux_logits": False, "init_weights": False, "transform_input": False}
+
+
+def _vgg_names(stacks: Sequence[int], module: nn.Module) -> LayerNames:
+    """relu1_1 ... relu5_4 and pool1 ... pool5 for torchvision's features.N.
+
+    stacks: how many convolutions stand before each pooling.
+    """
+    aliases, index = {}, 0
+    for stack, count in enumerate(stacks, 1):
         for number in range(1, count + 1):
-            names[f"relu{stack}_{number}"] = f"features.{index + 1}"
+            aliases[f"relu{stack}_{number}"] = f"features.{index + 1}"
             index += 2
-        names[f"pool{stack}"] = f"features.{index}"
+        aliases[f"pool{stack}"] = f"features.{index}"
         index += 1
-    return names
+    return aliased_names(module, aliases)
+
+
+def _newer_densenet(state: State) -> State:
+    """Old files number norm.1 what is now norm1."""
+    renamed = {}
+    for key, value in state.items():
+        parts = key.split(".")
+        if len(parts) > 3 and parts[-2] in "12" and parts[-3] in ("norm", "relu", "conv"):
+            key = ".".join([*parts[:-3], parts[-3] + parts[-2], parts[-1]])
+        renamed[key] = value
+    return renamed
+
+
+CATALOG: dict[str, NetworkInfo] = {
+    info.name: info
+    for info in (
+        NetworkInfo(
+            "pocket", "eyes, fur, faces, birds; ships with zoomdream", ("creatures", "faces=0.4"), 3.4,
+            build=lambda _: Pocket(), weights_file=WEIGHTS, exact_below=4,
+            names=lambda _: LayerNames({stage: stage for stage in STAGES}, frozenset(STAGES)),
+            cut=lambda pocket, stages: cast(Pocket, pocket).cut(stages),
+        ),
+        _entry("googlenet", "the 2015 look: dog-slugs, pagodas, arches", ("inception4c",), 49.7,
+               options=_INCEPTION, mean=HALF, deviation=HALF),
+        _entry("inception_v3", "soft birds, feathers, insects", ("Mixed_6b",), 103.9,
+               options=_INCEPTION, mean=HALF, deviation=HALF, least=96),
+        _entry("vgg16", "sharp textures, scales, eyes and beaks", ("relu4_3",), 527.8,
+               names=partial(_vgg_names, (2, 2, 3, 3, 3))),
+        _entry("vgg19", "as vgg16, a little more baroque", ("relu4_4",), 548.1,
+               names=partial(_vgg_names, (2, 2, 4, 4, 4))),
+        _entry("resnet50", "brushwork, fur, dense ornaments", ("layer3",), 97.8, depth=2),
+        _entry("squeezenet1_0", "eyes at features.9, dogs at 10, birds at 12", ("features.9",), 4.8,
+               depth=2),
+        _entry("squeezenet1_1", "as squeezenet1_0, coarser and quicker", ("features.9",), 4.7,
+               depth=2, exact_below=16),
+        _entry("densenet121", "woven eyes, petals, faces", ("features.denseblock3",), 30.8,
+               depth=2, adapt_weights=_newer_densenet),
+        _entry("convnext_tiny", "large smooth shapes, animals in parts", ("features.5",), 109.1,
+               depth=2),
+        _entry("efficientnet_b0", "fine lace, insects, flowers", ("features.5",), 20.5, depth=2),
+    )
+}  # fmt: skip
+
+
+def network_info(name: str) -> NetworkInfo:
+    """The entry of a name; raises UsageError with the nearest names for an unknown one."""
+    if name not in CATALOG:
+        raise UsageError(f'there is no network "{name}": {nearest(name, CATALOG)}')
+    return CATALOG[name]

@@ -1,55 +1,136 @@
-"""What is wanted of a network: layers, channels, directions, classes; and the energy that ascent raises."""
+"""What is wanted of a network: an objective gives a gradient at the layers, and an energy that ascent raises.
+
+Whole layers, channels, directions (sums of channels), classes and guides are objectives, and so is any
+function of the activations. They add and scale:
+
+    layer("inception4c") + 0.3 * channel("inception4a", 12)
+
+A sum keeps its terms, each with its weight. Where a network dreams with several, each is divided by the
+gradient that it has on the picture (see `dreaming.session`), so that equal weights mean equally strong
+changes on any layer.
+"""
 
 import re
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
-from zoomdream.errors import UsageError, nearest
+from zoomdream.errors import UsageError
+from zoomdream.network.classes import CLASS, class_names, class_number
 
-CLASS = "class"  # the layer of a classifier's answers, whatever the network calls it
+if TYPE_CHECKING:
+    from zoomdream.network.network import Network
 
-
-@cache
-def class_names() -> tuple[str, ...]:
-    """ImageNet's 1000 classes, in the order of every classifier's channels."""
-    from torchvision.models import SqueezeNet1_0_Weights
-
-    return tuple(SqueezeNet1_0_Weights.IMAGENET1K_V1.meta["categories"])
+Activations = Mapping[str, Tensor]
+"""What layers give, by their names: each (N, C, H, W), or (N, C, 1, 1) for a whole picture's answer."""
 
 
-def class_number(name: str) -> int:
-    """The channel of an ImageNet class; case, hyphens and underscores do not matter.
+class Objective(ABC):
+    """Something that is wanted, and how much. `0.3 * objective` is another one, with another weight."""
 
-    Raises UsageError with the nearest names, or with the numbers where two classes share a name.
-    """
-    names = class_names()
-    found = [n for n, known in enumerate(names) if known == name] or [
-        n for n, known in enumerate(names) if _plain(known) == _plain(name)
-    ]
-    if not found:
-        raise UsageError(f'ImageNet has no class "{name}": {_nearest_class(name)}')
-    if len(found) > 1:
-        raise UsageError(
-            f'"{name}" is class ' + " and class ".join(map(str, found)) + f": say class:{found[0]}"
-        )
-    return found[0]
+    weight: float
+    """How much it counts beside others; where it is negative it is avoided."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """As it is written, without its weight."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers that it looks at."""
+
+    @abstractmethod
+    def seeds(
+        self, activations: Activations, channel_weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The derivative of its energy by each layer's activations, of their shapes.
+
+        channel_weights: (1, C, 1, 1), factors of the channels of its layer, where it is a whole one.
+        """
+
+    @abstractmethod
+    def energy(self, activations: Activations) -> Tensor:
+        """What is told of it: one number, float32, on the activations' device."""
+
+    def strength_seeds(self, activations: Activations) -> tuple[dict[str, Tensor], float]:
+        """Seeds by whose gradient its strength on a picture is measured, and a divisor of that."""
+        return self.seeds(activations), 1.0
+
+    @property
+    def replays(self) -> bool:
+        """Whether the same operations follow for pictures of one size, so that a GPU may record them."""
+        return False
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether it is a whole layer, which has features that a guide can be matched with."""
+        return False
+
+    def check(self, channels: Mapping[str, int], network: str) -> None:
+        """Raises UsageError where layers of so many channels have not what is wanted of them."""
+        del channels, network
+
+    def bound(self, network: "Network") -> "Objective":
+        """The same, with what it has to know of the network that is dreamt with."""
+        del network
+        return self
+
+    @property
+    def parts(self) -> tuple["Objective", ...]:
+        """Itself alone; of a sum its terms."""
+        return (self,)
+
+    def __add__(self, other: "Objective | Sum") -> "Sum":
+        return Sum((*self.parts, *other.parts))
+
+    def __mul__(self, factor: float) -> Self:
+        scaled: Self = replace(cast(Any, self), weight=self.weight * factor)
+        return scaled
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Self:
+        return self * -1.0
+
+    def __sub__(self, other: "Objective | Sum") -> "Sum":
+        return self + (-other)
+
+    def __str__(self) -> str:
+        return self.name + ("" if self.weight == 1 else f"={self.weight:g}")
 
 
-def _plain(name: str) -> str:
-    return name.lower().replace("-", " ").replace("_", " ").replace("'", "")
+@dataclass(frozen=True)
+class Sum:
+    """Several objectives together."""
+
+    parts: tuple[Objective, ...]
+
+    def __add__(self, other: "Objective | Sum") -> "Sum":
+        return Sum((*self.parts, *other.parts))
+
+    def __mul__(self, factor: float) -> "Sum":
+        return Sum(tuple(part * factor for part in self.parts))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "Sum":
+        return self * -1.0
+
+    def __sub__(self, other: "Objective | Sum") -> "Sum":
+        return self + (-other)
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.parts))
 
 
-def _nearest_class(name: str) -> str:
-    """Classes that have the word, before those that are only spelt alike."""
-    word = _plain(name)
-    having = [known for known in class_names() if word in _plain(known)]
-    if word and having:
-        return f"did you mean {' or '.join(having[:4])}?"
-    return nearest(name, class_names())
-
+# --- Layers, channels, directions, classes ---------------------------------------------------------------
 
 Term = tuple[int, float]  # a channel and its share of a direction
 _TERM = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?(.+)")
@@ -57,7 +138,7 @@ _SPLIT = re.compile(r"([+]|-(?=\d+(?:\.\d+)?\*|\d+(?![^+-])))")
 
 
 @dataclass(frozen=True)
-class Target:
+class Target(Objective):
     """One thing that is wanted of a network, and how much: a layer, a channel of it, or a direction.
 
     terms: the channels that are meant, each with its share, which may be negative; none for the whole
@@ -109,21 +190,72 @@ class Target:
             return self.layer
         return f"{self.layer}:{self.called or _written(self.terms)}"
 
-    def __str__(self) -> str:
-        return self.name + ("" if self.weight == 1 else f"={self.weight:g}")
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
 
-    def check(self, channels: int, network: str) -> None:
-        """Raises UsageError where a layer of so many channels has not those that are meant."""
-        if self.called and channels != len(class_names()):
+    @property
+    def is_layer(self) -> bool:
+        return not self.terms
+
+    @property
+    def replays(self) -> bool:
+        return True
+
+    def check(self, channels: Mapping[str, int], network: str) -> None:
+        count = channels[self.layer]
+        if self.called and count != len(class_names()):
             raise UsageError(
-                f"these weights have {channels} classes, which are not ImageNet's: "
+                f"these weights have {count} classes, which are not ImageNet's: "
                 f"give a number instead of class:{self.called}"
             )
         for channel, _ in self.terms:
-            if channel >= channels:
+            if channel >= count:
                 raise UsageError(
-                    f"{self.layer} of {network} has channels 0 to {channels - 1}: {channel} is too high"
+                    f"{self.layer} of {network} has channels 0 to {count - 1}: {channel} is too high"
                 )
+
+    def seeds(
+        self, activations: Activations, channel_weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Of a layer or a channel the activation itself: what is there grows.
+
+        The energy is half the sum of squares, whose derivative that is (Mordvintsev et al. 2015). A class
+        or a direction grows everywhere: its energy is the activation's dot product with the direction
+        (lucid, `direction`), of a class its answer before softmax (Simonyan et al. 2014), so that one that
+        is nowhere yet can be dreamt too.
+        """
+        value = activations[self.layer]
+        if not self.terms:
+            seed = value.relu() if self.layer == CLASS else value
+            return {self.layer: seed if channel_weights is None else seed * channel_weights}
+        if self.is_direction or self.layer == CLASS:
+            return {self.layer: self.vector(value).expand_as(value)}
+        seed = torch.zeros_like(value)
+        seed[:, self.channel] = value[:, self.channel]
+        return {self.layer: seed}
+
+    def strength_seeds(self, activations: Activations) -> tuple[dict[str, Tensor], float]:
+        """Of a channel or direction those of the whole layer: it may be silent on this picture."""
+        if not self.terms or self.layer == CLASS:
+            return self.seeds(activations), 1.0
+        value = activations[self.layer]
+        seed = torch.ones_like(value) if self.is_direction else value  # as its own seed is
+        return {self.layer: seed}, value.shape[1] ** 0.5
+
+    def energy(self, activations: Activations) -> Tensor:
+        """Mean squared activation; of a class or direction, softplus of its mean."""
+        value = activations[self.layer]
+        if self.is_direction or (self.terms and self.layer == CLASS):
+            along = (value.float() * self.vector(value).float()).sum(1)
+            return nn.functional.softplus(along.mean())
+        if self.terms:
+            value = value[:, self.channel]
+        elif self.layer == CLASS:
+            value = value.relu()
+        if value.dtype == torch.float16:  # whose squares would overflow
+            value = value.float()
+        return value.square().mean(dtype=torch.float32)
 
     def vector(self, value: Tensor) -> Tensor:
         """The direction in a layer's space, (1, C, 1, 1), of length 1; like `value`, (N, C, H, W)."""
@@ -134,28 +266,28 @@ class Target:
 def _vector(
     terms: tuple[Term, ...], channels: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    made = torch.zeros(1, channels, 1, 1)
+    vector = torch.zeros(1, channels, 1, 1)
     for channel, share in terms:
-        made[:, channel] += share
-    made /= made.norm().clamp_min(1e-12)
-    return made.to(device, dtype)
+        vector[:, channel] += share
+    vector /= vector.norm().clamp_min(1e-12)
+    return vector.to(device, dtype)
 
 
 def _split(wanted: str) -> list[tuple[float, str]]:
     """The terms of a sum: shares, and channels as they were written."""
-    parts, sign, found = _SPLIT.split(wanted), 1.0, []
+    parts, sign, terms = _SPLIT.split(wanted), 1.0, []
     for number, part in enumerate(parts):
         if number % 2:
             sign = -1.0 if part == "-" else 1.0
         elif part or number or len(parts) == 1:  # nothing stands before a leading sign
             match = _TERM.fullmatch(part)
-            found.append((sign * float(match[1] or 1), match[2]) if match else (sign, ""))
-    return found
+            terms.append((sign * float(match[1] or 1), match[2]) if match else (sign, ""))
+    return terms
 
 
 def _terms(wanted: str, of_classes: bool) -> tuple[Term, ...]:
     """Raises ValueError where there is no number, UsageError for unknown classes."""
-    found: dict[int, float] = {}
+    shares: dict[int, float] = {}
     for share, word in _split(wanted):
         named = of_classes and word and not word.isdigit()
         channel = (
@@ -167,10 +299,10 @@ def _terms(wanted: str, of_classes: bool) -> tuple[Term, ...]:
         )
         if channel < 0:
             raise ValueError(wanted)
-        found[channel] = found.get(channel, 0.0) + share
-    if not any(share > 0 for share in found.values()):  # a lone -1 is a mistake, not a wish
+        shares[channel] = shares.get(channel, 0.0) + share
+    if not any(share > 0 for share in shares.values()):  # a lone -1 is a mistake, not a wish
         raise ValueError(wanted)
-    return tuple(found.items())
+    return tuple(shares.items())
 
 
 def _written(terms: tuple[Term, ...]) -> str:
@@ -182,33 +314,112 @@ def _written(terms: tuple[Term, ...]) -> str:
     return text
 
 
-def seed_of(target: Target, value: Tensor) -> Tensor:
-    """The derivative of a target's energy by its layer's values, (1, C, H, W).
+def layer(name: str) -> Target:
+    """A whole layer: what is there grows."""
+    return Target(name)
 
-    Of a layer or a channel it is the value itself: what is there grows. A class or a direction grows
-    everywhere: its energy is the value's dot product with the direction (lucid, `direction`).
+
+def channel(layer: str, number: int) -> Target:
+    """One channel of a layer."""
+    return Target(layer, ((number, 1.0),))
+
+
+def direction(layer: str, channels: Mapping[int, float]) -> Target:
+    """A sum of a layer's channels, each with its share, which may be negative."""
+    return Target(layer, tuple(channels.items()))
+
+
+def imagenet_class(name: str) -> Target:
+    """One of ImageNet's thousand classes, by name; raises UsageError with the nearest names."""
+    return Target(CLASS, ((class_number(name), 1.0),), called=name)
+
+
+# --- One's own -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FunctionObjective(Objective):
+    """Any function of the activations that gives a number, which is to grow; derived by autograd.
+
+    function: gets a dict of the layers' activations, (N, C, H, W) each, and gives a tensor with one
+    element. Slower than layers and channels, whose derivatives are known.
     """
-    if not target.terms:
-        return value.relu() if target.layer == CLASS else value
-    if target.is_direction or target.layer == CLASS:
-        return target.vector(value).expand_as(value)
-    seed = torch.zeros_like(value)
-    seed[:, target.channel] = value[:, target.channel]
-    return seed
+
+    function: Callable[[dict[str, Tensor]], Tensor]
+    looks_at: tuple[str, ...]
+    weight: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.looks_at
+
+    def seeds(
+        self,
+        activations: Activations,
+        channel_weights: Tensor | None = None,  # noqa: ARG002 (it has its own)
+    ) -> dict[str, Tensor]:
+        with torch.enable_grad():
+            leaves = {
+                layer: activations[layer].detach().requires_grad_(True) for layer in self.looks_at
+            }
+            value = self._value(leaves)
+            if not value.requires_grad:
+                raise UsageError(f"{self.name}: its value does not depend on the activations")
+            derivatives = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        return {
+            layer: torch.zeros_like(leaf) if derivative is None else derivative
+            for (layer, leaf), derivative in zip(leaves.items(), derivatives, strict=True)
+        }
+
+    def energy(self, activations: Activations) -> Tensor:
+        with torch.no_grad():
+            return self._value({name: activations[name] for name in self.looks_at}).float()
+
+    def _value(self, activations: dict[str, Tensor]) -> Tensor:
+        value = self.function(activations)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise UsageError(f"{self.name}: an objective gives a tensor with a single number")
+        return value.reshape(())
 
 
-def energy_of(target: Target, value: Tensor) -> Tensor:
-    """What is told of a target: mean squared activation; of a class or direction, softplus of its mean.
+def objective(
+    function: Callable[[dict[str, Tensor]], Tensor], layers: str | Sequence[str]
+) -> FunctionObjective:
+    """An objective of one's own: a function of some layers' activations that gives a number.
 
-    A single number, float32, on the value's device.
+        zd.objective(lambda a: a["eyes"][:, 3].mean() - a["scales"].std(), ["eyes", "scales"])
+
+    Slower than layers and channels: it is derived by autograd.
     """
-    if target.is_direction or (target.terms and target.layer == CLASS):
-        along = (value.float() * target.vector(value).float()).sum(1)
-        return nn.functional.softplus(along.mean())
-    if target.terms:
-        value = value[:, target.channel]
-    elif target.layer == CLASS:
-        value = value.relu()
-    if value.dtype == torch.float16:  # whose squares would overflow
-        value = value.float()
-    return value.square().mean(dtype=torch.float32)
+    return FunctionObjective(function, (layers,) if isinstance(layers, str) else tuple(layers))
+
+
+# --- What a network is asked for ---------------------------------------------------------------------------
+
+Wanted = str | Objective | Sum | Sequence[str | Objective | Sum] | Mapping[str, float]
+"""Ways to say what is wanted: `"eyes"`, `"eyes=0.5"`, a list of them, a table of weights, an objective."""
+
+
+def objectives_of(wanted: Wanted, default: Sequence[str] = ()) -> tuple[Objective, ...]:
+    """Objectives of what is wanted; those of `default` where that is nothing.
+
+    Raises UsageError for what cannot be read, and where nothing has a weight above 0.
+    """
+    parts: list[Objective] = []
+    for part in _listed(wanted) or default:
+        parts += [Target.parse(part)] if isinstance(part, str) else part.parts
+    if all(part.weight <= 0 for part in parts):
+        raise UsageError("no layer has a weight above 0: there is nothing to dream")
+    return tuple(parts)
+
+
+def _listed(wanted: Wanted) -> Sequence[str | Objective | Sum]:
+    if isinstance(wanted, str | Objective | Sum):
+        return [wanted]
+    if isinstance(wanted, Mapping):
+        return [Target.parse(name) * weight for name, weight in wanted.items()]
+    return wanted

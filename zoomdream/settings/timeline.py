@@ -24,6 +24,13 @@ def at_start(job: RenderJob) -> RenderJob:
     return Timeline(job, nominal_clock(job)).at(0)
 
 
+def at_middle(job: RenderJob) -> tuple[RenderJob, float]:
+    """A job of plain numbers, as it is at the middle of its film, and when that is, in seconds."""
+    clock = nominal_clock(job)
+    middle = clock.frames // 2
+    return Timeline(job, clock).at(middle), float(middle / clock.fps)
+
+
 class Timeline:
     """A job's settings at each frame. Raises UsageError for the first that is wrong, with its frame."""
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from zoomdream import __version__
 from zoomdream.errors import ZoomdreamError
 from zoomdream.media.codecs import REQUIRED_ENCODERS, working_encoders
 from zoomdream.media.ffmpeg import ffmpeg_path
@@ -14,7 +13,6 @@ from zoomdream.media.ffmpeg import ffmpeg_path
 
 def machine_checks() -> Iterator[tuple[str, bool, str, str]]:
     """(what, good, what was found, what to do) for each thing a render needs."""
-    yield "zoomdream", True, f"{__version__} in {Path(__file__).parent.parent}", ""
     python = platform.python_version()
     yield "Python", sys.version_info >= (3, 11), python, "install Python 3.11 or newer"
     try:

@@ -15,11 +15,13 @@ It is SqueezeNet 1.0 (Iandola et al. 2016), rebuilt:
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+WEIGHTS = Path(__file__).parent / "pocket.safetensors"
 STAGES = ("edges", "strokes", "patterns", "scales", "eyes", "faces", "creatures", "class")
 """Layers by name, from simple to complex; `class` holds maps of the 1000 ImageNet classes' answers."""
 

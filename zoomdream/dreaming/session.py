@@ -1,0 +1,163 @@
+"""What one dream changes while it runs: weights, guides, the size of tiles, recordings on a GPU.
+
+A network never changes; a session is made for each render or picture, and its state is a flat dict of
+tensors, which a film's journal keeps.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoomdream.errors import UsageError
+from zoomdream.media.frame import Frame
+from zoomdream.network.engine.replay import Replay
+from zoomdream.network.network import Network, standard_picture
+from zoomdream.network.objective import Objective, Wanted, objectives_of
+
+ChannelWeights = Sequence[Tensor | None]
+"""For each objective (1, C, 1, 1): factors of its channels' energies; None leaves them alike."""
+
+
+class DreamSession:
+    """One dream, or the frames of one film, dreamt with a network.
+
+    Each objective's gradient is divided by the mean gradient that it has on the picture that is dreamt (see
+    `balance`), so that equal weights mean equally strong changes on any layer; Mordvintsev has a single
+    layer and needs none of this.
+
+    objectives: what is wanted; `weights`, one of each, may be changed at any time, and so may `objectives`
+    for others of the same kind (a guide's next picture). tile: px of a tile's side at most; 0 where
+    `dreaming.tiles` is to choose for a picture.
+    """
+
+    def __init__(
+        self, network: Network, wanted: Wanted = (), *, replay: Replay | None = None
+    ) -> None:
+        """wanted: what to dream of, instead of what the network was loaded for. replay: how work is
+        recorded; else as the network's device does. Raises UsageError for layers that the network was not
+        loaded with."""
+        self.network = network
+        asked = objectives_of(wanted) if wanted else network.objectives
+        _check_loaded(asked, network)
+        self.objectives = tuple(part.bound(network) for part in asked)
+        self.weights = [part.weight for part in asked]
+        self.tile = 0
+        self._scales: list[float] | None = None
+        self._replay = replay or Replay(network.at.device)
+        self._factors_on_device: tuple[list[float], Tensor] | None = None
+
+    @torch.no_grad()
+    def balance(self, frame: Frame) -> None:
+        """Makes weights mean the same on every layer, by the gradients that layers have on a frame."""
+        scales = []
+        for part in self.objectives:
+            look = self.network.look(frame)
+            seeds, divisor = part.strength_seeds(look.activations)
+            top = torch.stack(
+                [seed.abs().amax().clamp_min(1e-12) for seed in seeds.values()]
+            ).amax()
+            in_range = {layer: seed / top for layer, seed in seeds.items()}  # of fp16
+            gradient = look.backward_to_input(in_range)
+            size = float(gradient.float().abs().mean() * top)
+            scales.append((size + 1e-12) / divisor)
+        self._scales = scales
+
+    @torch.no_grad()
+    def gradient(
+        self, frame: Frame, channel_weights: ChannelWeights | None = None, measured: bool = True
+    ) -> tuple[Tensor, list[float]]:
+        """The gradient of what is wanted at pictures, and each objective's energy if `measured`.
+
+        frame: (N, 3, H, W) in 0..1, H and W at least `network.info.least`. The gradient has its shape,
+        float32, in no particular unit: normalise it.
+        """
+        factors = self._factors()
+        weights = [None] * len(factors) if channel_weights is None else list(channel_weights)
+        if self._replay.on and all(part.replays for part in self.objectives):
+            given = [weight for weight in weights if weight is not None]
+            gradient, *energies = self._replay(
+                (measured, self.objectives),
+                lambda frame, factors, *given: self._look(
+                    frame, factors.split(1), _spread(given, weights), measured
+                ),
+                frame, self._on_device(factors), *given,
+            )  # fmt: skip
+            gradient = gradient.clone()  # the next one is written over it
+        else:
+            gradient, *energies = self._look(frame, factors, weights, measured)
+        return gradient, [float(energy) for energy in energies]
+
+    def _look(
+        self,
+        frame: Frame,
+        factors: Sequence[Any],
+        channel_weights: Sequence[Tensor | None],
+        measured: bool,
+    ) -> list[Tensor]:
+        """The gradient, and each objective's energy if `measured`. factors: of each one's seeds."""
+        look = self.network.look(frame)
+        total: dict[str, Tensor] = {}
+        energies = []
+        for part, factor, weights in zip(self.objectives, factors, channel_weights, strict=True):
+            if measured:
+                energies.append(part.energy(look.activations))
+            for layer, seed in part.seeds(look.activations, weights).items():
+                seed = (seed * factor).to(look.activations[layer].dtype)
+                total[layer] = total[layer] + seed if layer in total else seed
+        return [look.backward(total), *energies]
+
+    def _factors(self) -> list[float]:
+        """What each objective's seeds are multiplied by, for its weight."""
+        if self._scales is None:
+            self.balance(standard_picture().to(self.network.at.device))
+        whole = sum(map(abs, self.weights)) or 1.0
+        pairs = zip(self.weights, self._scales or [], strict=True)
+        return [weight / whole / scale for weight, scale in pairs]
+
+    def _on_device(self, factors: list[float]) -> Tensor:
+        """The same as a tensor, which is brought there only when they change."""
+        if self._factors_on_device is None or self._factors_on_device[0] != factors:
+            at = self.network.at.device
+            self._factors_on_device = factors, torch.tensor(factors, device=at)
+        return self._factors_on_device[1]
+
+    def objective(self, energies: Sequence[float]) -> float:
+        """One number from the objectives' energies: their geometric mean, by weight; 0 without any."""
+        if not energies:
+            return 0.0
+        logs = (w * math.log(max(e, 1e-12)) for w, e in zip(self.weights, energies, strict=True))
+        return math.exp(sum(logs) / (sum(map(abs, self.weights)) or 1.0))
+
+    def free_memory(self) -> None:
+        """Gives memory back that only makes the next gradient quicker."""
+        self._replay.forget()
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What the next frame's dream is made from, besides settings and pictures; on the CPU."""
+        return {"tile": torch.tensor(self.tile)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Goes on from a state."""
+        self.tile = int(state["tile"])
+
+
+def _spread(given: Sequence[Tensor], like: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """What was given for those that are not None, in their places."""
+    rest = iter(given)
+    return [None if part is None else next(rest) for part in like]
+
+
+def _check_loaded(objectives: Sequence[Objective], network: Network) -> None:
+    """Raises UsageError for objectives of layers that a network does not give."""
+    for part in objectives:
+        for layer in part.layers:
+            if layer not in network.channels:
+                raise UsageError(
+                    f'{network.info.name} was loaded for {", ".join(network.layers)}, and "{layer}" is '
+                    "wanted of it: name it when the network is loaded"
+                )
+        part.check(network.channels, network.info.name)

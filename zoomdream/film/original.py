@@ -1,0 +1,98 @@
+"""The picture that a still is dreamt on, and what goes around the dream: its size, depth and transparency."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from zoomdream.errors import UsageError
+from zoomdream.film.inputs import film_size, resolve_source
+from zoomdream.media.frame import Frame, as_frame, cover
+from zoomdream.media.image_formats import image_format
+from zoomdream.media.image_reader import decode_image
+from zoomdream.media.image_writer import Pixels
+from zoomdream.media.noise import noise_picture
+from zoomdream.settings.model import RenderJob
+from zoomdream.size import Size
+
+
+@dataclass(frozen=True)
+class Original:
+    """The picture that is dreamt on, and what of it goes around the dream.
+
+    frame: over white, in the size that is wanted. alpha: (1, 1, H, W), and straight: its colours with
+    nothing under them, where parts are clear. deep: 16 bits.
+    """
+
+    frame: Frame
+    notes: tuple[str, ...] = ()
+    alpha: Tensor | None = None
+    straight: Frame | None = None
+    deep: bool = False
+
+    @property
+    def size(self) -> Size:
+        return Size.of(self.frame)
+
+    def losses(self, target: Path) -> Iterator[str]:
+        """What the target's format cannot hold."""
+        form = image_format(target)
+        if self.alpha is not None and not form.alpha:
+            yield f"{form.name} holds no transparency: the picture lies on white"
+        if self.deep and not form.deep:
+            yield f"{form.name} holds 8 bits a channel: .png or .tiff would keep its 16"
+
+    def pixels(self, dreamt: Frame, target: Path) -> Pixels:
+        """(H, W, 3 or 4), as the target's format holds them."""
+        form = image_format(target)
+        dreamt, straight = dreamt.cpu(), self.straight
+        planes = list(dreamt[0])
+        if self.alpha is not None and straight is not None and form.alpha:
+            planes = [*straight[0] + (dreamt[0] - self.frame[0]), self.alpha[0, 0]]
+        deep = self.deep and form.deep
+        pixels = np.empty((*self.size.shape, len(planes)), np.uint16 if deep else np.uint8)
+        for number, plane in enumerate(planes):  # one by one, as floats take much
+            pixels[..., number] = plane.clamp(0, 1).mul_(65535 if deep else 255).round_().numpy()
+        return pixels
+
+
+def open_original(job: RenderJob, picture: Any) -> Original:
+    """The source, in the size that is wanted; raises InputError, and UsageError for noise of no size."""
+    size = job.output.size
+    if picture is None and job.source is None:
+        if size is None:
+            raise UsageError(
+                "a dream from noise needs a size: add --size 512x512, or name a picture"
+            )
+        return _sized(job, Original(noise_picture(film_size(job, size), job.seed)))
+    if picture is not None:
+        return _sized(job, Original(as_frame(picture)))
+    assert job.source is not None
+    decoded = decode_image(resolve_source(job.source, job), job.max_pixels, size)
+    deep = decoded.pixels.dtype == np.uint16
+    clear = decoded.pixels.shape[2] == 4 and decoded.pixels[..., 3].min() < (65535 if deep else 255)
+    if not clear or job.paper:  # paper is there, whether a drawing has any or not
+        frame = as_frame(decoded.pixels if clear else decoded.pixels[..., :3])
+        return _sized(job, Original(frame, decoded.notes, deep=deep))
+    alpha, straight = as_frame(decoded.pixels[..., 3])[:, :1], as_frame(decoded.pixels[..., :3])
+    return _sized(job, Original(as_frame(decoded.pixels), decoded.notes, alpha, straight, deep))
+
+
+def _sized(job: RenderJob, original: Original) -> Original:
+    """In the size that is wanted."""
+    wanted = original.size
+    if job.output.size or job.output.scale != 1:
+        wanted = film_size(job, original.size, longest=original.size.longer)
+
+    def fit(planes: Tensor | None) -> Tensor | None:
+        return planes if planes is None or original.size == wanted else cover(planes, wanted)
+
+    frame = fit(original.frame)
+    assert frame is not None
+    return dataclasses.replace(
+        original, frame=frame, alpha=fit(original.alpha), straight=fit(original.straight)
+    )

@@ -1,0 +1,156 @@
+"""One picture, or several of a size, dreamt at their own size: what `zd.dream` and `zd.dream_image` share."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from zoomdream.dreaming.ascent import StepListener, dream, octave_sizes
+from zoomdream.dreaming.finish import finished, finishes
+from zoomdream.dreaming.guide import open_guide_source
+from zoomdream.dreaming.rng import frame_rng
+from zoomdream.dreaming.session import DreamSession
+from zoomdream.dreaming.tiles import tile_side
+from zoomdream.dreaming.variety import channel_weights_at
+from zoomdream.events import Step
+from zoomdream.film.frames import layer_weights
+from zoomdream.media.frame import Frame, as_frame, cover, resize, to_bytes
+from zoomdream.media.image_reader import read_mask
+from zoomdream.media.kinds import as_frames
+from zoomdream.network.network import Network, load_network
+from zoomdream.network.objective import Wanted
+from zoomdream.settings.model import STILL_DREAM, DreamSpec, RenderJob
+from zoomdream.settings.timeline import at_middle
+from zoomdream.size import Size
+
+BALANCE_SIDE = 512  # px of the longer side at which layers are weighed against each other
+
+StepReporter = Callable[[Step, Callable[[], Frame]], bool | None]
+"""Is given each step, and a function for the picture as it is after it; False ends the dream."""
+
+
+class StepCounter:
+    """Counts the steps of a still over all its octaves, and tells how far it has come."""
+
+    def __init__(self, size: Size, spec: DreamSpec, network: Network) -> None:
+        """Raises UsageError for pictures that are too small for the network."""
+        network.info.check_size(size)
+        sizes = octave_sizes(size, spec, network.info.least)
+        self._sizes = [octave for octave in sizes for _ in range(spec.steps)]
+        self._work = np.cumsum([octave.pixels for octave in self._sizes])
+        self._begun = time.monotonic()
+
+    @property
+    def total(self) -> int:
+        """How many steps there are."""
+        return len(self._sizes)
+
+    @property
+    def seconds(self) -> float:
+        """Since the first step was begun."""
+        return time.monotonic() - self._begun
+
+    def listener(self, report: StepReporter) -> StepListener:
+        """For `dream`. report: is called with each step."""
+        numbers = iter(range(self.total))
+        self._begun = time.monotonic()
+
+        def on_step(objective: float, so_far: Callable[[], Frame]) -> bool | None:
+            number = next(numbers)
+            share = float(self._work[number] / self._work[-1])
+            size = self._sizes[number]
+            return report(Step(number, self.total, size, share, self.seconds, objective), so_far)
+
+        return on_step
+
+
+@torch.no_grad()
+def dream_still(
+    frame: Frame,
+    job: RenderJob,
+    session: DreamSession,
+    t: float = 0.0,
+    counter: StepCounter | None = None,
+    on_step: StepReporter | None = None,
+    mask: Frame | None = None,
+) -> Frame:
+    """Dreams on pictures as a job of plain numbers says; on the network's device.
+
+    frame: (N, 3, H, W). t: the time, in seconds, of what it looks for. mask: (1, 1, H, W), 1 dreams and 0
+    stays; else the job's.
+    """
+    network = session.network
+    frame = frame.to(network.at.device)
+    if mask is None and job.mask is not None:
+        mask = read_mask(job.mask, job.max_pixels)
+    if mask is not None:
+        mask = cover(mask, Size.of(frame)).to(frame.device)
+    chain = finishes(job)
+
+    def whole(dreamt: Frame) -> Frame:
+        masked = dreamt if mask is None else frame.lerp(dreamt, mask)
+        return finished(masked, chain)
+
+    def report(step: Step, so_far: Callable[[], Frame]) -> bool | None:
+        return on_step(step, lambda: whole(so_far())) if on_step else None
+
+    session.tile = tile_side(network, len(frame) * Size.of(frame).pixels)
+    session.balance(resize(frame, Size.of(frame).within(BALANCE_SIDE)).clamp(0, 1))
+    if guide := open_guide_source(job, session):
+        session.objectives = guide.objectives(job.guide, t)
+    counter = counter or StepCounter(Size.of(frame), job.dream, network)
+    dreamt = dream(
+        frame, session, job.dream, frame_rng(job.seed, 0), mask,
+        channel_weights_at(session, job.dream, job.seed, t), counter.listener(report),
+    )  # fmt: skip
+    return whole(dreamt.frame)
+
+
+def shown(step: Step, so_far: Callable[[], Frame]) -> Step:
+    """A step with the picture as it is after it, on request."""
+    return replace(step, picture=lambda: to_bytes(so_far()))
+
+
+def dream_picture(
+    picture: Any,
+    network: Network | str = "pocket",
+    objective: Wanted = (),
+    *,
+    seed: int = 0,
+    mask: Any = None,
+    on_step: Callable[[Step], bool | None] | None = None,
+    **settings: Any,
+) -> Any:
+    """Dreams on a picture, or on several of a size, and gives back what it was given: the same kind.
+
+        net = zd.load("pocket", layers={"creatures": 1})
+        dreamt = zd.dream(photo, net, steps=10)
+
+    picture: an array, (H, W), (H, W, 3) or (N, H, W, 3); a tensor, (3, H, W) or (N, 3, H, W); a PIL
+    picture; or a matplotlib figure, which gives an array. Numbers are 0..255 in 8 bits, 0..65535 in 16, and
+    0..1 in floats. Grey ones come back in colour.
+    network: one that is loaded, or a name. objective: what to dream of, where that is not what the network
+    was loaded for. seed: the same gives the same picture. mask: a picture of where to dream: white dreams,
+    black stays. on_step: is called after each step (`step.picture()` is the first picture so far); where it
+    returns False the dream ends there. settings: those of DreamSpec (`steps`, `step_size`, `octaves` ...);
+    what changes over time is taken at the middle of six seconds.
+
+    Raises InputError, UsageError and WeightsError.
+    """
+    frames, give_back = as_frames(picture)
+    job = RenderJob(dream=STILL_DREAM.change(**settings), seed=seed)
+    now, t = at_middle(job)
+    if isinstance(network, str):
+        network, objective = load_network(network, objective), ()
+    session = DreamSession(network, objective)
+    if now.dream.layers:
+        session.weights = layer_weights(now, network)
+    given_mask = None if mask is None else as_frame(mask).mean(1, keepdim=True)
+    dreamt = dream_still(
+        frames, now, session, t, mask=given_mask,
+        on_step=None if on_step is None else lambda step, so_far: on_step(shown(step, so_far)),
+    )  # fmt: skip
+    return give_back(dreamt)
