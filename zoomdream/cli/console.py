@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
 from fractions import Fraction
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from zoomdream.cli.options import with_flags
-from zoomdream.events import Done, Event, Film, Note, Picture, Progress, Start, Step
+from zoomdream.events import Done, Event, Film, Note, Picture, Progress, Start, Step, as_values
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="One JSON object per event on stdout, nothing else there.")
@@ -57,7 +56,7 @@ def print_json(values: dict[str, Any]) -> None:
 
 
 def _print_event_as_json(event: Event | Done) -> None:
-    values = {key: _jsonable(value) for key, value in asdict(event).items()}
+    values = {key: _jsonable(value) for key, value in as_values(event).items()}
     match event:
         case Start():
             print_json({"event": "start", **values})

@@ -18,6 +18,7 @@ from zoomdream.film.target import check_film_target
 from zoomdream.film.writer import COMMIT_SECONDS, FilmWriter, open_writer
 from zoomdream.media.source import Clip
 from zoomdream.network.network import Network
+from zoomdream.pipeline import take_thread_count
 from zoomdream.process import exact_cudnn, freed_memory_kept
 from zoomdream.settings import presets
 from zoomdream.settings.model import RenderJob
@@ -80,6 +81,7 @@ def render(
 
     Raises UsageError, InputError, OutputError, WeightsError.
     """
+    take_thread_count()
     started = time.monotonic()
     if job.target is not None:
         if already_finished(job.target, resume):
@@ -173,18 +175,23 @@ class _Underway(Render):
                 self._report(Note(note))
             if rendered.number >= 0:
                 self._next = rendered.number + 1
-                seconds = time.monotonic() - self._started
-                self._report(
-                    Progress(
-                        rendered.number, self._clip.length, seconds, rendered.objective, self._begun
-                    )
-                )
+                self._report(self._progress(rendered))
             if self._stopped or self._stopping():
                 self._commit()
                 raise Interrupted(self._how_to_go_on())
             if rendered.number >= 0:
                 yield rendered
         self._finish()
+
+    def _progress(self, rendered: RenderedFrame) -> Progress:
+        return Progress(
+            rendered.number,
+            self._clip.length,
+            time.monotonic() - self._started,
+            rendered.objective,
+            self._begun,
+            lambda: rendered.image,
+        )
 
     def _report(self, event: Start | Progress | Note) -> None:
         self._stopped = self._on_event(event) is False or self._stopped
