@@ -204,7 +204,7 @@ def test_a_damaged_download_is_noticed_on_every_load(
 
 def test_no_such_device() -> None:
     if not torch.cuda.is_available():
-        with pytest.raises(UsageError, match="--device auto"):
+        with pytest.raises(UsageError, match="device=auto"):
             choose_place("cuda")
     assert choose_place("cpu", "bf16").dtype == torch.bfloat16
 

@@ -75,7 +75,7 @@ def dream(
     if not math.isfinite(objective) or not torch.isfinite(picture.sum()):
         network = session.network
         raise UsageError(
-            f"the gradient of {network.info.name} overflows in {network.at.dtype}: use --precision fp32"
+            f"the gradient of {network.info.name} overflows in {network.at.dtype}: use `precision=fp32`"
         )
     return Dreamt(picture if step_mask is None else picture.where(step_mask > 0, frame), objective)
 

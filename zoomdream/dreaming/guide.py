@@ -212,7 +212,7 @@ class GuideSource:
         if not any(part.is_layer for part in self._objectives):
             raise UsageError(
                 "a guide is matched with whole layers, and single channels are all that is wanted: add "
-                f"one such as --layer {info.layers[0].partition('=')[0]}"
+                f"one such as `dream.layers={info.layers[0].partition('=')[0]}`"
             )
         self._style = style
         self._slideshow = open_guide(spec, info.least, limit, length)

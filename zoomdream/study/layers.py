@@ -78,14 +78,14 @@ def dream_layers(
             f'"{weighted[0]}" has a weight, which is for dreams: all are equally strong here'
         )
     if job.dream.steps == 0:
-        raise UsageError("--steps 0 dreams nothing: 10 would do")
+        raise UsageError("`dream.steps=0` dreams nothing: 10 would do")
     targets = [Target.parse(name) for name in given]
     known = describe_layers(job.model, [target.layer for target in targets])
     least = network_info(job.model).least
     if Size.of(picture).shorter < least:
         raise UsageError(
             f"{Size.of(picture)} is too small for {job.model}: at least {least}x{least} would do, "
-            "with --size"
+            "with `size`"
         )
     networks = load_networks(
         job.model, targets, weights=job.weights, at=choose_place(job.device, job.precision)
@@ -223,7 +223,7 @@ def detail_box(zoom_in: Sequence[float]) -> Box:
     ):
         given = ",".join(f"{value:g}" for value in zoom_in)
         raise UsageError(
-            f'--zoom-in "{given}" is not X,Y,R such as 0.5,0.4,0.15: X and Y from 0 to 1, '
+            f'`zoom_in="{given}"` is not X,Y,R such as 0.5,0.4,0.15: X and Y from 0 to 1, '
             "R from 0.01 to 0.5"
         )
     x, y, reach = zoom_in

@@ -54,7 +54,7 @@ def layer_channels(network: Network, start: int = 0, stop: int | None = None) ->
     end = count if stop is None else stop
     if not 0 <= start < end <= count:
         raise UsageError(
-            f"--range {start}:{end} is not in {layer} of {network.info.name}, which has {count} channels: "
+            f"`within={start}:{end}` is not in {layer} of {network.info.name}, which has {count} channels: "
             f"0:{min(count, 16)} would do"
         )
     return [_channel(layer, number) for number in range(start, end)]
@@ -72,7 +72,7 @@ def top_channels(network: Network, frame: Frame, count: int) -> list[Target]:
     layer, channels = network.targets[0].layer, network.channels[0]
     if not 1 <= count <= channels:
         raise UsageError(
-            f"--top {count} is not in {layer} of {network.info.name}, which has {channels} channels"
+            f"`top={count}` is not in {layer} of {network.info.name}, which has {channels} channels"
         )
     usual = torch.cat([_means(network, noise) for noise in _eights(_noises(Size.of(frame), 0))])
     here = _means(network, frame)[0]
@@ -158,11 +158,11 @@ def _one_choice(
 ) -> None:
     """Raises UsageError where channels are chosen in two ways, or half a way."""
     if what != layer and (within is not None or top is not None):
-        raise UsageError(f"--range and --top choose from a whole layer: {layer} instead of {what}")
+        raise UsageError(f"`within` and `top` choose from a whole layer: {layer} instead of {what}")
     if within is not None and top is not None:
-        raise UsageError("--range and --top both choose channels: give one")
+        raise UsageError("`within` and `top` both choose channels: give one")
     if (top is None) != (on is None):
-        raise UsageError("--top N and --on IMAGE go together: how many, and what excites them")
+        raise UsageError("`top=N` and `on=IMAGE` go together: how many, and what excites them")
 
 
 def neuron_cells(network: Network, targets: Sequence[Target], found: Tensor) -> list[Cell]:
@@ -193,7 +193,7 @@ def _range(text: str) -> tuple[int, int | None]:
     """A:B; either may be left out."""
     found = re.fullmatch(r"(\d*):(\d*)", text, re.ASCII)
     if not found:
-        raise UsageError(f'--range "{text}" is not A:B, as in 0:64 or 128:')
+        raise UsageError(f'`within="{text}"` is not A:B, as in 0:64 or 128:')
     return int(found[1] or 0), int(found[2]) if found[2] else None
 
 
@@ -277,7 +277,7 @@ def visualize_neurons(
     """
     if spec.size < network.info.least:
         raise UsageError(
-            f"--size {spec.size} is too small for {network.info.name}: {network.info.least} or more would do"
+            f"`size={spec.size}` is too small for {network.info.name}: {network.info.least} or more would do"
         )
     for target in targets:
         target.check(network.channels[0], network.info.name)
@@ -361,7 +361,7 @@ def _climb(
         tell(step + 1)
     if not torch.isfinite(pictures.coefficients).all():
         raise UsageError(
-            f"the gradient of {network.info.name} overflows in {network.at.dtype}: use --precision fp32"
+            f"the gradient of {network.info.name} overflows in {network.at.dtype}: use `precision=fp32`"
         )
     return pictures.frames().detach().cpu()
 
