@@ -47,9 +47,9 @@ def test_there_are_enough_of_every_kind() -> None:
     assert any(job.output.size and job.output.size[1] > job.output.size[0] for job in jobs.values())
     assert {"zoom", "clip"} <= jobs.keys()
     for name, path in presets.known().items():
-        assert len(presets.about(path)) > 20, name
+        assert len(presets.description(path)) > 20, name
         assert presets.mistakes(path) == [], name
-    assert len({presets.about(path) for path in presets.known().values()}) == len(jobs)
+    assert len({presets.description(path) for path in presets.known().values()}) == len(jobs)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -250,6 +250,6 @@ def film_spec(job: RenderJob, clip: Clip, network: Network, early: int) -> FilmS
         clip.length,
         early,
         clip.sound,
-        presets.written(as_label(job, network)),
-        presets.written(as_label(job, network, paths=False)),
+        presets.preset_text(as_label(job, network)),
+        presets.preset_text(as_label(job, network, paths=False)),
     )
