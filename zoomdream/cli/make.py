@@ -153,7 +153,7 @@ def render(
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, the value as TOML would have it, or else a word."""
+    """Reads NAME=VALUE, the value as TOML would have it, or else a word."""
     name, mark, value = text.partition("=")
     if not mark:
         raise UsageError(f'--set "{text}" is not NAME=VALUE, such as dream.octaves=5')

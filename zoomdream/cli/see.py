@@ -99,7 +99,7 @@ def layers(
 
 
 def _place(text: str) -> list[float]:
-    """X,Y,R as numbers; raises UsageError."""
+    """Reads X,Y,R; raises UsageError."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
