@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from zoomdream import __version__
 from zoomdream.cli.app import app
 from zoomdream.cli.console import console, print_json
 from zoomdream.cli.options import BENCH, make_job, settings_options
@@ -72,11 +73,11 @@ def doctor() -> None:
 
     out = Console(highlight=False, soft_wrap=True)
     bad = 0
-    for what, good, found, cure in machine_checks():
-        mark = "[green]ok[/green]  " if good else "[red]FIX[/red] "
-        out.print(f"{mark} {what}: {escape(found)}")
-        if not good:
+    for check in machine_checks(__version__):
+        mark = "[green]ok[/green]  " if check.good else "[red]FIX[/red] "
+        out.print(f"{mark} {check.name}: {escape(check.state)}")
+        if not check.good:
             bad += 1
-            out.print(f"      {escape(cure)}")
+            out.print(f"      {escape(check.cure)}")
     if bad:
         raise typer.Exit(1)

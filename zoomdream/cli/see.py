@@ -68,7 +68,8 @@ def layers(
         from zoomdream.film.inputs import resolve_source
         from zoomdream.media.image_reader import read_still
         from zoomdream.media.sheet import check_sheet, write_sheet
-        from zoomdream.study.layers import LayerDream, layer_sheet
+        from zoomdream.study.layer_sheet import layer_sheet
+        from zoomdream.study.layers import LayerDream
     check_sheet(output, job.force)
     names = None if picked is None else [name.strip() for name in picked.split(",")]
     done = 0
@@ -136,7 +137,7 @@ def metrics(
     """
     if flow not in ("dis", "raft"):
         raise UsageError(f'--flow "{flow}" is no flow to measure by: dis or raft would do')
-    from zoomdream.study.metrics import compare_clips, plot_comparison
+    from zoomdream.study.comparison import compare_clips, plot_comparison
 
     found = compare_clips(
         source, dreamed, start=start, model=model, layers=layer or (), weights=weights, flow=flow
@@ -203,7 +204,7 @@ def channels(
     spec = make_section(NeuronSpec, "neurons", settings)
     job = make_job(settings, source=None if begin == "noise" else begin, target=output)
     with console.status("Waking up ...") if console.is_terminal else no_status():
-        from zoomdream.study.neurons import neuron_sheet
+        from zoomdream.study.neuron_sheet import neuron_sheet
     with console.status("Looking ...") if console.is_terminal else no_status() as status:
 
         def tell(step: int, steps: int) -> None:
