@@ -38,7 +38,8 @@ from zoomdream.media.drawing import draw_drawing
 from zoomdream.media.frame import Frame, as_frame
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.video_reader import decode_clip, open_video
-from zoomdream.network.weights import POCKET_WEIGHTS, read_weights
+from zoomdream.network.pocket.network import WEIGHTS
+from zoomdream.network.weights import read_weights
 from zoomdream.settings import presets
 from zoomdream.settings.deforum import import_settings
 from zoomdream.settings.model import MAX_PIXELS
@@ -105,7 +106,7 @@ LAUGHS = "".join(f'<!ENTITY a{n + 1} "{f"&a{n};" * 10}">' for n in range(9))
 BOMB = f'<!DOCTYPE svg [<!ENTITY a0 "ha">{LAUGHS}]>'
 OUTSIDE = '<!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/hostname">]>'
 USES = "".join(f'<g id="a{n + 1}">' + f'<use href="#a{n}"/>' * 10 + "</g>" for n in range(9))
-STATE = read_weights(POCKET_WEIGHTS)
+STATE = read_weights(WEIGHTS)
 NAME, FIRST = next((key, value) for key, value in STATE.items() if key.endswith("weight"))
 
 
@@ -127,7 +128,7 @@ def script(text: str) -> Maker:
 ZOOM = ("zoom", "a.png", "-o", "o.gif", "--frames", 1)
 CLIP = ("clip", "a.mp4", "-o", "o.gif", "--end", 0.1)
 RENDER = ("render", "p.toml", "sample", "-o", "o.gif", "--frames", 1)
-WEIGHTS = ("zoom", "-o", "o.gif", "--frames", 1, "--weights")
+WITH_WEIGHTS = ("zoom", "-o", "o.gif", "--frames", 1, "--weights")
 BIG = "has 60000x60000 pixels, and 200,000,000 are the most: --max-pixels lifts the limit"
 GREY = np.linspace(0, 2, 40 * 60, dtype=np.float32).reshape(40, 60)
 BIG_WINDOW = struct.pack("<4i", 0, 0, 59_999, 59_999)
@@ -191,17 +192,17 @@ TABLE: list[Row] = [
     ("itself", content("p.toml", b'extends = "p.toml"'), RENDER, 2, "p.toml"),
     # Weights
     ("pickled code", lambda f: (f / "w.pth").write_bytes(pickle.dumps({"a": Evil()})),
-     (*WEIGHTS, "w.pth"), 5, "w.pth is no file of weights that can be read safely"),
-    ("code in torch's own", lambda f: torch.save({"a": Evil()}, f / "w.pth"), (*WEIGHTS, "w.pth"), 5,
+     (*WITH_WEIGHTS, "w.pth"), 5, "w.pth is no file of weights that can be read safely"),
+    ("code in torch's own", lambda f: torch.save({"a": Evil()}, f / "w.pth"), (*WITH_WEIGHTS, "w.pth"), 5,
      "w.pth is no file of weights that can be read safely"),
-    ("empty", content("w.safetensors", b""), (*WEIGHTS, "w.safetensors"), 5, "no file of weights"),
+    ("empty", content("w.safetensors", b""), (*WITH_WEIGHTS, "w.safetensors"), 5, "no file of weights"),
     ("a head of terabytes", content("w.safetensors", struct.pack("<Q", 1 << 42) + b"{}"),
-     (*WEIGHTS, "w.safetensors"), 5, "no file of weights"),
-    ("one is missing", weights("w.safetensors", first=None), (*WEIGHTS, "w.safetensors"), 5,
+     (*WITH_WEIGHTS, "w.safetensors"), 5, "no file of weights"),
+    ("one is missing", weights("w.safetensors", first=None), (*WITH_WEIGHTS, "w.safetensors"), 5,
      "is not for pocket: it lacks"),
-    ("one is misshapen", weights("w.safetensors", first=torch.zeros(3)), (*WEIGHTS, "w.safetensors"), 5,
+    ("one is misshapen", weights("w.safetensors", first=torch.zeros(3)), (*WITH_WEIGHTS, "w.safetensors"), 5,
      "is (3,) instead of"),
-    ("one is NaN", weights("w.safetensors", first=FIRST * float("nan")), (*WEIGHTS, "w.safetensors"), 5,
+    ("one is NaN", weights("w.safetensors", first=FIRST * float("nan")), (*WITH_WEIGHTS, "w.safetensors"), 5,
      "holds values that are not finite"),
     # Drawings
     ("a drawing", content("a.png", svg('<rect width="30" height="9" fill="red"/>')), ZOOM, 0, "o.gif: "),

@@ -1,6 +1,7 @@
 """The packages import one way only, keep their private names, and stay light where they have to."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -227,6 +228,28 @@ def test_tests_stay_on_public_names_and_patch_none() -> None:
         if file != Path(__file__)
     }
     assert still_closed(uses, OPEN_TESTS) == set()
+
+
+def flags_in_texts(file: Path) -> Iterator[str]:
+    """Texts, but for docstrings, that name an option of the command line."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(syntax(file))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(syntax(file)):
+        match node:
+            case ast.Constant(value=str(text)) if id(node) not in docstrings:
+                if re.search(r"(?<![\w-])--[a-z]", text):
+                    yield text
+
+
+def test_messages_of_the_library_name_settings_and_no_flags() -> None:
+    files = [f for f in SOURCES if level(package_of(module_of(f))) < level("cli")]
+    texts = {in_file(file, text) for file in files for text in flags_in_texts(file)}
+    assert {text for text in texts if "pip install" not in text} == set()
 
 
 def loaded(code: str) -> set[str]:

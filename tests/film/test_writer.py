@@ -113,7 +113,7 @@ def test_a_folder_of_png(tmp_path: Path) -> None:
     write(tmp_path / "frames", 3)
     names = sorted(p.name for p in (tmp_path / "frames").iterdir())
     assert names == ["000000.png", "000001.png", "000002.png"]
-    with pytest.raises(OutputError, match="force"):
+    with pytest.raises(OutputError, match="force=True"):
         check_film_target(tmp_path / "frames", force=False, output=Output())
     write(tmp_path / "frames", 2)
     assert len(list((tmp_path / "frames").iterdir())) == 2
@@ -282,7 +282,7 @@ def test_targets_are_checked_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "folder.mp4").mkdir()
     for target, told in (
         (tmp_path / "none" / "a.mp4", "create it"),
-        (tmp_path / "there.mp4", "force"),
+        (tmp_path / "there.mp4", "--force"),
         (tmp_path / "folder.mp4", "is a folder"),
         (tmp_path / "file", "is a file"),
         (tmp_path, "which is no frame"),

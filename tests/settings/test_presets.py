@@ -22,7 +22,7 @@ from zoomdream.files import shipped
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network
-from zoomdream.network.objective import Target
+from zoomdream.network.target import Target
 from zoomdream.network.weights import random_network
 from zoomdream.settings import presets
 from zoomdream.settings.clock import Clock
@@ -47,9 +47,9 @@ def test_there_are_enough_of_every_kind() -> None:
     assert any(job.output.size and job.output.size[1] > job.output.size[0] for job in jobs.values())
     assert {"zoom", "clip"} <= jobs.keys()
     for name, path in presets.known().items():
-        assert len(presets.about(path)) > 20, name
+        assert len(presets.description(path)) > 20, name
         assert presets.mistakes(path) == [], name
-    assert len({presets.about(path) for path in presets.known().values()}) == len(jobs)
+    assert len({presets.description(path) for path in presets.known().values()}) == len(jobs)
 
 
 @pytest.mark.parametrize("name", NAMES)

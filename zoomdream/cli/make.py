@@ -153,7 +153,7 @@ def render(
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, the value as TOML would have it, or else a word."""
+    """Reads NAME=VALUE, the value as TOML would have it, or else a word."""
     name, mark, value = text.partition("=")
     if not mark:
         raise UsageError(f'--set "{text}" is not NAME=VALUE, such as dream.octaves=5')
@@ -212,7 +212,7 @@ def image(
     target = required(output, "dream.png", ".jpg", ".webp", ".tiff")
     with event_printer(as_json) as show:
         base = RenderJob(dream=STILL_DREAM)
-        base = presets.over(base, preset) if preset else base
+        base = presets.overlay(base, preset) if preset else base
         job = _ask_to_replace(make_job(settings, base, source=image, target=target))
         with waking_up():
             dream_image = zd.dream_image

@@ -57,7 +57,7 @@ class Option:
         return _numbers_of(_plain(self.field.annotation)) == (float, float)
 
     def value(self, job: RenderJob) -> Any:
-        """What a job has for it, or its default where it is no part of one."""
+        """Returns what a job has for it, or its default where it is no part of one."""
         if self.path in NEURON_SETTINGS:
             return self.field.default
         return functools.reduce(getattr, self.path.split("."), cast(Any, job))
@@ -85,7 +85,7 @@ Panels = dict[str, tuple[Option, ...]]
 
 
 def panel(title: str, films: Literal["", "stills", "clips"] = "") -> Panels:
-    """All options of a panel, in the order of their fields but for those with an `after`.
+    """Collects all options of a panel, in the order of their fields but for those with an `after`.
 
     films: leaves out what is only for the other kind of films.
     """
@@ -102,7 +102,7 @@ def panel(title: str, films: Literal["", "stills", "clips"] = "") -> Panels:
 
 
 def chosen(title: str, *paths: str, about: Mapping[str, str] | None = None) -> Panels:
-    """A command's own choice of options. about: its own descriptions of some, by path."""
+    """Collects a command's own choice of options. about: its own descriptions of some, by path."""
     about = about or {}
     return {title: tuple(Option(OPTIONS[path].setting, about.get(path, "")) for path in paths)}
 
@@ -150,7 +150,7 @@ BENCH = chosen(
 
 
 def _parameter(option: Option, title: str, base: RenderJob | None) -> inspect.Parameter:
-    """A typer option; None stands for "not given". base: the job whose values are the defaults."""
+    """Makes a typer option; None stands for "not given". base: the job whose values are the defaults."""
     field, traits = option.field, option.setting.traits
     kind, metavar = _plain(field.annotation), traits.metavar or None
     if get_origin(kind) is Literal:
@@ -182,14 +182,14 @@ def _parameter(option: Option, title: str, base: RenderJob | None) -> inspect.Pa
 
 
 def _plain(annotation: Any) -> Any:
-    """T of `T | None`, and of an annotated T."""
+    """Takes T out of `T | None`, and of an annotated T."""
     if type(None) in get_args(annotation):
         annotation = next(part for part in get_args(annotation) if part is not type(None))
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _numbers_of(kind: Any) -> tuple[Any, ...]:
-    """The types of a tuple's parts; none where it is no tuple."""
+    """Lists the types of a tuple's parts; none where it is no tuple."""
     if isinstance(kind, type) and issubclass(kind, tuple):
         return tuple(get_type_hints(kind).values())
     return tuple(map(_plain, get_args(kind))) if get_origin(kind) is tuple else ()
@@ -244,7 +244,7 @@ def make_job(settings: dict[str, Any], base: RenderJob | None = None, **fixed: A
         if path in OPTIONS and OPTIONS[path].is_point:
             values[path] = _point(OPTIONS[path].flag_name, value)
     if "output.size" in values:
-        values["output.size"] = Size(*_numbers("output.size", values["output.size"], "x", int))
+        values["output.size"] = _size(values["output.size"])
     if values.get("anchor.to") not in (None, "source", "running", "none"):
         values["anchor.palette"] = Path(values["anchor.to"])
         values["anchor.to"] = "palette"
@@ -255,7 +255,7 @@ def make_job(settings: dict[str, Any], base: RenderJob | None = None, **fixed: A
 
 
 def make_section(kind: type[Section], section: str, settings: dict[str, Any]) -> Section:
-    """Settings that are no part of a job, taken out of those given by path; raises UsageError."""
+    """Takes settings that are no part of a job out of those given by path; raises UsageError."""
     paths = [path for path in settings if path.startswith(f"{section}.")]
     try:
         return kind(**{path.removeprefix(f"{section}."): settings.pop(path) for path in paths})
@@ -295,18 +295,17 @@ def required(output: Path | None, example: str, *others: str) -> Path:
 
 
 def _point(flag: str, text: str) -> tuple[str, ...]:
-    """X,Y, each a number or an expression."""
+    """Reads X,Y, each a number or an expression; raises UsageError."""
     parts = split_at_commas(text)
     if len(parts) != 2 or not all(part.strip() for part in parts):
         raise UsageError(f'{flag} "{text}" is not two numbers such as 0.5,0.5')
     return tuple(parts)
 
 
-def _numbers(path: str, text: str, mark: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
-    flag = path.rsplit(".", 1)[-1]
+def _size(text: str) -> Size:
+    """Reads WxH, two whole numbers; raises UsageError."""
+    width, _, height = text.lower().partition("x")
     try:
-        first, second = text.lower().split(mark)
-        return kind(first), kind(second)
+        return Size(int(width), int(height))
     except ValueError:
-        right = "512x512" if mark == "x" else "0.5,0.5"
-        raise UsageError(f'--{flag} "{text}" is not two numbers such as {right}') from None
+        raise UsageError(f'--size "{text}" is not two numbers such as 512x512') from None

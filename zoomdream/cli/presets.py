@@ -40,7 +40,7 @@ def list_presets(context: typer.Context) -> None:
             continue
         network = job.model + ("" if job.model == "pocket" or job.weights else " (a download)")
         kind = "a clip" if job.flow else "a still"
-        table.add_row(name, kind, network, escape(presets.about(path)))
+        table.add_row(name, kind, network, escape(presets.description(path)))
     Console().print(table)
 
 
@@ -115,7 +115,7 @@ def import_preset(
 
     target = output or file.with_suffix(".toml")
     text, notes = import_settings(file)
-    presets.put(target, text)
+    presets.write_new(target, text)
     console.print(f"Written: {target}")
     for note in notes:
         console.print(f"Note: {escape(note)}")

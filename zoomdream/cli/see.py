@@ -100,7 +100,7 @@ def layers(
 
 
 def _place(text: str) -> list[float]:
-    """X,Y,R as numbers; raises UsageError."""
+    """Reads X,Y,R; raises UsageError."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
@@ -218,7 +218,7 @@ def models(
 
     from zoomdream.network.catalog import CATALOG, network_info
     from zoomdream.network.layers import network_layers
-    from zoomdream.network.objective import Target
+    from zoomdream.network.target import Target
     from zoomdream.network.weights import weights_path
 
     out = Console()

@@ -82,7 +82,7 @@ def _smaller(picture: Frame, network: str, side: int) -> int:
     if half < SMALLEST_TILE:
         raise UsageError(
             f"there is not enough memory to dream with {network}, even in tiles of {side} px: "
-            "close other programs, or take a smaller --size or network"
+            "close other programs, or take a smaller `output.size` or network"
         )
     return half
 

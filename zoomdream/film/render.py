@@ -1,6 +1,5 @@
 """A film from start to end: read -> move -> dream -> write, on one screen."""
 
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -237,9 +236,7 @@ class _Underway(Render):
         stopped = f"stopped after {self._next}{total} frames"
         if self._writer is None:
             return stopped
-        force = " --force" if self._job.force else ""
-        command = f"zoomdream resume {shlex.quote(str(self._job.target))}{force}"
-        return f"{stopped}, which are safe; to go on: {command}"
+        return f"{stopped}, which are safe; to go on: `resume=True`"
 
 
 def film_spec(job: RenderJob, clip: Clip, network: Network, early: int) -> FilmSpec:
@@ -253,6 +250,6 @@ def film_spec(job: RenderJob, clip: Clip, network: Network, early: int) -> FilmS
         clip.length,
         early,
         clip.sound,
-        presets.written(as_label(job, network)),
-        presets.written(as_label(job, network, paths=False)),
+        presets.preset_text(as_label(job, network)),
+        presets.preset_text(as_label(job, network, paths=False)),
     )

@@ -88,7 +88,7 @@ def dream_image(
 
         dreamt = dream_still(original.frame, now, session, t, counter, on_step)
         staged.add(target, original.pixels(dreamt, target))
-        staged.add_text(_label_of(target), presets.written(label))
+        staged.add_text(_label_of(target), presets.preset_text(label))
         check_image_target(target, job.force)  # someone else may have been quicker
         if growth:
             growth.finish(dreamt)
