@@ -282,7 +282,7 @@ def test_targets_are_checked_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "folder.mp4").mkdir()
     for target, told in (
         (tmp_path / "none" / "a.mp4", "create it"),
-        (tmp_path / "there.mp4", "--force"),
+        (tmp_path / "there.mp4", "force=True"),
         (tmp_path / "folder.mp4", "is a folder"),
         (tmp_path / "file", "is a file"),
         (tmp_path, "which is no frame"),
