@@ -58,10 +58,10 @@ if TYPE_CHECKING:
         objective,
     )
     from zoomdream.study.bench import bench_table, run_bench
+    from zoomdream.study.comparison import compare_clips, plot_comparison
     from zoomdream.study.doctor import machine_checks
-    from zoomdream.study.layers import layer_sheet
-    from zoomdream.study.metrics import compare_clips, plot_comparison
-    from zoomdream.study.neurons import neuron_sheet
+    from zoomdream.study.layer_sheet import layer_sheet
+    from zoomdream.study.neuron_sheet import neuron_sheet
 
 __version__ = "0.1.0"
 __all__ = [
@@ -115,7 +115,7 @@ _NEEDS_TORCH = {
     "bench_table": "study.bench:bench_table",
     "channel": "network.objective:channel",
     "class_names": "network.classes:class_names",
-    "compare_clips": "study.metrics:compare_clips",
+    "compare_clips": "study.comparison:compare_clips",
     "direction": "network.objective:direction",
     "dream": "film.picture:dream_picture",
     "dream_image": "film.still:dream_image",
@@ -124,12 +124,12 @@ _NEEDS_TORCH = {
     "interrupted_job": "film.resume:interrupted_job",
     "join_so_far": "film.resume:join_so_far",
     "layer": "network.objective:layer",
-    "layer_sheet": "study.layers:layer_sheet",
+    "layer_sheet": "study.layer_sheet:layer_sheet",
     "load": "network.network:load_network",
     "machine_checks": "study.doctor:machine_checks",
-    "neuron_sheet": "study.neurons:neuron_sheet",
+    "neuron_sheet": "study.neuron_sheet:neuron_sheet",
     "objective": "network.objective:objective",
-    "plot_comparison": "study.metrics:plot_comparison",
+    "plot_comparison": "study.comparison:plot_comparison",
     "render": "film.render:render",
     "render_film": "film.render:render_film",
     "run_bench": "study.bench:run_bench",

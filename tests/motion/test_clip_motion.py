@@ -27,7 +27,8 @@ from zoomdream.network.network import Network, load_network
 from zoomdream.settings import presets
 from zoomdream.settings.model import DreamSpec, FlowBlend, Output, RenderJob
 from zoomdream.size import Size
-from zoomdream.study.metrics import Reading, mean_reading, readings, warp_error
+from zoomdream.study.comparison import Reading, mean_reading, readings
+from zoomdream.study.metrics import warp_error
 
 SIZE = Size(128, 96)
 CLIP_JOB = presets.load_preset("clip")

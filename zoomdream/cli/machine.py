@@ -69,12 +69,11 @@ def doctor() -> None:
     """Tells what this machine has, and what to do about what is missing."""
     out = Console(highlight=False, soft_wrap=True)
     missing = 0
-    package = ("zoomdream", True, f"{zd.__version__} in {Path(zd.__file__).parent}", "")
-    for what, good, state, cure in (package, *zd.machine_checks()):
-        mark = "[green]ok[/green]  " if good else "[red]FIX[/red] "
-        out.print(f"{mark} {what}: {escape(state)}")
-        if not good:
+    for check in zd.machine_checks(zd.__version__):
+        mark = "[green]ok[/green]  " if check.good else "[red]FIX[/red] "
+        out.print(f"{mark} {check.name}: {escape(check.state)}")
+        if not check.good:
             missing += 1
-            out.print(f"      {escape(cure)}")
+            out.print(f"      {escape(check.cure)}")
     if missing:
         raise typer.Exit(1)

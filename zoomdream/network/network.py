@@ -98,6 +98,13 @@ class Network:
                 raise UsageError(f"{layer} of {self.info.name} has no channels to dream with")
         return {layer: value.shape[1] for layer, value in values.items()}
 
+    def check_finite(self, value: Tensor | float) -> None:
+        """Raises UsageError where what came of its gradient is not finite: it overflowed in `at.dtype`."""
+        if not torch.isfinite(torch.as_tensor(value)).all():
+            raise UsageError(
+                f"the gradient of {self.info.name} overflows in {self.at.dtype}: use `precision=fp32`"
+            )
+
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers whose activations it gives."""
