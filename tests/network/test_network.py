@@ -14,7 +14,7 @@ from zoomdream.network.device import choose_place
 from zoomdream.network.engine.compiler import fold
 from zoomdream.network.layers import network_layers, truncate
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.objective import Target, layer
+from zoomdream.network.target import Target, layer
 from zoomdream.network.weights import random_network, weights_path
 
 CPU = choose_place("cpu", "fp32")
