@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from zoomdream.network.classes import class_names
     from zoomdream.network.network import load_network as load
     from zoomdream.network.objective import objective
-from zoomdream.network.target import channel, direction, imagenet_class, layer
+    from zoomdream.network.target import channel, direction, imagenet_class, layer
     from zoomdream.study.bench import bench_table, run_bench
     from zoomdream.study.comparison import compare_clips, plot_comparison
     from zoomdream.study.doctor import machine_checks
