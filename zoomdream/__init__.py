@@ -50,13 +50,8 @@ if TYPE_CHECKING:
     from zoomdream.film.still import dream_image
     from zoomdream.network.classes import class_names
     from zoomdream.network.network import load_network as load
-    from zoomdream.network.objective import (
-        channel,
-        direction,
-        imagenet_class,
-        layer,
-        objective,
-    )
+    from zoomdream.network.objective import objective
+    from zoomdream.network.target import channel, direction, imagenet_class, layer
     from zoomdream.study.bench import bench_table, run_bench
     from zoomdream.study.comparison import compare_clips, plot_comparison
     from zoomdream.study.doctor import machine_checks
@@ -113,17 +108,17 @@ __all__ = [
 
 _NEEDS_TORCH = {
     "bench_table": "study.bench:bench_table",
-    "channel": "network.objective:channel",
+    "channel": "network.target:channel",
     "class_names": "network.classes:class_names",
     "compare_clips": "study.comparison:compare_clips",
-    "direction": "network.objective:direction",
+    "direction": "network.target:direction",
     "dream": "film.picture:dream_picture",
     "dream_image": "film.still:dream_image",
     "guide": "dreaming.guide:guide",
-    "imagenet_class": "network.objective:imagenet_class",
+    "imagenet_class": "network.target:imagenet_class",
     "interrupted_job": "film.resume:interrupted_job",
     "join_so_far": "film.resume:join_so_far",
-    "layer": "network.objective:layer",
+    "layer": "network.target:layer",
     "layer_sheet": "study.layer_sheet:layer_sheet",
     "load": "network.network:load_network",
     "machine_checks": "study.doctor:machine_checks",

@@ -217,7 +217,7 @@ def models(
 
     from zoomdream.network.catalog import CATALOG, network_info
     from zoomdream.network.layers import network_layers
-    from zoomdream.network.objective import Target
+    from zoomdream.network.target import Target
     from zoomdream.network.weights import weights_path
 
     out = Console()

@@ -26,7 +26,8 @@ from zoomdream.dreaming.slideshow import open_guide, shown_to_network
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame, as_frame
 from zoomdream.network.network import Network
-from zoomdream.network.objective import Activations, Objective, Target
+from zoomdream.network.objective import Activations, Objective
+from zoomdream.network.target import Target
 from zoomdream.settings.model import Guide as GuideSpec
 from zoomdream.settings.model import RenderJob
 
