@@ -13,18 +13,17 @@ changes on any layer.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
 
 from zoomdream.errors import UsageError
 
-if TYPE_CHECKING:
-    from zoomdream.network.network import Network
-
 Activations = Mapping[str, Tensor]
 """What layers give, by their names: each (N, C, H, W), or (N, C, 1, 1) for a whole picture's answer."""
+Look = Callable[[Tensor], Activations]
+"""A network's look at pictures, (N, 3, H, W) in 0..1."""
 
 
 class Objective(ABC):
@@ -74,9 +73,11 @@ class Objective(ABC):
         """Raises UsageError where layers of so many channels have not what is wanted of them."""
         del channels, network
 
-    def bound(self, network: "Network") -> "Objective":
-        """The same, with what it has to know of the network that is dreamt with."""
-        del network
+    def bound(self, look: Look, least: int) -> "Objective":  # noqa: ARG002
+        """The same, with what it has to know of the network that is dreamt with.
+
+        look: gives the network's activations on a picture. least: px of a side that it takes.
+        """
         return self
 
     @property
