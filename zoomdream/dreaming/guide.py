@@ -25,7 +25,7 @@ from zoomdream.dreaming.session import DreamSession
 from zoomdream.dreaming.slideshow import open_guide, shown_to_network
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame, as_frame
-from zoomdream.network.objective import Activations, Look, Objective
+from zoomdream.network.objective import Activations, ActivationsOf, Objective
 from zoomdream.network.target import Target
 from zoomdream.settings.model import Guide as GuideSpec
 from zoomdream.settings.model import RenderJob
@@ -170,7 +170,7 @@ class Guide(Objective):
     def energy(self, activations: Activations) -> Tensor:
         return self.layer.energy(activations)
 
-    def bound(self, look: Look, least: int) -> GuidedLayer:
+    def bound(self, look: ActivationsOf, least: int) -> GuidedLayer:
         """The guided layer, with the features that the network finds in the picture."""
         features = Features.of(look(shown_to_network(self.picture, least))[self.layer.layer])
         return GuidedLayer(self.layer, features, self.style, self.amount, weight=self.weight)

@@ -22,7 +22,7 @@ from zoomdream.errors import UsageError
 
 Activations = Mapping[str, Tensor]
 """What layers give, by their names: each (N, C, H, W), or (N, C, 1, 1) for a whole picture's answer."""
-Look = Callable[[Tensor], Activations]
+ActivationsOf = Callable[[Tensor], Activations]
 """A network's look at pictures, (N, 3, H, W) in 0..1."""
 
 
@@ -73,7 +73,7 @@ class Objective(ABC):
         """Raises UsageError where layers of so many channels have not what is wanted of them."""
         del channels, network
 
-    def bound(self, look: Look, least: int) -> "Objective":  # noqa: ARG002
+    def bound(self, look: ActivationsOf, least: int) -> "Objective":  # noqa: ARG002
         """The same, with what it has to know of the network that is dreamt with.
 
         look: gives the network's activations on a picture. least: px of a side that it takes.
