@@ -145,16 +145,22 @@ def gaussian(sigma: float) -> Tensor:
 
 
 def blur(planes: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (1, C, H, W), zero beyond the border; sigma in pixels. On a CPU by OpenCV."""
+    """Gaussian blur of (N, C, H, W), zero beyond the border; sigma in pixels. On a CPU by OpenCV."""
     line = gaussian(sigma)
     if planes.device.type == "cpu" and planes.dtype == torch.float32:
-        rows = planes[0].permute(1, 2, 0).contiguous().numpy()
-        taps = line.numpy()
-        found = cv2.sepFilter2D(rows, -1, taps, taps, borderType=cv2.BORDER_CONSTANT)
-        return torch.from_numpy(found.reshape(rows.shape)).permute(2, 0, 1)[None]
+        blurred = [_blurred_by_opencv(picture, line) for picture in planes]
+        return blurred[0] if len(blurred) == 1 else torch.cat(blurred)
     channels = planes.shape[1]
     line = line.to(planes)
     kernel, reach = line.expand(channels, 1, 1, -1), len(line) // 2
     planes = planes.contiguous(memory_format=torch.channels_last)
     planes = F.conv2d(planes, kernel, padding=(0, reach), groups=channels)
     return F.conv2d(planes, kernel.transpose(2, 3), padding=(reach, 0), groups=channels)
+
+
+def _blurred_by_opencv(picture: Tensor, line: Tensor) -> Tensor:
+    """(1, C, H, W) from (C, H, W). line: weights, along rows and then along columns."""
+    rows = picture.permute(1, 2, 0).contiguous().numpy()
+    taps = line.numpy()
+    blurred = cv2.sepFilter2D(rows, -1, taps, taps, borderType=cv2.BORDER_CONSTANT)
+    return torch.from_numpy(blurred.reshape(rows.shape)).permute(2, 0, 1)[None]
