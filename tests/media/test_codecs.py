@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.films import counting
+from tests.films import counting, number
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.media.codecs import (
     ENCODERS,
@@ -18,7 +18,13 @@ from zoomdream.media.codecs import (
     working_encoders,
 )
 from zoomdream.media.ffmpeg import count_frames, ffmpeg_command
-from zoomdream.media.film_formats import FILM_FORMATS, PNG_FOLDER, FilmFormat, film_format
+from zoomdream.media.film_formats import (
+    FILM_FORMATS,
+    PALETTE_PIXELS,
+    PNG_FOLDER,
+    FilmFormat,
+    film_format,
+)
 from zoomdream.media.image_formats import (
     IMAGE_FORMATS,
     check_image_target,
@@ -27,6 +33,7 @@ from zoomdream.media.image_formats import (
     sheet_format,
 )
 from zoomdream.media.image_writer import encode_image
+from zoomdream.media.video_reader import decode_clip, open_video
 from zoomdream.settings.model import Output
 
 MISSING = Encoder("h264_none")
@@ -68,6 +75,19 @@ def test_a_table_is_enough_for_another_codec(tmp_path: Path) -> None:
     film = encoded(tmp_path, form, Output(quality=30))
     assert count_frames(film) == 10
     assert b"av01" in film.read_bytes()
+
+
+@pytest.mark.parametrize(("pixels", "mode"), [(1000, "full"), (PALETTE_PIXELS + 1, "single")])
+def test_a_long_gif_is_not_held_in_memory(tmp_path: Path, pixels: int, mode: str) -> None:
+    """It has a palette for each frame; a shorter one has one for all, for which ffmpeg holds it."""
+    form = FILM_FORMATS[".gif"]
+    joined = form.joined(pixels)
+    assert f"stats_mode={mode}" in " ".join(joined)
+    segment, film = encoded(tmp_path, form, Output()), tmp_path / "a.gif"
+    subprocess.run(ffmpeg_command("-i", str(segment), *joined, str(film)), check=True)
+    video = open_video(film)
+    frames = list(decode_clip(video, video.size, video.fps).frames)
+    assert [abs(number(frame) - n) <= 1 for n, frame in enumerate(frames)] == [True] * 10
 
 
 def test_a_loop_has_every_frame_coded_alike() -> None:
