@@ -9,6 +9,7 @@ zoomdream asks for a network by name. One from another library is one more entry
 """
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from zoomdream.errors import UsageError, nearest
 from zoomdream.network.pocket.network import STAGES, WEIGHTS, Pocket
 from zoomdream.network.tracing import LayerNames, aliased_names, cut_after, traced_names
+from zoomdream.process import ProcessSetting
 from zoomdream.size import Size
 
 RGB = tuple[float, float, float]
@@ -74,18 +76,42 @@ def layer_names(info: NetworkInfo) -> LayerNames:
     return info.names(info.bare())
 
 
+_this_thread = threading.local()
+
+
 @contextlib.contextmanager
 def _uninitialised() -> Iterator[None]:
-    """Skips the slow random initialisation of weights that are about to be replaced."""
+    """Skips, in this thread, the slow random initialisation of weights that are about to be replaced."""
+    with _initialisers_can_be_skipped:
+        _this_thread.skips = True
+        try:
+            yield
+        finally:
+            _this_thread.skips = False
+
+
+def _let_skip() -> Callable[[], None]:
+    """Makes torch's random initialisers do nothing in threads that skip them."""
     names = ("kaiming_normal_", "kaiming_uniform_", "normal_", "trunc_normal_", "uniform_")
     originals = {name: getattr(nn.init, name) for name in names}
-    try:
-        for name in names:
-            setattr(nn.init, name, lambda tensor, *_, **__: tensor)
-        yield
-    finally:
+
+    def skippable(
+        initialise: Callable[..., Tensor], tensor: Tensor, *more: Any, **named: Any
+    ) -> Tensor:
+        skips = getattr(_this_thread, "skips", False)
+        return tensor if skips else initialise(tensor, *more, **named)
+
+    for name, function in originals.items():
+        setattr(nn.init, name, partial(skippable, function))
+
+    def undo() -> None:
         for name, function in originals.items():
             setattr(nn.init, name, function)
+
+    return undo
+
+
+_initialisers_can_be_skipped = ProcessSetting(_let_skip)
 
 
 # --- torchvision's networks ----------------------------------------------------------------------------

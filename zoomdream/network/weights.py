@@ -4,6 +4,7 @@ import contextlib
 import socket
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 from zoomdream.errors import WeightsError
 from zoomdream.files import digest
 from zoomdream.network.catalog import NetworkInfo
+from zoomdream.process import ProcessSetting
+
+CONNECTION_TIMEOUT = 30  # seconds without an answer after which a download is given up
 
 
 def weights_path(info: NetworkInfo) -> Path:
@@ -80,11 +84,11 @@ def load_or_random(info: NetworkInfo, weights: Path | None = None) -> tuple[nn.M
 def random_network(info: NetworkInfo) -> nn.Module:
     """The whole network with random weights: He's normal ones, no biases, norms that do nothing."""
     module = info.bare()
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
         for part in module.modules():
             if isinstance(part, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(part.weight)
+                nn.init.kaiming_normal_(part.weight, generator=rng)
                 if part.bias is not None:
                     part.bias.zero_()
     return module
@@ -102,12 +106,10 @@ def fetch_weights(name: str, url: str, instead: str) -> Path:
     """
     path = cache_folder() / Path(urlparse(url).path).name
     if not path.exists():
-        patience = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(30)
         try:
             sys.stderr.write(f"{name}: fetching {url} (once) to {path}\n")
             path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.redirect_stdout(sys.stderr):
+            with _downloading:
                 torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2])
         except (URLError, OSError, RuntimeError) as error:
             reason = getattr(error, "reason", error)
@@ -115,11 +117,26 @@ def fetch_weights(name: str, url: str, instead: str) -> Path:
                 f"{name}'s weights are not here and cannot be fetched ({reason}): "
                 f"put {url} at {path}, or use {instead}"
             ) from None
-        finally:
-            socket.setdefaulttimeout(patience)
     if not digest(path).startswith(path.stem.rpartition("-")[2]):
         raise WeightsError(f"{path} is damaged (its hash is wrong): delete it to fetch it again")
     return path
+
+
+def _quiet_and_impatient() -> Callable[[], None]:
+    """Lets connections time out, and what is printed go to stderr, as events may be on stdout."""
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECTION_TIMEOUT)
+    redirection = contextlib.redirect_stdout(sys.stderr)
+    redirection.__enter__()
+
+    def undo() -> None:
+        redirection.__exit__(None, None, None)
+        socket.setdefaulttimeout(timeout)
+
+    return undo
+
+
+_downloading = ProcessSetting(_quiet_and_impatient)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
