@@ -20,7 +20,7 @@ from zoomdream.media.image_reader import read_still
 from zoomdream.media.sheet import write_sheet
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import load_network
-from zoomdream.network.objective import Target
+from zoomdream.network.target import Target
 from zoomdream.settings.model import DreamSpec, Guide
 from zoomdream.size import Size
 
@@ -188,7 +188,7 @@ def test_whole_layers_are_guided_and_single_channels_are_not(folder: Path, photo
     gradient, energies = session.gradient(photo)
     assert torch.isfinite(gradient).all()
     assert len(energies) == 4
-    with pytest.raises(UsageError, match="--layer creatures"):
+    with pytest.raises(UsageError, match=r"dream\.layers=creatures"):
         source_of(session_for("eyes:3"), folder)
 
 

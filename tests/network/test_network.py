@@ -20,7 +20,7 @@ from zoomdream.network.device import choose_place
 from zoomdream.network.engine.compiler import fold
 from zoomdream.network.layers import network_layers, truncate
 from zoomdream.network.network import Network, load_network, load_networks
-from zoomdream.network.objective import Target, layer
+from zoomdream.network.target import Target, layer
 from zoomdream.network.weights import random_network, weights_path
 from zoomdream.size import Size
 
@@ -199,7 +199,7 @@ def test_missing_weights_and_no_connection(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
     with pytest.raises(WeightsError) as caught:
         load_network("vgg16", at=CPU)
-    for part in ("no route to host", "vgg16-397923af.pth", str(tmp_path), "--model pocket"):
+    for part in ("no route to host", "vgg16-397923af.pth", str(tmp_path), "`model=pocket`"):
         assert part in str(caught.value)
 
 
@@ -216,7 +216,7 @@ def test_a_damaged_download_is_noticed_on_every_load(
 
 def test_no_such_device() -> None:
     if not torch.cuda.is_available():
-        with pytest.raises(UsageError, match="--device auto"):
+        with pytest.raises(UsageError, match="device=auto"):
             choose_place("cuda")
     assert choose_place("cpu", "bf16").dtype == torch.bfloat16
 

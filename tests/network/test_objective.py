@@ -11,7 +11,8 @@ from zoomdream.dreaming.session import DreamSession
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.objective import Sum, Target, Wanted, objectives_of
+from zoomdream.network.objective import Sum
+from zoomdream.network.target import Target, Wanted, objectives_of
 
 
 @pytest.fixture(scope="module")

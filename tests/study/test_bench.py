@@ -13,7 +13,7 @@ from zoomdream.network import network
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import load_network
-from zoomdream.network.objective import Target
+from zoomdream.network.target import Target
 from zoomdream.network.weights import load_or_random
 from zoomdream.settings.model import DreamSpec, Output, RenderJob
 from zoomdream.size import Size

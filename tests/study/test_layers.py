@@ -25,7 +25,7 @@ from zoomdream.network import network
 from zoomdream.network.catalog import CATALOG, bare_network, network_info
 from zoomdream.network.layers import network_layers
 from zoomdream.network.network import load_network
-from zoomdream.network.objective import Target
+from zoomdream.network.target import Target
 from zoomdream.network.weights import read_weights
 from zoomdream.settings.model import STUDY_JOB
 from zoomdream.size import Size

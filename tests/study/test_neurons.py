@@ -15,7 +15,8 @@ from zoomdream.media.sheet import GAP
 from zoomdream.network.catalog import CATALOG, network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.objective import Target, class_names
+from zoomdream.network.objective import class_names
+from zoomdream.network.target import Target
 from zoomdream.network.weights import random_network
 from zoomdream.settings import presets
 from zoomdream.settings.model import DreamSpec, NeuronSpec

@@ -19,7 +19,6 @@ from zoomdream.dreaming.lines import near_lines
 from zoomdream.dreaming.rng import draw_integer
 from zoomdream.dreaming.session import ChannelWeights, DreamSession
 from zoomdream.dreaming.tiles import fits_twice, tile_side, tiled_gradient
-from zoomdream.errors import UsageError
 from zoomdream.media.color import to_opponent
 from zoomdream.media.frame import Frame, blur, resize
 from zoomdream.process import exact_cudnn, freed_memory_kept, large_blocks_kept
@@ -72,11 +71,8 @@ def dream(
         picture, objective = _ascended(
             frame, session, spec, rng, step_mask, channel_weights, on_step
         )
-    if not math.isfinite(objective) or not torch.isfinite(picture.sum()):
-        network = session.network
-        raise UsageError(
-            f"the gradient of {network.info.name} overflows in {network.at.dtype}: use --precision fp32"
-        )
+    session.network.check_finite(objective)
+    session.network.check_finite(picture.sum())
     return Dreamt(picture if step_mask is None else picture.where(step_mask > 0, frame), objective)
 
 

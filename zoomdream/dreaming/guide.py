@@ -25,8 +25,8 @@ from zoomdream.dreaming.session import DreamSession
 from zoomdream.dreaming.slideshow import open_guide, shown_to_network
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame, as_frame
-from zoomdream.network.network import Network
-from zoomdream.network.objective import Activations, Objective, Target
+from zoomdream.network.objective import Activations, ActivationsOf, Objective
+from zoomdream.network.target import Target
 from zoomdream.settings.model import Guide as GuideSpec
 from zoomdream.settings.model import RenderJob
 
@@ -170,11 +170,9 @@ class Guide(Objective):
     def energy(self, activations: Activations) -> Tensor:
         return self.layer.energy(activations)
 
-    @torch.no_grad()
-    def bound(self, network: Network) -> GuidedLayer:
-        """The guided layer, with the features that this network finds in the picture."""
-        picture = shown_to_network(self.picture, network.info.least).to(network.at.device)
-        features = Features.of(network.activations(picture)[self.layer.layer])
+    def bound(self, look: ActivationsOf, least: int) -> GuidedLayer:
+        """The guided layer, with the features that the network finds in the picture."""
+        features = Features.of(look(shown_to_network(self.picture, least))[self.layer.layer])
         return GuidedLayer(self.layer, features, self.style, self.amount, weight=self.weight)
 
 
@@ -212,7 +210,7 @@ class GuideSource:
         if not any(part.is_layer for part in self._objectives):
             raise UsageError(
                 "a guide is matched with whole layers, and single channels are all that is wanted: add "
-                f"one such as --layer {info.layers[0].partition('=')[0]}"
+                f"one such as `dream.layers={info.layers[0].partition('=')[0]}`"
             )
         self._style = style
         self._slideshow = open_guide(spec, info.least, limit, length)

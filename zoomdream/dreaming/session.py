@@ -15,7 +15,8 @@ from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame
 from zoomdream.network.engine.replay import Replay
 from zoomdream.network.network import Network, standard_picture
-from zoomdream.network.objective import Objective, Wanted, objectives_of
+from zoomdream.network.objective import Activations, Objective
+from zoomdream.network.target import Wanted, objectives_of
 
 ChannelWeights = Sequence[Tensor | None]
 """For each objective (1, C, 1, 1): factors of its channels' energies; None leaves them alike."""
@@ -42,12 +43,16 @@ class DreamSession:
         self.network = network
         asked = objectives_of(wanted) if wanted else network.objectives
         _check_loaded(asked, network)
-        self.objectives = tuple(part.bound(network) for part in asked)
+        self.objectives = tuple(part.bound(self._look_at, network.info.least) for part in asked)
         self.weights = [part.weight for part in asked]
         self.tile = 0
         self._scales: list[float] | None = None
         self._replay = replay or Replay(network.at.device)
         self._factors_on_device: tuple[list[float], Tensor] | None = None
+
+    @torch.no_grad()
+    def _look_at(self, frame: Frame) -> Activations:
+        return self.network.activations(frame.to(self.network.at.device))
 
     @torch.no_grad()
     def balance(self, frame: Frame) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 from zoomdream.errors import UsageError
 from zoomdream.film.inputs import film_size, resolve_source
 from zoomdream.media.frame import Frame, as_frame, cover
+from zoomdream.media.image_formats import image_format
 from zoomdream.media.image_reader import decode_image
-from zoomdream.media.image_writer import Pixels, image_format
+from zoomdream.media.image_writer import Pixels
 from zoomdream.media.noise import noise_picture
 from zoomdream.settings.model import RenderJob
 from zoomdream.size import Size
@@ -65,7 +66,7 @@ def open_original(job: RenderJob, picture: Any) -> Original:
     if picture is None and job.source is None:
         if size is None:
             raise UsageError(
-                "a dream from noise needs a size: add --size 512x512, or name a picture"
+                "a dream from noise needs a size: add `output.size=512x512`, or name a picture"
             )
         return _sized(job, Original(noise_picture(film_size(job, size), job.seed)))
     if picture is not None:

@@ -24,7 +24,8 @@ from zoomdream.network.classes import CLASS
 from zoomdream.network.device import Place, choose_place
 from zoomdream.network.engine.compiler import Engine, ForwardPass, fold
 from zoomdream.network.layers import node_names, truncate
-from zoomdream.network.objective import Activations, Objective, Wanted, objectives_of
+from zoomdream.network.objective import Activations, Objective
+from zoomdream.network.target import Wanted, objectives_of
 from zoomdream.network.weights import load_module
 from zoomdream.size import Size
 
@@ -97,6 +98,13 @@ class Network:
             if value.ndim != 4:
                 raise UsageError(f"{layer} of {self.info.name} has no channels to dream with")
         return {layer: value.shape[1] for layer, value in values.items()}
+
+    def check_finite(self, value: Tensor | float) -> None:
+        """Raises UsageError where what came of its gradient is not finite: it overflowed in `at.dtype`."""
+        if not torch.isfinite(torch.as_tensor(value)).all():
+            raise UsageError(
+                f"the gradient of {self.info.name} overflows in {self.at.dtype}: use `precision=fp32`"
+            )
 
     @property
     def layers(self) -> tuple[str, ...]:

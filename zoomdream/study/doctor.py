@@ -1,54 +1,108 @@
-"""What this machine has, and what to do about what is missing."""
+"""Checks what this machine has, and says what to do about what is missing."""
 
 import platform
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from zoomdream import __version__
 from zoomdream.errors import ZoomdreamError
+from zoomdream.media.codecs import REQUIRED_ENCODERS, working_encoders
 from zoomdream.media.ffmpeg import ffmpeg_path
-from zoomdream.media.formats import working_encoders
+
+NEEDED_ROOM = 1.0  # GB
 
 
-def machine_checks() -> Iterator[tuple[str, bool, str, str]]:
-    """(what, good, what was found, what to do) for each thing a render needs."""
-    yield "zoomdream", True, f"{__version__} in {Path(__file__).parent.parent}", ""
-    python = platform.python_version()
-    yield "Python", sys.version_info >= (3, 11), python, "install Python 3.11 or newer"
+@dataclass(frozen=True)
+class Check:
+    """One thing that a render needs: whether it is good, what it is, and what to do where it is not."""
+
+    name: str
+    good: bool
+    state: str
+    cure: str = ""
+
+
+def machine_checks(version: str) -> Iterator[Check]:
+    """Checks each thing that a render needs; ends where torch is missing. version: zoomdream's own."""
+    yield Check("zoomdream", True, f"{version} in {Path(__file__).parent.parent}")
+    yield check_python()
+    torch_check = check_torch()
+    yield torch_check
+    if torch_check.good:
+        yield from check_devices()
+        yield check_pocket()
+        yield from check_ffmpeg()
+        yield from check_room()
+
+
+def check_python() -> Check:
+    good = sys.version_info >= (3, 11)
+    return Check("Python", good, platform.python_version(), "install Python 3.11 or newer")
+
+
+def check_torch() -> Check:
+    """Checks whether torch can be imported, whatever it is that hinders it."""
     try:
         import torch
         import torchvision
     except Exception as error:
-        yield "torch", False, str(error), "pip install --force-reinstall torch torchvision"
-        return
-    yield "torch", True, f"{torch.__version__}, torchvision {torchvision.__version__}", ""
-    from zoomdream.network.device import choose_place
-    from zoomdream.network.weights import POCKET_WEIGHTS, cache_folder
+        cure = "pip install --force-reinstall torch torchvision"
+        return Check("torch", False, str(error), cure)
+    return Check("torch", True, f"{torch.__version__}, torchvision {torchvision.__version__}")
 
+
+def check_devices() -> Iterator[Check]:
+    """Says which GPUs there are, and where it would be dreamt."""
+    import torch
+
+    from zoomdream.network.device import choose_place
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    gpus = ", ".join(name for name, is_available in available.items() if is_available)
+    yield Check("GPUs", True, gpus or "none that torch can use (see pytorch.org for your card)")
     place = choose_place()
-    kind = str(place.dtype).removeprefix("torch.")
-    name = torch.cuda.get_device_name() if place.device.type == "cuda" else platform.machine()
-    threads = f", {torch.get_num_threads()} threads" if place.device.type == "cpu" else ""
-    devices = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    found = ", ".join(name for name, there in devices.items() if there)
-    yield "GPUs", True, found or "none that torch can use (see pytorch.org for your card)", ""
-    yield "device", True, f"{place.device.type} ({name}{threads}), {kind}: {place.why}", ""
-    path = POCKET_WEIGHTS
-    yield "pocket", path.exists(), str(path), "pip install --force-reinstall zoomdream"
+    device = place.device.type
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
+    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+    precision = str(place.dtype).removeprefix("torch.")
+    yield Check("device", True, f"{device} ({name}{threads}), {precision}: {place.why}")
+
+
+def check_pocket() -> Check:
+    """Checks whether the network that ships with zoomdream is there."""
+    from zoomdream.network.pocket.network import WEIGHTS
+
+    return Check(
+        "pocket", WEIGHTS.exists(), str(WEIGHTS), "pip install --force-reinstall zoomdream"
+    )
+
+
+def check_ffmpeg() -> Iterator[Check]:
+    """Checks ffmpeg, and which encoders work."""
     try:
         binary = ffmpeg_path()
-        works = [encoder for encoder, good in working_encoders().items() if good]
-        needed = {"libx264", "libvpx-vp9", "gif"} - set(works)
-        cure = "unset IMAGEIO_FFMPEG_EXE, or point it at an ffmpeg with these encoders"
-        yield "ffmpeg", True, binary, ""
-        yield "encoders", not needed, ", ".join(works) or "none", f"{cure}: {', '.join(needed)}"
+        working = [encoder for encoder, works in working_encoders().items() if works]
     except ZoomdreamError as error:
-        yield "ffmpeg", False, "not found", str(error)
+        yield Check("ffmpeg", False, "not found", str(error))
+        return
+    missing = set(REQUIRED_ENCODERS) - set(working)
+    cure = "unset IMAGEIO_FFMPEG_EXE, or point it at an ffmpeg with these encoders"
+    yield Check("ffmpeg", True, binary)
+    yield Check(
+        "encoders", not missing, ", ".join(working) or "none", f"{cure}: {', '.join(missing)}"
+    )
+
+
+def check_room() -> Iterator[Check]:
+    """Checks where weights go, and whether there is room for them and for films."""
+    from zoomdream.network.weights import cache_folder
+
     cache = cache_folder()
-    yield "weights", True, f"{cache} (TORCH_HOME moves it)", ""
-    there = next(p for p in (cache, *cache.parents) if p.exists())
-    for what, folder in (("room for weights", there), ("room here", Path.cwd())):
+    yield Check("weights", True, f"{cache} (TORCH_HOME moves it)")
+    existing = next(path for path in (cache, *cache.parents) if path.exists())
+    for name, folder in (("room for weights", existing), ("room here", Path.cwd())):
         free = shutil.disk_usage(folder).free / 1e9
-        yield what, free > 1, f"{free:.1f} GB free in {folder}", "make room: a GB at least"
+        state = f"{free:.1f} GB free in {folder}"
+        yield Check(name, free > NEEDED_ROOM, state, "make room: a GB at least")

@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoomdream.dreaming.ascent import dream
-from zoomdream.media.frame import Frame, as_frame, resize
+from zoomdream.dreaming.session import DreamSession
+from zoomdream.media.frame import as_frame, resize
 from zoomdream.media.sheet import Cell, contact_sheet
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import load_network
-from zoomdream.network.pocket.network import Pocket
-from zoomdream.network.weights import POCKET_WEIGHTS
+from zoomdream.network.pocket.network import WEIGHTS, Pocket
 from zoomdream.settings.model import DreamSpec
 from zoomdream.size import Size
 from zoomdream.training.pictures import UNSEEN, Picture, photographs
@@ -118,19 +118,19 @@ def dreams(pictures: list[Picture], weights: Path, teacher_weights: Path | None)
         for layer in [stage if name == "pocket" else f"features.{TAPS[stage]}"]
     ]
     for picture in pictures:
-        frame: Frame = as_frame(picture)
-        size = Size.of(frame)
-        frame = resize(frame, size.scaled(SIDE / size.longer))
-        yield Cell(frame.clamp(0, 1), ("picture",))
+        whole = as_frame(picture)
+        size = Size.of(whole)
+        frame = resize(whole, size.scaled(SIDE / size.longer)).clamp(0, 1)
+        yield Cell(frame, ("picture",))
         for name, stage, network in networks:
-            network.balance(frame.clamp(0, 1))
-            rng = torch.Generator().manual_seed(0)
-            found = dream(frame.clamp(0, 1), network, DREAMS, rng).frame
-            yield Cell(found, (f"{stage}, {name}",))
+            session = DreamSession(network)
+            session.balance(frame)
+            dreamt = dream(frame, session, DREAMS, torch.Generator().manual_seed(0)).frame
+            yield Cell(dreamt, (f"{stage}, {name}",))
 
 
 def main(
-    weights: Annotated[Path, typer.Option(help="Of pocket.")] = POCKET_WEIGHTS,
+    weights: Annotated[Path, typer.Option(help="Of pocket.")] = WEIGHTS,
     teacher_weights: Annotated[
         Path | None, typer.Option(help="A local squeezenet1_0 file.")
     ] = None,

@@ -1,0 +1,91 @@
+"""Writes a labelled sheet of what single neurons look for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from zoomdream.film.inputs import resolve_source
+from zoomdream.media.frame import Frame, cover, resize
+from zoomdream.media.image_formats import check_sheet_target
+from zoomdream.media.image_reader import read_still
+from zoomdream.media.sheet import Cell, contact_sheet, write_sheet
+from zoomdream.network.catalog import network_info
+from zoomdream.network.classes import CLASS, class_names
+from zoomdream.network.device import choose_place
+from zoomdream.network.network import Network, load_network
+from zoomdream.network.target import Target
+from zoomdream.settings.model import NeuronSpec, RenderJob
+from zoomdream.size import Size
+from zoomdream.study.channels import ChannelChoice, mean_activations
+from zoomdream.study.neurons import Progress, visualize_neurons
+
+EXCITE_LONGER_SIDE = 320  # px that a picture is shrunk to, to find the channels that it excites
+
+
+def neuron_sheet(
+    job: RenderJob,
+    spec: NeuronSpec,
+    what: str,
+    *,
+    within: str | None = None,
+    top: int | None = None,
+    on: Path | None = None,
+    columns: int = 0,
+    progress: Progress | None = None,
+) -> str:
+    """Writes a labelled sheet of pictures to the job's target, and says what is on it.
+
+    job: its network, weights, seed, machine, source (none for noise), target and force are used. what: as
+    `parse_channels` takes it. within: A:B, of a layer; without, its first `FIRST_CHANNELS`. top: instead,
+    the channels that the picture `on` excites most. columns: 0 chooses. Raises UsageError, InputError,
+    OutputError and WeightsError.
+    """
+    assert job.target is not None
+    check_sheet_target(job.target, job.force)
+    choice = ChannelChoice.parse(what, within, top, on)
+    start = None if job.source is None else cover(_read(job.source, job), Size.square(spec.size))
+    exciting = None if choice.on is None else _shrunk(_read(choice.on, job), job.model)
+    at = choose_place(job.device, job.precision)
+    network = load_network(job.model, [choice.layer], weights=job.weights, at=at)
+    targets = choice.targets(network, exciting)
+    pictures = visualize_neurons(network, targets, spec, job.seed, start, progress)
+    across = columns or (spec.diverse if spec.diverse > 1 else 0)
+    canvas = contact_sheet(neuron_cells(network, targets, pictures), across, spec.size)
+    write_sheet(job.target, canvas, job.force)
+    count = network.channels[choice.layer]
+    more = f", {spec.diverse} pictures each" if spec.diverse > 1 else ""
+    return f"{len(targets)} of the {count} channels of {choice.layer} of {network.info.name}{more}"
+
+
+def _read(path: Path, job: RenderJob) -> Frame:
+    return read_still(resolve_source(path, job), job.max_pixels, Size.square(EXCITE_LONGER_SIDE))
+
+
+def _shrunk(frame: Frame, model: str) -> Frame:
+    """A picture small enough for neurons, which see things of a certain size, and large enough for all."""
+    least = network_info(model).least
+    return resize(frame, Size.of(frame).within(EXCITE_LONGER_SIDE, least=least)).clamp(0, 1)
+
+
+def neuron_cells(network: Network, targets: Sequence[Target], pictures: Tensor) -> list[Cell]:
+    """Names what `visualize_neurons` made of targets, picture by picture, for a contact sheet.
+
+    What stays silent even so is said to be: its picture shows what the layer sees, and nothing of its own.
+    """
+    cells = []
+    for target, answers in zip(targets, pictures, strict=True):
+        name = neuron_label(target, network.channels[target.layer])
+        means = mean_activations(network, target.layer, answers)
+        for picture, mean in zip(answers, means, strict=True):
+            reached = sum(abs(share * float(mean[channel])) for channel, share in target.terms)
+            cells.append(Cell(picture[None], (name, *(("silent",) if reached == 0 else ()))))
+    return cells
+
+
+def neuron_label(target: Target, classes: int) -> str:
+    """Says what a target's picture is called: as it is dreamt with, and a class by its name."""
+    (channel, _), *_ = target.terms
+    if target.layer == CLASS and classes == len(class_names()) and not target.is_direction:
+        return class_names()[channel]
+    return target.name
