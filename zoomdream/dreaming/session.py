@@ -74,7 +74,7 @@ class DreamSession:
     def gradient(
         self, frame: Frame, channel_weights: ChannelWeights | None = None, measured: bool = True
     ) -> tuple[Tensor, list[float]]:
-        """The gradient of what is wanted at pictures, and each objective's energy if `measured`.
+        """Computes the gradient of what is wanted at pictures, and each objective's energy if `measured`.
 
         frame: (N, 3, H, W) in 0..1, H and W at least `network.info.least`. The gradient has its shape,
         float32, in no particular unit: normalise it.
@@ -82,13 +82,13 @@ class DreamSession:
         factors = self._factors()
         weights = [None] * len(factors) if channel_weights is None else list(channel_weights)
         if self._replay.on and all(part.replays for part in self.objectives):
-            given = [weight for weight in weights if weight is not None]
+            tensors = [weight for weight in weights if weight is not None]
             gradient, *energies = self._replay(
                 (measured, self.objectives),
-                lambda frame, factors, *given: self._look(
-                    frame, factors.split(1), _spread(given, weights), measured
+                lambda frame, factors, *tensors: self._look(
+                    frame, factors.split(1), _in_place_of(tensors, weights), measured
                 ),
-                frame, self._on_device(factors), *given,
+                frame, self._on_device(factors), *tensors,
             )  # fmt: skip
             gradient = gradient.clone()  # the next one is written over it
         else:
@@ -102,7 +102,7 @@ class DreamSession:
         channel_weights: Sequence[Tensor | None],
         measured: bool,
     ) -> list[Tensor]:
-        """The gradient, and each objective's energy if `measured`. factors: of each one's seeds."""
+        """Computes the gradient, and each objective's energy if `measured`. factors: of each one's seeds."""
         look = self.network.look(frame)
         total: dict[str, Tensor] = {}
         energies = []
@@ -115,7 +115,7 @@ class DreamSession:
         return [look.backward(total), *energies]
 
     def _factors(self) -> list[float]:
-        """What each objective's seeds are multiplied by, for its weight."""
+        """Computes what each objective's seeds are multiplied by, for its weight."""
         if self._scales is None:
             self.balance(standard_picture().to(self.network.at.device))
         whole = sum(map(abs, self.weights)) or 1.0
@@ -123,26 +123,26 @@ class DreamSession:
         return [weight / whole / scale for weight, scale in pairs]
 
     def _on_device(self, factors: list[float]) -> Tensor:
-        """The same as a tensor, which is brought there only when they change."""
+        """Gives factors as a tensor on the device, which is brought there only when they change."""
         if self._factors_on_device is None or self._factors_on_device[0] != factors:
             at = self.network.at.device
             self._factors_on_device = factors, torch.tensor(factors, device=at)
         return self._factors_on_device[1]
 
     def objective(self, energies: Sequence[float]) -> float:
-        """One number from the objectives' energies: their geometric mean, by weight; 0 without any."""
+        """Averages the objectives' energies: their geometric mean, by weight; 0 without any."""
         if not energies:
             return 0.0
         logs = (w * math.log(max(e, 1e-12)) for w, e in zip(self.weights, energies, strict=True))
         return math.exp(sum(logs) / (sum(map(abs, self.weights)) or 1.0))
 
     def free_memory(self) -> None:
-        """Gives memory back that only makes the next gradient quicker."""
+        """Frees memory that only makes the next gradient quicker."""
         self._replay.forget()
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """What the next frame's dream is made from, besides settings and pictures; on the CPU."""
+        """What the next frame's dream follows from, besides settings and pictures; on the CPU."""
         return {"tile": torch.tensor(self.tile)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -150,10 +150,12 @@ class DreamSession:
         self.tile = int(state["tile"])
 
 
-def _spread(given: Sequence[Tensor], like: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """What was given for those that are not None, in their places."""
-    rest = iter(given)
-    return [None if part is None else next(rest) for part in like]
+def _in_place_of(
+    tensors: Sequence[Tensor], originals: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """Puts tensors in the places of those originals that are not None."""
+    remaining = iter(tensors)
+    return [None if original is None else next(remaining) for original in originals]
 
 
 def _check_loaded(objectives: Sequence[Objective], network: Network) -> None:

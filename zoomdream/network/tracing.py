@@ -17,7 +17,7 @@ from torch.fx import Graph, Tracer
 from zoomdream.network.classes import CLASS
 
 TAIL = ("avgpool", "fc", "dropout", "classifier", "flatten")
-"""Names of parts that come where there are no maps any more."""
+"""Names of parts after a network's last maps."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class LayerNames:
     known: frozenset[str]
 
     def node(self, layer: str) -> str | None:
-        """The tracer's name of a layer; None where there is no such layer."""
+        """Gives the tracer's name of a layer; None where there is no such layer."""
         return self.shown.get(layer, layer if layer in self.known else None)
 
 
 def traced_names(module: nn.Module, depth: int = 1) -> LayerNames:
-    """Names of a module's parts down to `depth` dots, and `class` for the classifier's answers."""
+    """Names a module's parts down to `depth` dots, and `class` the classifier's answers."""
     nodes = _nodes(module)
     parts = dict(module.named_modules())
     shown: dict[str, str] = {}
@@ -51,7 +51,7 @@ def traced_names(module: nn.Module, depth: int = 1) -> LayerNames:
 
 
 def aliased_names(module: nn.Module, aliases: Mapping[str, str]) -> LayerNames:
-    """Names of one's own for some of the tracer's, and `class` for the classifier's answers."""
+    """Names some of a module's nodes as `aliases` says, and `class` the classifier's answers."""
     nodes = _nodes(module)
     return LayerNames({**aliases, CLASS: _classifier(module, nodes)}, _every_prefix(nodes))
 
@@ -134,7 +134,7 @@ def _nodes(module: nn.Module) -> list[str]:
 
 
 def _classifier(module: nn.Module, nodes: Sequence[str]) -> str:
-    """The last linear or convolutional node."""
+    """Finds the last linear or convolutional node."""
     parts = dict(module.named_modules())
     return [n for n in nodes if isinstance(parts.get(n), nn.Linear | nn.Conv2d)][-1]
 

@@ -22,7 +22,7 @@ CONNECTION_TIMEOUT = 30  # seconds without an answer after which a download is g
 
 
 def weights_path(info: NetworkInfo) -> Path:
-    """Where a network's weights are, or will be once they are downloaded."""
+    """Gives the file of a network's weights, where they are or will be once they are downloaded."""
     if info.weights_file is not None:
         return info.weights_file
     return cache_folder() / Path(urlparse(_url(info)).path).name
@@ -35,7 +35,7 @@ def _url(info: NetworkInfo) -> str:
 
 
 def load_module(info: NetworkInfo, weights: Path | None = None) -> nn.Module:
-    """The whole network with its weights in it: those of a file, or else its own, fetched once."""
+    """Builds the whole network with weights: those of a file, or else its own, fetched once."""
     path = weights or info.weights_file
     if path is None:
         instead = "`model=pocket`, which ships with zoomdream"
@@ -44,7 +44,7 @@ def load_module(info: NetworkInfo, weights: Path | None = None) -> nn.Module:
 
 
 def fill_network(info: NetworkInfo, state: dict[str, Tensor], path: Path) -> nn.Module:
-    """A network of the weights' own number of classes, with the weights in it.
+    """Builds the whole network with weights, of their own number of classes.
 
     state: as `read_weights` gives it. path: where it is from, for messages. Raises WeightsError.
     """
@@ -72,9 +72,9 @@ def fill_network(info: NetworkInfo, state: dict[str, Tensor], path: Path) -> nn.
 
 
 def load_or_random(info: NetworkInfo, weights: Path | None = None) -> tuple[nn.Module, bool]:
-    """The whole network with the weights that are here, or else with random ones; and whether it is these.
+    """Builds the whole network with weights that need no download, or else with random ones.
 
-    For measuring, which nothing is fetched for. Raises WeightsError.
+    For measuring. The second value says whether they are random. Raises WeightsError.
     """
     if weights or weights_path(info).exists():
         return load_module(info, weights), False
@@ -82,7 +82,10 @@ def load_or_random(info: NetworkInfo, weights: Path | None = None) -> tuple[nn.M
 
 
 def random_network(info: NetworkInfo) -> nn.Module:
-    """The whole network with random weights: He's normal ones, no biases, norms that do nothing."""
+    """Builds the whole network with random weights, always the same: He's normal ones, no biases.
+
+    Norms do nothing.
+    """
     module = info.bare()
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -95,7 +98,7 @@ def random_network(info: NetworkInfo) -> nn.Module:
 
 
 def cache_folder() -> Path:
-    """Where downloaded weights are kept (`TORCH_HOME` moves it)."""
+    """Gives torch's folder of downloaded weights (`TORCH_HOME` moves it)."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
@@ -140,7 +143,7 @@ _downloading = ProcessSetting(_quiet_and_impatient)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from .safetensors or .pth; code in the file is never run.
+    """Reads a state dict from .safetensors or .pth; code in the file is never run.
 
     Looks under `state_dict` or `model`, and takes the prefix `module.` off. Raises WeightsError.
     """
