@@ -6,6 +6,7 @@ import psutil
 import pytest
 import torch
 
+import zoomdream as zd
 from tests.conftest import difference
 from zoomdream.dreaming.ascent import StepListener, dream, octave_sizes, smooth
 from zoomdream.dreaming.session import DreamSession
@@ -15,6 +16,7 @@ from zoomdream.media.color import to_opponent
 from zoomdream.media.frame import Frame, cover
 from zoomdream.media.image_reader import read_still
 from zoomdream.network.device import choose_place
+from zoomdream.network.engine.replay import Replay
 from zoomdream.network.network import Network, load_network
 from zoomdream.process import exact_cudnn, freed_memory_kept, large_blocks
 from zoomdream.settings.model import DreamSpec
@@ -223,6 +225,34 @@ def test_pictures_of_a_batch_are_dreamt_as_if_alone(
         alone = dream(batch[number : number + 1], session, spec, seeded()).frame
         assert float((together[number] - alone[0]).abs().max()) < 1e-5
         assert difference(alone, batch[number : number + 1]) > 0.5
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_pictures_of_a_batch_are_balanced_each_alone(photo: Frame, recorded: bool) -> None:
+    """Each layer has its share on each picture, however much stronger others are."""
+    network = load_network("pocket", ["strokes", "creatures"], at=choose_place("cpu", "fp32"))
+    batch = torch.cat([photo, photo * 0.1, photo.flip(3).square()])
+
+    def gradient(frames: Frame) -> Frame:
+        replay = Replay(frames.device, lambda work, _: work) if recorded else None
+        session = DreamSession(network, replay=replay)
+        session.balance(frames)
+        return session.gradient(frames)[0]
+
+    together = gradient(batch)
+    for number in range(3):
+        alone = gradient(batch[number : number + 1])[0]
+        assert torch.allclose(together[number], alone, atol=1e-4 * float(alone.abs().max()))
+
+
+def test_python_dreams_on_a_batch_as_on_each_alone(photo: Frame) -> None:
+    batch = torch.cat([photo, photo * 0.1, photo.flip(3).square()])
+    network = load_network("pocket", at=choose_place("cpu", "fp32"))
+    together = zd.dream(batch, network, steps=2, octaves=2)
+    for number in range(3):
+        alone = zd.dream(batch[number : number + 1], network, steps=2, octaves=2)
+        assert difference(together[number : number + 1], alone) < 0.01
+        assert difference(alone, batch[number : number + 1]) > 1
 
 
 def test_a_listener_ends_a_dream_with_the_picture_so_far(

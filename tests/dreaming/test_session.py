@@ -5,16 +5,22 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
 import zoomdream as zd
+from tests import films
 from zoomdream.dreaming.ascent import dream
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.dreaming.tiles import tiled_gradient
 from zoomdream.dreaming.variety import channel_weights_at
 from zoomdream.media.frame import Frame
+from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
+from zoomdream.network.layers import truncate
 from zoomdream.network.network import Network, load_network
+from zoomdream.network.weights import random_network
 from zoomdream.settings.model import DreamSpec
+from zoomdream.size import Size
 
 CPU = choose_place("cpu", "fp32")
 
@@ -72,7 +78,7 @@ def test_threads_dream_the_same_with_one_network(
     expected = [wish() for wish in wishes]
     dreamt: dict[int, Frame] = {}
     threads = [
-        threading.Thread(target=lambda n=n, wish=wish: dreamt.update({n: wish()}))  # type: ignore[misc]
+        threading.Thread(target=lambda n=n, wish=wish: dreamt.update({n: wish()}))
         for n, wish in enumerate(wishes)
     ]
     for thread in threads:
@@ -83,35 +89,36 @@ def test_threads_dream_the_same_with_one_network(
         assert torch.equal(dreamt[number], frame)
 
 
-def test_loading_a_network_disturbs_no_dream_in_another_thread(
+def test_loading_networks_disturbs_no_dream_in_another_thread(
     network: Network, photo: Frame
 ) -> None:
-    """Torch's tracer changes how modules are called while it traces, in every thread."""
-    info = load_network("squeezenet1_1", at=CPU, weights=None) if False else None
-    del info
+    """Torch's tracer changes how modules are called while it traces; initialisers are skipped."""
     plain = network.activations(photo)["eyes"]
+    random = random_network(network_info("squeezenet1_1")).state_dict()
     errors: list[Exception] = []
-    ended = threading.Event()
+    functions = nn.Module.__call__, nn.Module.__getattr__, nn.init.kaiming_normal_
 
     def load() -> None:
         try:
-            for _ in range(12):
+            for _ in range(6):
                 load_network("pocket", ["scales", "eyes=0.5"], at=CPU)
+                again = random_network(network_info("squeezenet1_1"))
+                for name, tensor in again.state_dict().items():
+                    assert torch.equal(tensor, random[name])
+                truncate(again, network_info("squeezenet1_1"), ["features.3"])
         except Exception as error:
             errors.append(error)
-        ended.set()
 
-    loading = [threading.Thread(target=load) for _ in range(2)]
-    for thread in loading:
+    threads = [threading.Thread(target=load) for _ in range(3)]
+    for thread in threads:
         thread.start()
-    while not ended.is_set():
+    while any(thread.is_alive() for thread in threads):
         assert torch.equal(network.activations(photo)["eyes"], plain)
-    for thread in loading:
-        thread.join(120)
     assert not errors
+    assert functions == (nn.Module.__call__, nn.Module.__getattr__, nn.init.kaiming_normal_)
 
 
-def test_the_state_goes_on_elsewhere(network: Network, photo: Frame) -> None:
+def test_the_state_goes_on_elsewhere(network: Network) -> None:
     """A film that goes on dreams in tiles as small as they had become."""
     first, second = DreamSession(network), DreamSession(network)
     assert int(first.state["tile"]) == 0
@@ -120,9 +127,13 @@ def test_the_state_goes_on_elsewhere(network: Network, photo: Frame) -> None:
     second.restore(first.state)
     assert second.tile == 96
     spec = DreamSpec(octaves=1, steps=1)
-    frames = [dream(photo, session, spec, seeded()).frame for session in (first, second)]
-    assert torch.equal(*frames)
-    assert not torch.equal(frames[0], dream(photo, DreamSession(network), spec, seeded()).frame)
+    large = films.photograph(Size(352, 256))
+    one, other, whole = (
+        dream(large, session, spec, seeded()).frame
+        for session in (first, second, DreamSession(network))
+    )
+    assert torch.equal(one, other)
+    assert not torch.equal(one, whole)
 
 
 def test_weights_may_change_at_any_time(network: Network, photo: Frame) -> None:

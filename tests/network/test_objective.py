@@ -1,5 +1,7 @@
 """What is wanted of a network: it is written, read, added and scaled."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -131,10 +133,8 @@ def test_ones_own_function_is_dreamt_of(photo: Frame, precision: str) -> None:
 
 
 def test_a_function_that_cannot_be_derived_is_refused(three: Network, photo: Frame) -> None:
-    constant, number, many = (
-        zd.objective(function, "eyes")
-        for function in (lambda _: torch.tensor(3.0), lambda _: 3.0, lambda a: a["eyes"])
-    )
+    functions: list[Any] = [lambda _: torch.tensor(3.0), lambda _: 3.0, lambda a: a["eyes"]]
+    constant, number, many = (zd.objective(function, "eyes") for function in functions)
     with pytest.raises(UsageError, match="<lambda>: its value does not depend on the activations"):
         gradient(three, constant, photo)
     for wrong in (number, many):

@@ -21,7 +21,7 @@ from torch import Tensor
 from zoomdream.errors import UsageError
 
 Activations = Mapping[str, Tensor]
-"""What layers give, by their names: each (N, C, H, W), or (N, C, 1, 1) for a whole picture's answer."""
+"""Layers' values by their names: each (N, C, H, W), or (N, C, 1, 1) for a whole picture's answer."""
 ActivationsOf = Callable[[Tensor], Activations]
 """A network's look at pictures, (N, 3, H, W) in 0..1."""
 
@@ -53,7 +53,7 @@ class Objective(ABC):
 
     @abstractmethod
     def energy(self, activations: Activations) -> Tensor:
-        """What is told of it: one number, float32, on the activations' device."""
+        """Measures how much of it there is: one number, float32, on the activations' device."""
 
     def strength_seeds(self, activations: Activations) -> tuple[dict[str, Tensor], float]:
         """Seeds by whose gradient its strength on a picture is measured, and a divisor of that."""
