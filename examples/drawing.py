@@ -24,7 +24,7 @@ TARGET = Path(__file__).parent / "drawing.jpg"
 
 
 def main() -> None:
-    mood = presets.over(zd.RenderJob(dream=zd.STILL, seed=7), "paper")
+    mood = presets.overlay(zd.RenderJob(dream=zd.STILL_DREAM, seed=7), "paper")
     mood = mood.change(dream=mood.dream.change(steps=16), output=zd.Output(size=(SIDE, SIDE)))
     whole = Image.new("RGB", (2 * SIDE, 2 * SIDE))
     with tempfile.TemporaryDirectory() as folder:

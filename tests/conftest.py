@@ -43,7 +43,7 @@ def pocket() -> Network:
 
 @dataclass(frozen=True)
 class Answer:
-    """Of a command."""
+    """What a command printed, and its exit code."""
 
     code: int
     out: str
@@ -64,14 +64,13 @@ def zoomdream(
     """Runs `zoomdream ...` in an empty folder, in this process."""
 
     def run(*words: object, **environment: str) -> Answer:
-        with monkeypatch.context() as here:
-            here.chdir(tmp_path)
-            here.setattr(sys, "argv", ["zoomdream", *map(str, words)])
-            here.setattr(sys, "stdin", open(os.devnull))  # noqa: PTH123, SIM115
+        with monkeypatch.context() as patch, open(os.devnull) as nothing:  # noqa: PTH123
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "stdin", nothing)
             for name, value in environment.items():
-                here.setenv(name, value)
+                patch.setenv(name, value)
             capfd.readouterr()
-            code = cli.run()
+            code = cli.run(list(map(str, words)))
             return Answer(code, *capfd.readouterr())
 
     return run

@@ -1,4 +1,4 @@
-"""What is made ahead, or put away behind, keeps its order, its errors come up, and nothing of it stays."""
+"""Items that are prefetched, and tasks in the background, keep their order; errors come up, nothing stays."""
 
 import threading
 import time
@@ -8,11 +8,11 @@ from functools import partial
 import pytest
 import torch
 
-from zoomdream.pipeline import BackgroundWorker, prefetch
+from zoomdream.pipeline import BackgroundWorker, prefetch, take_thread_count
 
 
 def running() -> bool:
-    return any(thread.name in ("ahead", "behind") for thread in threading.enumerate())
+    return any(thread.name in ("prefetch", "background") for thread in threading.enumerate())
 
 
 class Source:
@@ -71,36 +71,107 @@ def test_nothing_stays_when_the_work_ends_early() -> None:
     assert not running()
 
 
-def test_other_threads_keep_theirs() -> None:
-    """What is made ahead is made on one thread; nobody else is."""
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """Three threads for tensor operations, in this thread and in those that begin."""
     before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def fresh_thread_count() -> int:
+    """The number of threads that tensor operations use in a thread that begins now."""
+    counts: list[int] = []
+    thread = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return counts[0]
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_prefetching_uses_one_thread_and_leaves_others_their_counts() -> None:
     inside: list[int] = []
 
     def one() -> Iterator[int]:
         inside.append(torch.get_num_threads())
         yield 1
 
-    with prefetch(one()) as things:
-        list(things)
-    fresh: list[int] = []
-    thread = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
-    thread.start()
-    thread.join()
+    with prefetch(one()) as items:
+        list(items)
+        assert torch.get_num_threads() == fresh_thread_count() == 3
     assert inside == [1]
-    assert fresh == [before]
-    assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == fresh_thread_count() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_two_that_start_at_once_leave_each_other_their_thread_counts() -> None:
+    counts: list[int] = []
+
+    def render(together: threading.Barrier) -> None:
+        together.wait()
+        with prefetch(iter(range(3))) as items:
+            list(items)
+        counts.append(torch.get_num_threads())
+
+    for _ in range(100):
+        together = threading.Barrier(2)
+        threads = [threading.Thread(target=render, args=(together,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert counts == 200 * [3]
+    assert torch.get_num_threads() == fresh_thread_count() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_thread_with_a_count_of_its_own_keeps_it() -> None:
+    set_number, go_on = threading.Event(), threading.Event()
+
+    def set_count() -> None:
+        torch.set_num_threads(5)  # of threads that begin, too
+        set_number.set()
+        go_on.wait()
+
+    other = threading.Thread(target=set_count)
+    other.start()
+    set_number.wait()
+    with prefetch(iter(range(3))) as items:
+        list(items)
+    assert torch.get_num_threads() == 3
+    assert fresh_thread_count() == 5
+    go_on.set()
+    other.join()
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_thread_takes_its_count_while_others_start() -> None:
+    counts: list[int] = []
+
+    def take() -> None:
+        take_thread_count()
+        counts.append(torch.get_num_threads())
+
+    for _ in range(50):
+        other = threading.Thread(target=take)
+        other.start()
+        with prefetch(iter(range(3))) as items:
+            list(items)
+        other.join()
+    assert counts == 50 * [3]
 
 
 def test_what_is_given_is_done_in_order_while_one_goes_on() -> None:
     done: list[int] = []
     gate = threading.Event()
     worker = BackgroundWorker(depth=3)
-    worker.do(gate.wait)
+    worker.submit(gate.wait)
     for number in range(3):
-        worker.do(partial(done.append, number))
+        worker.submit(partial(done.append, number))
     assert done == []
     gate.set()
-    worker.settle()
+    worker.flush()
     assert done == [0, 1, 2]
     worker.stop(KeyError())
     assert not running()
@@ -113,11 +184,11 @@ def test_an_error_behind_comes_with_the_next_call_and_ends_it() -> None:
         raise ValueError("behind")
 
     worker = BackgroundWorker()
-    worker.do(fail)
+    worker.submit(fail)
     with pytest.raises(ValueError, match="behind"):
-        worker.settle()
+        worker.flush()
     with pytest.raises(ValueError, match="behind"):
-        worker.do(lambda: done.append(1))
+        worker.submit(lambda: done.append(1))
     worker.stop(KeyError())
     assert done == []
     assert not running()
@@ -127,15 +198,15 @@ def test_what_was_not_begun_when_it_ends_is_not_done() -> None:
     done: list[int] = []
     gate, begun = threading.Event(), threading.Event()
     worker = BackgroundWorker()
-    worker.do(begun.set)
-    worker.do(gate.wait)
+    worker.submit(begun.set)
+    worker.submit(gate.wait)
     begun.wait()
-    worker.do(lambda: done.append(1))
+    worker.submit(lambda: done.append(1))
     threading.Timer(0.2, gate.set).start()
     worker.stop(KeyError("no longer"))
     assert done == []
     with pytest.raises(KeyError, match="no longer"):
-        worker.do(lambda: done.append(2))
+        worker.submit(lambda: done.append(2))
     with pytest.raises(KeyError, match="no longer"):
-        worker.settle()
+        worker.flush()
     assert not running()

@@ -4,15 +4,17 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 import zoomdream as zd
 from tests import films
 from tests.conftest import ROOT, Command, decode
-from zoomdream.errors import Interrupted
 from zoomdream.files import shipped
-from zoomdream.film.render import render_film
 from zoomdream.settings import presets
 from zoomdream.settings.mistakes import mistakes_in
 
@@ -68,8 +70,8 @@ def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> No
         tries = iter((False, False, True))
         small = zd.Output(size=(64, 48), frames=6)
         job = zd.RenderJob(target=tmp_path / "dream.mp4", output=small)
-        with pytest.raises(Interrupted):
-            render_film(job, stopping=lambda: next(tries))
+        with pytest.raises(zd.Interrupted):
+            zd.render_film(job, stopping=lambda: next(tries))
     if "googlenet" in words and words[0] == "zoom":
         pytest.skip("needs a download")
     done = zoomdream(*words)
@@ -87,11 +89,28 @@ def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> No
 
 def test_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    shutil.copy(shipped("sample.jpg"), tmp_path / "photo.jpg")
+    Image.open(shipped("sample.jpg")).resize((96, 64)).save("photo.jpg")
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    code = code.replace("seconds=6", "frames=2, size=(64, 48)")
-    exec(code, {})
-    assert (tmp_path / "dream.mp4").exists()
+    code = code.replace("seconds=6", "frames=2")
+    names: dict[str, Any] = {}
+    shown: list[NDArray[np.uint8]] = []
+    exec(code, {"show": shown.append}, names)
+    for name in ("picture", "eyes"):
+        assert names[name].size == (96, 64)
+        assert np.abs(np.asarray(names[name], float) - np.asarray(names["photo"])).mean() > 2
+    assert [frame.shape for frame in shown] == [(64, 96, 3)] * 2
+    assert len(decode(tmp_path / "dream.mp4").frames) == 2
+
+
+def test_names_of_the_library_are_there() -> None:
+    for name in re.findall(r"\bzd\.(\w+)", README):
+        assert hasattr(zd, name), name
+
+
+def test_it_is_short_and_its_paths_exist() -> None:
+    assert len(README.splitlines()) <= 250
+    for path in re.findall(r"`([a-z_/]+/)`", README):
+        assert (ROOT / path).is_dir(), path
 
 
 def test_pictures_of_the_readme_are_there() -> None:
@@ -107,17 +126,17 @@ def test_the_table_of_settings_is_true() -> None:
 
     known = {o.flag_name: o.field.default for path, o in OPTIONS.items() if path in SETTINGS}
     known |= {f"--no-{flag[2:]}": not value for flag, value in known.items() if value is True}
-    rows = re.findall(r"^\| `(--[a-z-]+)[^`]*` \| ([^|]*) \|", README, re.MULTILINE)
+    rows = re.findall(r"^\| `(--[a-z-]+)[^`]*` \|([^|]*)\|", README, re.MULTILINE)
     assert len(rows) > 10
     for flag, default in rows:
         assert flag in known, flag
         value = known[flag]
         shown = ",".join(f"{x:g}" for x in value) if isinstance(value, tuple) else str(value)
-        if value is not None and value != () and value is not False:
-            assert default.strip() in (
-                shown,
-                f"{value:g}" if isinstance(value, float) else shown,
-            ), flag
+        if value is None or value is False or value in ((), {}):
+            shown = ""
+        elif isinstance(value, float):
+            shown = f"{value:g}"
+        assert default.strip() in (shown, "30" if flag == "--fps" else shown), flag
 
 
 def test_the_presets_example_is_a_preset() -> None:
@@ -128,7 +147,6 @@ def test_the_presets_example_is_a_preset() -> None:
 
 
 def test_the_gallery_shows_every_preset_that_needs_no_download() -> None:
-
     for name in presets.known():
         if presets.load_preset(name).model == "pocket":
             assert f"examples/gallery/{name}.webp" in README

@@ -46,9 +46,17 @@ if TYPE_CHECKING:
     from zoomdream.dreaming.guide import guide
     from zoomdream.film.picture import dream_picture as dream
     from zoomdream.film.render import render, render_film
+    from zoomdream.film.resume import interrupted_job, join_so_far
     from zoomdream.film.still import dream_image
+    from zoomdream.network.classes import class_names
     from zoomdream.network.network import load_network as load
-    from zoomdream.network.objective import channel, direction, imagenet_class, layer, objective
+    from zoomdream.network.objective import objective
+    from zoomdream.network.target import channel, direction, imagenet_class, layer
+    from zoomdream.study.bench import bench_table, run_bench
+    from zoomdream.study.comparison import compare_clips, plot_comparison
+    from zoomdream.study.doctor import machine_checks
+    from zoomdream.study.layer_sheet import layer_sheet
+    from zoomdream.study.neuron_sheet import neuron_sheet
 
 __version__ = "0.1.0"
 __all__ = [
@@ -74,37 +82,57 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "ZoomdreamError",
+    "bench_table",
     "channel",
+    "class_names",
+    "compare_clips",
     "direction",
     "dream",
     "dream_image",
     "guide",
     "imagenet_class",
+    "interrupted_job",
+    "join_so_far",
     "layer",
+    "layer_sheet",
     "load",
     "load_preset",
+    "machine_checks",
+    "neuron_sheet",
     "objective",
+    "plot_comparison",
     "render",
     "render_film",
+    "run_bench",
 ]
 
 _NEEDS_TORCH = {
-    "channel": "network.objective:channel",
-    "direction": "network.objective:direction",
+    "bench_table": "study.bench:bench_table",
+    "channel": "network.target:channel",
+    "class_names": "network.classes:class_names",
+    "compare_clips": "study.comparison:compare_clips",
+    "direction": "network.target:direction",
     "dream": "film.picture:dream_picture",
     "dream_image": "film.still:dream_image",
     "guide": "dreaming.guide:guide",
-    "imagenet_class": "network.objective:imagenet_class",
-    "layer": "network.objective:layer",
+    "imagenet_class": "network.target:imagenet_class",
+    "interrupted_job": "film.resume:interrupted_job",
+    "join_so_far": "film.resume:join_so_far",
+    "layer": "network.target:layer",
+    "layer_sheet": "study.layer_sheet:layer_sheet",
     "load": "network.network:load_network",
+    "machine_checks": "study.doctor:machine_checks",
+    "neuron_sheet": "study.neuron_sheet:neuron_sheet",
     "objective": "network.objective:objective",
+    "plot_comparison": "study.comparison:plot_comparison",
     "render": "film.render:render",
     "render_film": "film.render:render_film",
+    "run_bench": "study.bench:run_bench",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """What needs torch is imported when it is first used, so that `--help` answers at once."""
+    """Imports what needs torch when it is first used, so that `--help` answers at once."""
     if name in _NEEDS_TORCH:
         module, _, symbol = _NEEDS_TORCH[name].partition(":")
         return getattr(import_module(f"zoomdream.{module}"), symbol)

@@ -3,11 +3,19 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from zoomdream.size import Size
+
+PictureFunction = Callable[[], NDArray[np.uint8]]
+"""Gives a picture as it is now, (H, W, 3); to be called while the event is handled, or not at all."""
+ON_REQUEST: PictureFunction | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class Progress:
     seconds: float  # since this render, or the rest of it, was begun
     objective: float
     begun: int = 0  # the frame it was begun with
+    picture: PictureFunction | None = ON_REQUEST
 
     @property
     def fps(self) -> float:
@@ -57,6 +66,7 @@ class Step:
     share: float  # of all the work, 0..1
     seconds: float  # since the first was begun
     objective: float
+    picture: PictureFunction | None = ON_REQUEST
 
     @property
     def left(self) -> float:
@@ -98,6 +108,11 @@ class Picture:
     seconds: float  # that dreaming took
     others: tuple[Path, ...] = ()  # what shows how it grew
     notes: tuple[str, ...] = ()  # what of the input could not be kept
+
+
+def as_values(event: "Event | Done") -> dict[str, Any]:
+    """An event's fields by name, without its picture."""
+    return {f.name: getattr(event, f.name) for f in fields(event) if f.name != "picture"}
 
 
 Event = Start | Progress | Step | Note

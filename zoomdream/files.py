@@ -106,7 +106,7 @@ def check_folder(target: Path, such: str) -> None:
 def check_free(target: Path, force: bool) -> None:
     if is_taken(target) and not force:
         raise OutputError(
-            f"{target} is there already: add --force to replace it, or take another name"
+            f"{target} is there already: add `force=True` to replace it, or take another name"
         )
 
 

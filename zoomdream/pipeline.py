@@ -23,24 +23,34 @@ class _End:
     error: BaseException | None = None
 
 
+def take_thread_count() -> None:
+    """Gives the calling thread the usual number of threads for its tensor operations, if it has none yet.
+
+    A thread takes its count from the process with its first tensor operation. Where `prefetch` starts in
+    another thread at that very moment, it would be a count of one; so a render calls this first.
+    """
+    with _starting:
+        torch.get_num_threads()
+
+
 def _start_with_one_thread(work: Callable[[], None], name: str) -> threading.Thread:
     """Starts a thread whose own tensor operations run on one thread, so that the others are left alone.
 
-    `torch.set_num_threads` sets the count of the thread that calls it and of all that begin later. So
-    another short thread puts the latter back, and no other thread's count is touched; two that are
-    started at once wait for each other.
+    `torch.set_num_threads` sets the count of the thread that calls it and the process's, which threads
+    take when they begin. So another short thread puts the latter back, and the caller's is not touched.
     """
     is_set = threading.Event()
     count = 0
 
     def run() -> None:
         nonlocal count
-        count = torch.get_num_threads()  # of threads that begin
+        count = torch.get_num_threads()  # the process's
         torch.set_num_threads(1)
         is_set.set()
         work()
 
     worker = threading.Thread(target=run, name=name, daemon=True)
+    take_thread_count()
     with _starting:
         worker.start()
         is_set.wait()

@@ -21,6 +21,11 @@ class ProcessSetting:
         self._users = 0
         self._undo: Callable[[], object] | None = None
 
+    @property
+    def active(self) -> bool:
+        """Whether the change is made at present, in this thread or another."""
+        return self._users > 0
+
     def __enter__(self) -> None:
         with self._lock:
             if self._users == 0:
@@ -95,15 +100,16 @@ def _keep_large() -> Callable[[], None]:
 freed_memory_kept = ProcessSetting(_keep_freed)
 """Freed memory stays with the process: a tenth of a step was the system handing it out anew."""
 
-_large_blocks = ProcessSetting(_keep_large)
+large_blocks = ProcessSetting(_keep_large)
+"""Freed blocks of any size stay with the process."""
 
 
 @contextlib.contextmanager
 def large_blocks_kept(on: bool) -> Iterator[None]:
-    """Freed blocks of any size stay with the process, if `on`: a quarter of a step of 2048x2048 px.
+    """Keeps freed blocks of any size with the process, if `on`: a quarter of a step of 2048x2048 px.
 
     Where sizes change from step to step, as those of tiles do, such blocks would come to lie in pieces,
     and twice the memory be held.
     """
-    with _large_blocks if on else contextlib.nullcontext():
+    with large_blocks if on else contextlib.nullcontext():
         yield

@@ -1,13 +1,17 @@
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import Command, decode, start
+from tests.conftest import ROOT, Command, decode, start
+from zoomdream.cli.app import PANELS
 from zoomdream.cli.options import (
     ANCHOR,
     CAMERA,
@@ -19,9 +23,10 @@ from zoomdream.cli.options import (
     OPTIONS,
     PICTURE,
     Panels,
+    with_flags,
 )
 from zoomdream.files import shipped
-from zoomdream.media.frame import as_frame
+from zoomdream.media.frame import Frame, as_frame
 from zoomdream.network.catalog import CATALOG
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import load_network
@@ -45,11 +50,15 @@ def test_a_film_from_the_sample_means_what_was_asked(tmp_path: Path) -> None:
     moving = np.abs(np.diff(film.frames.astype(int), axis=0)).mean((1, 2, 3))
     assert (moving > 2).all()
     network = load_network("pocket", at=choose_place("cpu", "fp32"))
-    first, last = (network.gradient(as_frame(film.frames[i]))[1][0] for i in (0, -1))
+
+    def energy(frame: Frame) -> float:
+        return float(network.objectives[0].energy(network.activations(frame)))
+
+    first, last = (energy(as_frame(film.frames[i])) for i in (0, -1))
     source = cv2.imread(str(shipped("sample.jpg")))
     assert source is not None
     plain = as_frame(cv2.cvtColor(cv2.resize(source[85:427], (96, 64)), cv2.COLOR_BGR2RGB))
-    assert last > 1.5 * network.gradient(plain)[1][0]
+    assert last > 1.5 * energy(plain)
     assert last > first
 
 
@@ -200,3 +209,51 @@ def test_help_tells_defaults(zoomdream: Command) -> None:
     shown = zoomdream("zoom", "--help", COLUMNS="200", TERM="dumb").out
     assert "[1.5]" in shown
     assert "factor per second" in shown
+
+
+def test_help_groups_the_commands(zoomdream: Command) -> None:
+    shown = zoomdream("--help", COLUMNS="200", TERM="dumb").out
+    commands = shown.partition(f"─ {PANELS[0]}")[2]
+    titles_and_commands = re.findall(r"^(?:╭─|│) (\S.*?)(?: ─|  )", commands, re.MULTILINE)
+    assert titles_and_commands == [
+        "zoom", "clip", "render", "image", "resume",
+        PANELS[1], "layers", "channels", "metrics", "models", "classes",
+        PANELS[2], "presets",
+        PANELS[3], "bench", "doctor",
+    ]  # fmt: skip
+    assert "--install-completion" in shown
+
+
+def test_completion_knows_commands_and_presets_without_torch() -> None:
+    code = (
+        "import os, sys\n"
+        "from zoomdream.cli import run\n"
+        "for words in ('zoomdream re', 'zoomdream render dr'):\n"
+        "    os.environ['_ZOOMDREAM_COMPLETE'] = 'complete_bash'\n"
+        "    os.environ |= {'COMP_WORDS': words, 'COMP_CWORD': str(words.count(' '))}\n"
+        "    try:\n"
+        "        run([])\n"
+        "    except SystemExit:\n"
+        "        pass\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["render", "resume", "droste"]
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("check `model`", "check --model"),
+        ("add `output.size=512x512`, or", "add --size 512x512, or"),
+        ("`force=True` replaces it", "--force replaces it"),
+        ("`output.audio=False` leaves it out", "--no-audio leaves it out"),
+        ('`within="1:"` is none; `zoom_in` is', '--range "1:" is none; --zoom-in is'),
+        ("as in `target=dream.mp4`", "as in -o dream.mp4"),
+        ("camera.zoom: `dance` is `no=setting`", "camera.zoom: `dance` is `no=setting`"),
+    ],
+)
+def test_messages_name_flags_where_the_library_names_settings(message: str, shown: str) -> None:
+    assert with_flags(message) == shown

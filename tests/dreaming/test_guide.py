@@ -183,7 +183,7 @@ def test_whole_layers_are_guided_and_single_channels_are_not(folder: Path, photo
     gradient, energies = network.gradient(photo)
     assert torch.isfinite(gradient).all()
     assert len(energies) == 4
-    with pytest.raises(UsageError, match="--layer creatures"):
+    with pytest.raises(UsageError, match=r"dream.layers=creatures"):
         guiding(load_network("pocket", ["eyes:3"], at=CPU), folder)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import multiprocessing
 import os
 import random
@@ -9,6 +10,7 @@ import shutil
 import signal
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import zoomdream as zd
 from tests.conftest import Command, decode, difference
@@ -24,14 +27,15 @@ from tests.conftest import start as start_command
 from zoomdream.errors import Interrupted, OutputError, UsageError
 from zoomdream.events import Note
 from zoomdream.files import digest, shipped
-from zoomdream.film import writer
 from zoomdream.film.journal import journal_folder
 from zoomdream.film.render import render_film
 from zoomdream.film.resume import join_so_far
-from zoomdream.media.ffmpeg import start_ffmpeg
+from zoomdream.media.ffmpeg import ffmpeg_path
 from zoomdream.media.image_reader import read_still
+from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
+from zoomdream.network.weights import read_weights, weights_path
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs signals")
 QUICK = zd.DreamSpec(octaves=1, steps=1)
@@ -67,7 +71,6 @@ WATCHED = (
 
 def _render(mode: str, target: Path, fatal: int | None, counted: str | None) -> None:
     """In a process of its own: renders, and is killed when it touches a file for the nth time."""
-    writer.COMMIT_EVERY = 0.0
     count = 0
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
@@ -78,7 +81,7 @@ def _render(mode: str, target: Path, fatal: int | None, counted: str | None) -> 
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-    render_film(job(mode, target), resume=True)
+    render_film(job(mode, target), resume=True, commit_seconds=0.0)
     if counted:
         Path(counted).write_text(str(count))
 
@@ -239,6 +242,18 @@ def test_there_has_to_be_something_to_go_on_with(tmp_path: Path, zoomdream: Comm
     assert (told.code, "b.mp4 is whole" in told.err) == (2, True)
 
 
+def dying_ffmpeg(folder: Path, output: str) -> Path:
+    """An ffmpeg that dies after a frame where it is to write such a file, and else is our own."""
+    path = folder / "dying-ffmpeg"
+    path.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in *-{output}*) head -c 9216 >/dev/null; echo "I died" >&2; exit 9;; esac\n'
+        f'exec "{ffmpeg_path()}" "$@"\n'
+    )
+    path.chmod(0o755)
+    return path
+
+
 @pytest.mark.parametrize("row", ["exception", "listener", "ffmpeg"])
 def test_whatever_goes_wrong_it_goes_on(
     row: str, tmp_path: Path, expected: str, monkeypatch: pytest.MonkeyPatch
@@ -249,23 +264,15 @@ def test_whatever_goes_wrong_it_goes_on(
         if isinstance(event, zd.Progress) and event.frame == 20:
             raise KeyError("mine")
 
-    with monkeypatch.context() as here:
-        here.setattr(writer, "COMMIT_EVERY", 0.0)
+    with monkeypatch.context() as patch:
         if row == "ffmpeg":  # dies while it encodes the second segment
-            real, calls = start_ffmpeg, itertools.count()
-
-            def start(*words: Any, **named: Any) -> Any:
-                running = real(*words, **named)
-                if next(calls) == 1:
-                    running.kill()
-                return running
-
-            here.setattr(writer, "start", start)
-            with pytest.raises(OutputError, match="cannot be written"):
-                render_film(job("zoom", film))
+            dying = dying_ffmpeg(tmp_path, "segment-000001")
+            patch.setenv("IMAGEIO_FFMPEG_EXE", str(dying))
+            with pytest.raises(OutputError, match="cannot be written: ffmpeg says I died"):
+                render_film(job("zoom", film), commit_seconds=0.0)
         elif row == "listener":
             with pytest.raises(KeyError, match="mine"):
-                render_film(job("zoom", film), fail)
+                render_film(job("zoom", film), fail, commit_seconds=0.0)
         else:
             real_gradient, calls = Network.gradient, itertools.count()
 
@@ -274,9 +281,9 @@ def test_whatever_goes_wrong_it_goes_on(
                     raise ArithmeticError("theirs")
                 return real_gradient(self, *words)
 
-            here.setattr(Network, "gradient", gradient)
+            patch.setattr(Network, "gradient", gradient)
             with pytest.raises(ArithmeticError):
-                render_film(job("zoom", film))
+                render_film(job("zoom", film), commit_seconds=0.0)
     assert not film.exists()
     begun: list[int] = []
     render_film(
@@ -314,9 +321,13 @@ def test_what_was_begun_otherwise_is_refused_with_what_differs(
     shutil.copy(shipped("sample.jpg"), photo)
     begun = begin(film, source=photo)
     kept = sorted(p.name for p in journal_folder(film).iterdir())
-    other = load_network("pocket", at=choose_place("cpu", "fp32"))
-    with torch.no_grad():
-        next(other._module.parameters()).mul_(1.01)
+    weights = read_weights(weights_path(network_info("pocket")))
+    save_file(
+        {name: value * 1.01 for name, value in weights.items()}, tmp_path / "other.safetensors"
+    )
+    other = load_network(
+        "pocket", weights=tmp_path / "other.safetensors", at=choose_place("cpu", "fp32")
+    )
     differing: list[tuple[zd.RenderJob, dict[str, Any], str]] = [
         (begun.change(seed=3), {}, "seed was 0 and is 3"),
         (
@@ -359,11 +370,68 @@ def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         render_film(begun, resume=True)
 
 
+def rewrite_first_entry(film: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Changes the first entry of a journal: JSON, and its checksum."""
+    path = journal_folder(film) / "journal"
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    text = json.dumps(change(json.loads(first.rpartition(b" ")[0]))).encode()
+    path.write_bytes(b"".join((text, b" %08x\n" % zlib.crc32(text), *others)))
+
+
+def as_of_0_1_0(entry: dict[str, Any]) -> dict[str, Any]:
+    """As 0.1.0 wrote it, which named no format."""
+    return {"passport": entry["identity"], "job": entry["job"], "order": entry["film"]}
+
+
+def as_of_later(entry: dict[str, Any]) -> dict[str, Any]:
+    """As a later version may write it."""
+    return {"format": entry["format"] + 1, "something": "else"}
+
+
+@pytest.mark.parametrize("written", [as_of_0_1_0, as_of_later])
+def test_a_journal_of_another_format_is_refused_in_a_sentence(
+    written: Callable[[dict[str, Any]], dict[str, Any]],
+    tmp_path: Path,
+    zoomdream: Command,
+    expected: str,
+) -> None:
+    begun = begin(tmp_path / "a.mp4")
+    rewrite_first_entry(tmp_path / "a.mp4", written)
+    before = digest(journal_folder(tmp_path / "a.mp4"))
+    again = ("zoom", "sample", "-o", "a.mp4")
+    refused = "a.mp4 was begun by another version of zoomdream, whose journal this one cannot read"
+    for words in (
+        ("resume", "a.mp4"),
+        ("resume", "a.mp4", "--join-now"),
+        (*again, "--resume"),
+        again,
+    ):
+        answer = zoomdream(*words)
+        assert (answer.code, refused in " ".join(answer.err.split())) == (2, True)
+    assert digest(journal_folder(tmp_path / "a.mp4")) == before
+    render_film(begun.change(force=True))
+    assert fingerprint(tmp_path / "a.mp4") == expected
+
+
+def test_without_its_first_entry_a_journal_is_damaged(tmp_path: Path, expected: str) -> None:
+    begun = begin(tmp_path / "a.mp4")
+    path = journal_folder(tmp_path / "a.mp4") / "journal"
+    path.write_bytes(path.read_bytes()[20:])
+    notes: list[str] = []
+    render_film(
+        begun, lambda e: notes.extend(e.notes) if isinstance(e, zd.Start) else None, resume=True
+    )
+    assert "what was there is damaged: all begins anew" in notes
+    assert fingerprint(tmp_path / "a.mp4") == expected
+
+
 def test_an_interrupted_render_is_not_begun_anew_unless_asked(
     tmp_path: Path, expected: str
 ) -> None:
     begun = begin(tmp_path / "a.mp4")
-    with pytest.raises(OutputError, match="--resume goes on with it, --force begins anew"):
+    with pytest.raises(
+        OutputError, match="`resume=True` goes on with it, `force=True` begins anew"
+    ):
         render_film(begun)
     render_film(begun.change(force=True))
     assert fingerprint(tmp_path / "a.mp4") == expected
@@ -389,10 +457,7 @@ def test_two_renders_to_one_target(tmp_path: Path) -> None:
     assert len(decode(tmp_path / "a.mp4").frames) == 30
 
 
-def test_what_there_is_can_be_watched_while_it_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: str
-) -> None:
-    monkeypatch.setattr(writer, "COMMIT_EVERY", 0.0)
+def test_what_there_is_can_be_watched_while_it_is_made(tmp_path: Path, expected: str) -> None:
     film = tmp_path / "a.mp4"
     seen: list[tuple[int, int]] = []
 
@@ -402,7 +467,7 @@ def test_what_there_is_can_be_watched_while_it_is_made(
             assert shown == tmp_path / "a.so-far.mp4"
             seen.append((frames, len(decode(shown).frames)))
 
-    render_film(job("zoom", film), look)
+    render_film(job("zoom", film), look, commit_seconds=0.0)
     for (frames, decoded), there in zip(seen, (4, 20, 29), strict=True):
         assert there - 3 <= frames == decoded <= there  # some are still on their way
     so_far = decode(tmp_path / "a.so-far.mp4").frames.astype(int)

@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 import stat
 import subprocess
 import threading
@@ -15,7 +17,9 @@ import torch
 
 from tests.conftest import decode
 from zoomdream.errors import OutputError, UsageError
-from zoomdream.film.encoder import SegmentEncoder
+from zoomdream.film.encoder import FrameCount, SegmentEncoder, encode_segment
+from zoomdream.film.journal import journal_folder, raw_file
+from zoomdream.film.resume import already_finished
 from zoomdream.film.spec import FilmSpec
 from zoomdream.film.target import check_film_target
 from zoomdream.film.writer import FilmWriter, open_writer
@@ -30,6 +34,7 @@ from zoomdream.media.formats import (
     working_encoders,
 )
 from zoomdream.media.frame import Frame
+from zoomdream.media.source import Sound
 from zoomdream.settings.model import Output
 from zoomdream.size import Size
 
@@ -46,7 +51,7 @@ STANDARD = Output()
 
 
 @contextmanager
-def pressing(
+def writing(
     target: Path,
     output: Output = STANDARD,
     size: Size = SIZE,
@@ -58,11 +63,12 @@ def pressing(
     with open_writer(spec, {"all": "the same"}, force=force) as writer:
         yield writer
         writer.commit(STATE)
-        writer.finish(force)
+        writer.join()
+        writer.place(force)
 
 
 def write(target: Path, frames: int = 10, fps: Fraction = RATE, size: Size = SIZE) -> None:
-    with pressing(target, size=size, fps=fps, frames=frames) as writer:
+    with writing(target, size=size, fps=fps, frames=frames) as writer:
         for number in range(frames):
             writer.add(grey(number / frames, size))
 
@@ -104,18 +110,18 @@ def test_an_mp4_is_tagged_and_starts_fast(tmp_path: Path) -> None:
 def test_colours_come_back(tmp_path: Path, name: str) -> None:
     colours = torch.tensor([[0.8, 0.2, 0.2], [0.2, 0.7, 0.2], [0.2, 0.2, 0.9], [0.9, 0.9, 0.2]])
     picture = colours.T.view(1, 3, 1, 4).repeat_interleave(16, 3).repeat_interleave(48, 2)
-    with pressing(tmp_path / name, Output(quality=10)) as writer:
+    with writing(tmp_path / name, Output(quality=10)) as writer:
         for _ in range(5):
             writer.add(picture)
-    seen = decode(tmp_path / name).frames[2, 24, 8::16] / 255
-    assert seen == pytest.approx(colours.numpy(), abs=0.03)
+    decoded = decode(tmp_path / name).frames[2, 24, 8::16] / 255
+    assert decoded == pytest.approx(colours.numpy(), abs=0.03)
 
 
 def test_a_folder_of_png(tmp_path: Path) -> None:
     write(tmp_path / "frames", 3)
     names = sorted(p.name for p in (tmp_path / "frames").iterdir())
     assert names == ["000000.png", "000001.png", "000002.png"]
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match="force=True"):
         check_film_target(tmp_path / "frames", force=False, output=Output())
     write(tmp_path / "frames", 2)
     assert len(list((tmp_path / "frames").iterdir())) == 2
@@ -138,7 +144,7 @@ def test_a_gif_of_odd_size(tmp_path: Path) -> None:
 def test_a_wrong_frame_is_refused_and_nothing_left(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match="65x48 instead of 64x48"),
-        pressing(tmp_path / "a.mp4") as writer,
+        writing(tmp_path / "a.mp4") as writer,
     ):
         writer.add(grey(0.5, Size(65, 48)))
     assert not list(tmp_path.iterdir())
@@ -148,7 +154,7 @@ def test_a_wrong_frame_is_refused_and_nothing_left(tmp_path: Path) -> None:
 def test_an_interrupted_film_leaves_nothing_and_no_ffmpeg(tmp_path: Path, name: str) -> None:
     with (
         pytest.raises(KeyboardInterrupt),
-        pressing(tmp_path / name) as writer,
+        writing(tmp_path / name) as writer,
     ):
         writer.add(grey(0.5))
         raise KeyboardInterrupt
@@ -158,7 +164,7 @@ def test_an_interrupted_film_leaves_nothing_and_no_ffmpeg(tmp_path: Path, name: 
 
 def test_the_old_film_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"old")
-    with pytest.raises(RuntimeError), pressing(tmp_path / "a.mp4") as writer:
+    with pytest.raises(RuntimeError), writing(tmp_path / "a.mp4") as writer:
         writer.add(grey(0.5))
         raise RuntimeError
     assert (tmp_path / "a.mp4").read_bytes() == b"old"
@@ -183,17 +189,17 @@ def _mount(folder: Path, options: str) -> int:
 def test_too_small_a_disk_is_noticed_before_the_start(disk: Path) -> None:
     with (
         pytest.raises(OutputError, match=r"needs about .* MB .* 8.4 MB are free there"),
-        pressing(disk / "a.mp4", size=Size.square(512), frames=1000),
+        writing(disk / "a.mp4", size=Size.square(512), frames=1000),
     ):
         pass
     assert not list(disk.iterdir())
 
 
-def test_a_full_disk_stops_with_everything_committed(
-    disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(FilmSpec, "room", lambda *_: 0)
-    spec = FilmSpec(disk / "a.mp4", Output(quality=0), Size.square(256), RATE, 60)
+def test_a_full_disk_stops_with_everything_committed(disk: Path) -> None:
+    expected = (
+        1  # frames, while more will come, so that too small a disk is not noticed at the start
+    )
+    spec = FilmSpec(disk / "a.mp4", Output(quality=0), Size.square(256), RATE, expected)
     frames, committed = torch.rand(60, 1, 3, 256, 256), 0
     with (
         pytest.raises(OutputError, match="disk is full"),
@@ -202,7 +208,7 @@ def test_a_full_disk_stops_with_everything_committed(
         for frame in frames:
             writer.add(frame)
             writer.commit(STATE)
-            writer.settle()
+            writer.flush()
             committed = writer.frame
     assert committed >= 20
     assert not spec.target.exists()
@@ -211,9 +217,10 @@ def test_a_full_disk_stops_with_everything_committed(
         assert writer.frame == committed
         for frame in frames[committed:]:
             writer.add(frame)
-        writer.finish()
-    seen = torch.tensor(decode(spec.target).frames).permute(0, 3, 1, 2) / 255
-    assert (seen - frames[:, 0]).abs().mean() < 0.25  # 4:2:0 of noise
+        writer.join()
+        writer.place()
+    decoded = torch.tensor(decode(spec.target).frames).permute(0, 3, 1, 2) / 255
+    assert (decoded - frames[:, 0]).abs().mean() < 0.25  # 4:2:0 of noise
     assert sorted(p.name for p in disk.iterdir()) == ["a.mp4"]
 
 
@@ -248,21 +255,21 @@ def test_an_ffmpeg_that_dies_between_two_frames_is_not_waited_for(
 ) -> None:
     script = "head -c 9216 >/dev/null; echo 'I died' >&2; exit 9"
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(fake_ffmpeg(tmp_path, script)))
-    with pytest.raises(OutputError, match="I died"), pressing(tmp_path / "a.mp4") as writer:
+    with pytest.raises(OutputError, match="I died"), writing(tmp_path / "a.mp4") as writer:
         writer.add(grey(0.1))
         time.sleep(0.5)  # it has come and gone, and what feeds it waits for more
         writer.add(grey(0.2))
-        writer.settle()
+        writer.flush()
 
 
 def test_frames_that_cannot_be_read_again_are_told(tmp_path: Path) -> None:
     target = tmp_path / "a.mp4"
-    with pytest.raises(OutputError, match="cannot be read again"), pressing(target) as writer:
+    with pytest.raises(OutputError, match="cannot be read again"), writing(target) as writer:
         writer.add(grey(0.1))
-        writer.settle()
-        os.truncate(writer._journal.raw(0), 0)
+        writer.flush()
+        os.truncate(raw_file(journal_folder(target), 0), 0)
         writer.add(grey(0.2))
-        writer.settle()
+        writer.flush()
     assert not target.exists()
 
 
@@ -317,7 +324,7 @@ def test_a_name_that_was_taken_meanwhile_is_not_overwritten(tmp_path: Path, name
     target = tmp_path / name
     with (
         pytest.raises(OutputError, match="meanwhile"),
-        pressing(target, force=False) as writer,
+        writing(target, force=False) as writer,
     ):
         writer.add(grey(0.5))
         if target.suffix:
@@ -330,7 +337,8 @@ def test_a_name_that_was_taken_meanwhile_is_not_overwritten(tmp_path: Path, name
     spec = FilmSpec(target, STANDARD, SIZE, RATE, 10)
     with open_writer(spec, {"all": "the same"}, resume=True) as writer:  # the work is not lost
         assert writer.frame == 1
-        writer.finish(force=True)
+        writer.join()
+        writer.place(force=True)
     assert [p.name for p in tmp_path.iterdir()] == [name]
     assert len(list(target.iterdir())) == 1 if target.is_dir() else target.read_bytes() != left
 
@@ -338,14 +346,14 @@ def test_a_name_that_was_taken_meanwhile_is_not_overwritten(tmp_path: Path, name
 def test_a_fault_of_the_caller_stays_the_callers(tmp_path: Path) -> None:
     with (
         pytest.raises(FileNotFoundError),
-        pressing(tmp_path / "a.gif") as writer,
+        writing(tmp_path / "a.gif") as writer,
     ):
         writer.add(grey(0.5))
         raise FileNotFoundError("mine")
 
 
 def test_a_long_gif_is_not_held_in_memory(tmp_path: Path) -> None:
-    with pressing(tmp_path / "a.gif") as writer:
+    with writing(tmp_path / "a.gif") as writer:
         for number in range(10):
             writer.add(grey(number / 10))
     film = decode(tmp_path / "a.gif")
@@ -370,7 +378,7 @@ def test_hardware_encodes_where_it_works(tmp_path: Path) -> None:
     assert h264_encoder(output) == "libopenh264"
     assert h264_encoder(Output()) == "libx264"
     film = tmp_path / "a.mp4"
-    with pressing(film, output) as writer:
+    with writing(film, output) as writer:
         for number in range(10):
             writer.add(grey(number / 10))
     assert len(decode(film).frames) == 10
@@ -391,25 +399,93 @@ def test_without_hardware_it_is_told_at_once(
         check_film_target(tmp_path / "a.gif", force=False, output=output)
 
 
-def test_an_encoder_gets_shares_of_frames_or_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoomdream.film.encoder.FRAMES_AT_ONCE", 4)
-    monkeypatch.setattr("zoomdream.film.encoder.LONGEST_WAIT", 60.0)
-    encoding = object.__new__(SegmentEncoder)  # without its ffmpeg
-    encoding._frames, encoding._full, encoding._come = 4, False, threading.Condition()
-    assert encoding._come_since(0) == 4
-    encoding._frames = 6
-    threading.Timer(0.2, encoding.go_on, (8, False)).start()
-    assert encoding._come_since(4) == 8
-    monkeypatch.setattr("zoomdream.film.encoder.LONGEST_WAIT", 0.05)
-    encoding._frames = 9  # slow dreams are not waited for
-    assert encoding._come_since(8) == 9
-    threading.Timer(0.2, encoding.go_on, (9, True)).start()
-    assert encoding._come_since(9) == 9  # no more will come
+def test_an_encoder_gets_many_frames_at_once_or_what_there_is() -> None:
+    patient = FrameCount(at_once=4, longest_wait=60.0)
+    patient.update(4, complete=False)
+    assert patient.wait_for_more(0) == 4
+    patient.update(6, complete=False)
+    threading.Timer(0.2, patient.update, (8, False)).start()
+    assert patient.wait_for_more(4) == 8
+    hasty = FrameCount(at_once=4, longest_wait=0.05)
+    hasty.update(9, complete=False)  # slow dreams are not waited for
+    assert hasty.wait_for_more(8) == 9
+    threading.Timer(0.2, hasty.update, (9, True)).start()
+    assert hasty.wait_for_more(9) == 9  # no more will come
 
 
-def test_an_order_is_joined_by_its_facts() -> None:
-    spec = FilmSpec(Path("a.mp4"), Output(), Size(63, 47), RATE, 10)
-    again = FilmSpec.of(Path("b.mp4"), spec.facts)
-    assert (again.size, again.plan) == (Size(63, 47), spec.plan)
-    with pytest.raises(UsageError, match="older"):
-        FilmSpec.of(Path("b.mp4"), {"size": [47, 63], "fps": "24", "early": 0})
+@pytest.mark.parametrize(("at_once", "longest_wait"), [(1, 60.0), (7, 0.01), (100, 60.0)])
+def test_however_frames_come_the_segment_is_the_same(
+    tmp_path: Path, at_once: int, longest_wait: float
+) -> None:
+    spec, raw = FilmSpec(tmp_path / "a.mp4", Output(), SIZE, RATE, 10), tmp_path / "frames.rgb"
+    content = np.random.default_rng(1).bytes(20 * spec.plan.frame_bytes)
+    raw.write_bytes(content)
+    whole = (tmp_path / encode_segment(spec, tmp_path, 0, raw, 20)).read_bytes()
+    raw.write_bytes(b"")
+    encoder = SegmentEncoder(spec, tmp_path, 1, raw, at_once, longest_wait)
+    for number in range(20):
+        with raw.open("ab") as file:
+            file.write(content[number * spec.plan.frame_bytes :][: spec.plan.frame_bytes])
+        encoder.update(number + 1, complete=number == 19)
+        time.sleep(0.02)
+    assert (tmp_path / encoder.finish()).read_bytes() == whole
+
+
+def test_a_film_is_joined_by_what_its_journal_has_of_it() -> None:
+    sound = Sound(Path("clip.mp4").absolute(), "aac", Fraction(1, 3))
+    spec = FilmSpec(Path("a.mp4"), Output(quality=20), Size(63, 47), RATE, 10, 5, sound)
+    again = FilmSpec.from_record(Path("b.mp4"), json.loads(json.dumps(spec.record)))
+    assert (again.size, again.fps, again.plan) == (spec.size, spec.fps, spec.plan)
+    assert (again.sound, again.output.quality) == (sound, 20)
+
+
+def test_a_film_of_unknown_length(tmp_path: Path) -> None:
+    spec = FilmSpec(tmp_path / "a.mp4", Output(), SIZE, RATE, frames=None)
+    known = FilmSpec(tmp_path / "a.mp4", Output(), SIZE, RATE, frames=10_000)
+    assert 0 < spec.disk_space(-1) < known.disk_space(-1)
+    with open_writer(spec, {"all": "the same"}) as writer:
+        for number in range(7):
+            writer.add(grey(number / 10))
+        writer.commit(STATE)
+        assert count_frames(writer.join()) == 7
+        assert not spec.target.exists()
+        writer.place()
+    assert count_frames(spec.target) == 7
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_a_film_that_is_joined_but_refused_leaves_only_its_journal(tmp_path: Path) -> None:
+    spec = FilmSpec(tmp_path / "a.mp4", Output(), SIZE, RATE, 10)
+    with (
+        pytest.raises(OutputError, match="does not close"),
+        open_writer(spec, {"all": "the same"}) as writer,
+    ):
+        writer.add(grey(0.5))
+        writer.commit(STATE)
+        joined = writer.join()
+        assert joined.is_file()
+        raise OutputError("it does not close")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4.zoomdream"]
+    assert not joined.exists()
+    with open_writer(spec, {"all": "the same"}, resume=True) as writer:
+        assert writer.frame == 1
+
+
+def test_a_film_that_cannot_take_its_name_is_not_taken_for_finished(tmp_path: Path) -> None:
+    spec = FilmSpec(tmp_path / "a.mp4", Output(), SIZE, RATE, 10)
+    with (
+        pytest.raises(OutputError, match="cannot be written"),
+        open_writer(spec, {"all": "the same"}, force=True) as writer,
+    ):
+        writer.add(grey(0.5))
+        writer.commit(STATE)
+        writer.join()
+        (spec.target / "a folder").mkdir(parents=True)
+        writer.place(force=True)
+    assert not already_finished(spec.target, resume=True)
+    shutil.rmtree(spec.target)
+    with open_writer(spec, {"all": "the same"}, resume=True) as writer:
+        assert writer.frame == 1
+        writer.join()
+        writer.place()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]

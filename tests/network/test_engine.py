@@ -1,5 +1,6 @@
-"""Steps give what autograd gives: forth, back, on every network, at sizes odd and even."""
+"""Operations give what autograd gives: forward, backward, on every network, at sizes odd and even."""
 
+import threading
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -10,18 +11,19 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.network.test_network import CPU
+from zoomdream.dreaming.session import DreamSession
 from zoomdream.files import shipped
 from zoomdream.media.frame import cover
 from zoomdream.media.image_reader import read_still
-from zoomdream.network.catalog import CATALOG, network_info
+from zoomdream.network.catalog import CATALOG, NetworkInfo, network_info
 from zoomdream.network.device import Place, choose_place
 from zoomdream.network.engine import ops
-from zoomdream.network.engine.compiler import Engine
+from zoomdream.network.engine.compiler import Engine, fold
 from zoomdream.network.engine.replay import TIMES_BEFORE_RECORDING, Replay, Work
-from zoomdream.network.layers import network_layers
-from zoomdream.network.network import Network, parse_targets
-from zoomdream.network.objective import Target
+from zoomdream.network.layers import network_layers, truncate
+from zoomdream.network.network import Network
 from zoomdream.network.pocket.network import Blur, Edges
+from zoomdream.network.target import Target, layer, objectives_of
 from zoomdream.network.weights import load_or_random, random_network
 from zoomdream.size import Size
 
@@ -29,22 +31,34 @@ BF16 = Place(torch.device("cpu"), torch.bfloat16, "")
 BF16_LIKE = torch.empty(0, dtype=torch.bfloat16)
 
 
+def two_layers(info: NetworkInfo) -> list[str]:
+    layers = [layer.name for layer in network_layers(info)]
+    return [layers[len(layers) // part] for part in (3, 2)]
+
+
 def network(name: str, at: Place = CPU, **changed: Any) -> Network:
-    """With random weights that keep values in range, and two targets; pocket with its own."""
-    kind = replace(network_info(name), **changed)
-    layers = [layer.name for layer in network_layers(name)]
-    targets = [Target.parse(layers[len(layers) // part]) for part in (3, 2)]
-    module, _ = load_or_random(kind, targets, None)
-    return Network(kind, module, targets, at)
+    """With random weights that keep values in range, and two layers; pocket with its own."""
+    info = replace(network_info(name), **changed)
+    module, _ = load_or_random(info)
+    return Network(info, module, [layer(name) for name in two_layers(info)], at)
+
+
+def gradient(network: Network, frame: torch.Tensor) -> torch.Tensor:
+    """Of what the network was loaded for, by a session that is balanced on the picture."""
+    session = DreamSession(network)
+    session.balance(frame)
+    return session.gradient(frame)[0]
 
 
 def by_autograd(network: Network, frame: torch.Tensor) -> torch.Tensor:
-    """What `Network.gradient` gives, by autograd through the same modules."""
+    """What `gradient` gives for two whole layers, by autograd through the same modules."""
     frame = frame.clone().requires_grad_(True)
-    values = network.values(frame)
-    seeds = [value.detach() * 0.5 / s for value, s in zip(values, network._sizes, strict=True)]
-    (gradient,) = torch.autograd.grad(values, frame, seeds)
-    return gradient
+    deviation = torch.tensor(network.info.deviation).view(1, 3, 1, 1)
+    total = torch.zeros_like(frame)
+    for activation in network.activations(frame).values():
+        (part,) = torch.autograd.grad(activation, frame, activation.detach(), retain_graph=True)
+        total += 0.5 * part / (part * deviation).abs().mean()
+    return total
 
 
 def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -54,42 +68,39 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize("size", [Size(160, 128), Size(117, 131)])
 @pytest.mark.parametrize("name", list(CATALOG))
 def test_every_network_has_autograds_gradient(name: str, size: Size) -> None:
-    tested = network(name)
+    session = DreamSession(network(name))
     frame = torch.rand(1, 3, *size.shape, generator=torch.Generator().manual_seed(1))
-    gradient, energies = tested.gradient(frame)
-    expected = by_autograd(tested, frame)
+    session.balance(frame)
+    gradient, energies = session.gradient(frame)
+    expected = by_autograd(session.network, frame)
     assert gradient.shape == frame.shape
     assert len(energies) == 2
     # where two values of a window are equal but for rounding, either may have the gradient
     assert cosine(gradient, expected) > 0.999
+    assert gradient.norm() == pytest.approx(float(expected.norm()), rel=0.01)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("name", list(CATALOG))
 def test_a_precision_of_16_bits_has_the_gradient_of_32(name: str, precision: str) -> None:
-    kind = network_info(name)
-    targets = parse_targets(kind, kind.layers)
-    module, _ = load_or_random(kind, targets, None)
+    info = network_info(name)
+    module, _ = load_or_random(info)
     frame = cover(read_still(shipped("sample.jpg")), Size(160, 128))
-    found = []
+    gradients = []
     for asked in ("fp32", precision):
-        tested = Network(kind, deepcopy(module), targets, choose_place("cpu", asked))
-        tested.balance(frame)
-        found.append(tested.gradient(frame)[0])
-    assert cosine(*found) > 0.99
+        objectives = objectives_of(info.layers)
+        tested = Network(info, deepcopy(module), objectives, choose_place("cpu", asked))
+        gradients.append(gradient(tested, frame))
+    assert cosine(*gradients) > 0.99
     assert 0 < len(tested.in_float32) < len(list(tested.module.modules()))
 
 
 def test_what_is_exact_is_as_exact_as_float32() -> None:
     frame = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
-    kind, targets = (
-        network_info("squeezenet1_0"),
-        [Target("features.6")],
-    )  # at the end of a stride of 4
+    info = network_info("squeezenet1_0")
+    end = [layer("features.6")]  # of a stride of 4
     exact, rounded, expected = (
-        Network(replace(kind, exact_below=stride), random_network(kind), targets, at).gradient(
-            frame
-        )[0]
+        gradient(Network(replace(info, exact_below=stride), random_network(info), end, at), frame)
         for stride, at in ((8, BF16), (1, BF16), (8, CPU))
     )
     assert cosine(exact, expected) > 0.9999
@@ -97,28 +108,28 @@ def test_what_is_exact_is_as_exact_as_float32() -> None:
 
 
 def test_deep_networks_are_exact_up_to_twice_the_stride() -> None:
-    kind = network_info("resnet50")
+    info = network_info("resnet50")
     shallow, deep = (
-        Network(kind, random_network(kind), [Target(layer)], BF16).in_float32
-        for layer in ("layer3", "layer4")
+        Network(info, random_network(info), [layer(name)], BF16).in_float32
+        for name in ("layer3", "layer4")
     )
     assert "layer2.0.conv1" in shallow
     assert "layer2.1.conv1" not in shallow
     assert "layer3.0.conv1" in deep
     assert "layer3.1.conv1" not in deep
-    assert (
-        "layer3.1.conv1" in Network(kind, random_network(kind), [Target("layer4")], CPU).in_float32
-    )
+    whole = Network(info, random_network(info), [layer("layer4")], CPU)
+    assert "layer3.1.conv1" in whole.in_float32
 
 
 @pytest.mark.parametrize("name", ["googlenet", "squeezenet1_0", "resnet50"])
 def test_pooling_without_indices_has_autograds_gradient(name: str) -> None:
     tested = network(name, BF16, exact_below=1)
-    kinds = {type(step) for _, step, _ in tested._engine._steps}
+    cut = truncate(random_network(tested.info), tested.info, tested.layers)
+    kinds = set(map(type, Engine(fold(cut), BF16, 1).operations))
     assert ops.RectifiedMaxPool in kinds
     assert ops.MaxPool not in kinds
     frame = torch.rand(1, 3, 131, 150, generator=torch.Generator().manual_seed(1))
-    assert cosine(tested.gradient(frame)[0], by_autograd(tested, frame)) > 0.95  # both are rounded
+    assert cosine(gradient(tested, frame), by_autograd(tested, frame)) > 0.95  # both are rounded
 
 
 @pytest.mark.parametrize("rectifies", [False, True])
@@ -128,7 +139,7 @@ def test_pooling_without_indices_has_autograds_gradient(name: str) -> None:
     [(3, 2, 0, True), (3, 2, 1, False), (3, 1, 1, False), (2, 2, 0, False), (2, 2, 0, True)],
 )
 @pytest.mark.parametrize("sides", [(17, 24), (16, 23)])
-def test_peaks_are_max_pooling(
+def test_rectified_max_pooling_is_max_pooling(
     sides: tuple[int, int],
     size: int,
     stride: int,
@@ -200,8 +211,8 @@ def test_a_stem_is_pockets_first_layer(sides: tuple[int, int]) -> None:
     assert backward.dtype == torch.bfloat16
 
 
-class Looked(nn.Module):
-    """A ReLU that is pooled, looked at by another layer and asked for, or not."""
+class Pooled(nn.Module):
+    """A ReLU that is pooled, used by another layer and asked for, or not."""
 
     def __init__(self, asked: bool, again: bool) -> None:
         super().__init__()
@@ -210,9 +221,9 @@ class Looked(nn.Module):
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         one = nn.functional.relu(self.one(x))
-        found = {"pool": self.pool(one)}
-        found |= {"one": one} if self.asked else {}
-        return found | ({"two": self.two(one)} if self.again else {})
+        values = {"pool": self.pool(one)}
+        values |= {"one": one} if self.asked else {}
+        return values | ({"two": self.two(one)} if self.again else {})
 
 
 @pytest.mark.parametrize(
@@ -220,11 +231,11 @@ class Looked(nn.Module):
 )
 @pytest.mark.parametrize("exact_below", [1, 8])
 @pytest.mark.parametrize("at", [CPU, BF16])
-def test_a_relu_that_is_pooled_may_be_looked_at_by_others(
+def test_a_relu_that_is_pooled_may_be_used_by_others(
     asked: bool, again: bool, exact_below: int, at: Place
 ) -> None:
     torch.manual_seed(0)
-    module = Looked(asked, again).eval()
+    module = Pooled(asked, again).eval()
     x = torch.rand(1, 3, 14, 13, requires_grad=True)
     values = module(x)
     seeds = {name: torch.randn_like(value) for name, value in values.items()}
@@ -251,7 +262,7 @@ def test_what_is_no_number_stays_as_it_is() -> None:
         assert cosine(look.values["flat"].float(), module(x)["flat"]) > 0.999
 
 
-def test_pockets_halving_goes_back_as_its_transpose() -> None:
+def test_the_backward_of_pockets_halving_is_its_transpose() -> None:
     blur = Blur(6)
     halving = ops.BlurPool(blur.get_buffer("kernel"))
     for sides in ((8, 12), (9, 11), (7, 2)):
@@ -264,7 +275,7 @@ def test_pockets_halving_goes_back_as_its_transpose() -> None:
         assert torch.allclose(backward, torch.autograd.grad(expected, x, seed)[0], atol=1e-5)
 
 
-def test_poolings_that_peaks_cannot_do_are_left_alone() -> None:
+def test_poolings_that_have_no_rectified_form_are_left_alone() -> None:
     for strange in (
         nn.MaxPool2d(3, 2, 1, ceil_mode=True),
         nn.MaxPool2d(2, 2, 1),
@@ -289,7 +300,7 @@ class Odd(nn.Module):
         return {"both": both, "one": one, "added": (added + added) * torch.sigmoid(added)}
 
 
-def test_values_that_are_looked_at_in_many_ways() -> None:
+def test_values_that_are_used_in_many_ways() -> None:
     torch.manual_seed(0)
     module = Odd().eval()
     x = torch.rand(2, 3, 9, 10, requires_grad=True)
@@ -304,52 +315,102 @@ def test_values_that_are_looked_at_in_many_ways() -> None:
         assert torch.allclose(look.backward(seeds), expected, atol=1e-4)
 
 
-def test_without_packed_weights_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    frame = torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(1))
-    quick = network("pocket").gradient(frame)[0]
-    monkeypatch.setattr(ops, "_packs", lambda _: False)
-    plain = network("pocket")
-    assert cosine(plain.gradient(frame)[0], quick) > 0.99999
+@pytest.mark.parametrize("name", ["pocket", "squeezenet1_0", "efficientnet_b0"])
+def test_without_packed_weights_it_is_the_same(name: str) -> None:
+    info = network_info(name)
+    module = random_network(info)
+    x = torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(1))
+    x = x.contiguous(memory_format=torch.channels_last)
+    gradients = []
+    for packs in (True, False):
+        cut = fold(truncate(deepcopy(module), info, two_layers(info)))
+        with torch.no_grad():
+            forward = Engine(cut, CPU, info.exact_below, packs).forward(x)
+            seeds = {name: value.clone() for name, value in forward.values.items()}
+            gradients.append(forward.backward(seeds))
+    assert cosine(*gradients) > 0.99999
 
 
-def test_weights_are_laid_out_for_a_few_sizes_only() -> None:
-    packed = ops.PackedConvolution(torch.rand(4, 3, 3, 3), None, (1, 1), (1, 1), (1, 1), 1)
+def test_weights_are_packed_for_a_few_sizes_only() -> None:
+    packed, plain = convolutions()
     with torch.no_grad():
-        for side in range(8, 8 + 2 * ops.MOST_SIZES):
-            packed(torch.rand(1, 3, side, side))
-    assert len(packed._packed) <= ops.MOST_SIZES
-    assert bool(packed._packed) == ops._packs(torch.float32)
+        for side in range(8, 8 + 2 * ops.MOST_LAYOUTS):
+            x = torch.rand(1, 3, side, side)
+            assert torch.allclose(packed(x), plain(x), atol=1e-5)
+    assert plain.layouts == 0
+    assert packed.layouts <= ops.MOST_LAYOUTS
+    assert bool(packed.layouts) == ops.takes_packed_weights(torch.float32)
 
 
-def copying(work: Work, given: list[torch.Tensor]) -> Work:
-    """Plays as a CUDA graph does: from tensors of its own, into the same ones each time."""
-    held = [part.clone() for part in given]
-    made = work(*held)
+def test_packed_weights_are_shared_by_threads() -> None:
+    """Each thread comes with sizes for which there is no room any more because of the others."""
+    packed, plain = convolutions()
+    pictures = [torch.rand(1, 3, 8, side) for side in range(8, 8 + 2 * ops.MOST_LAYOUTS)]
+    with torch.no_grad():
+        expected = [plain(picture) for picture in pictures]
+    wrong: list[object] = []
 
-    def play(*given: torch.Tensor) -> list[torch.Tensor]:
-        for old, new in zip(held, given, strict=True):
+    def use(first: int) -> None:
+        try:
+            with torch.no_grad():
+                for number in range(first, first + 300):
+                    which = number * 7 % len(pictures)
+                    if not torch.allclose(packed(pictures[which]), expected[which], atol=1e-5):
+                        wrong.append(which)
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not wrong
+    assert packed.layouts <= ops.MOST_LAYOUTS
+
+
+def convolutions() -> tuple[ops.PackedConvolution, ops.PackedConvolution]:
+    """The same one with packed weights, where this processor takes them, and without."""
+    weight = torch.rand(4, 3, 3, 3)
+    packed, plain = (
+        ops.PackedConvolution(weight, None, (1, 1), (1, 1), (1, 1), 1, packs=packs)
+        for packs in (True, False)
+    )
+    return packed, plain
+
+
+def copying(work: Work, tensors: list[torch.Tensor]) -> Work:
+    """Replays as a CUDA graph does: from tensors of its own, into the same ones each time."""
+    inputs = [tensor.clone() for tensor in tensors]
+    outputs = work(*inputs)
+
+    def replay(*tensors: torch.Tensor) -> list[torch.Tensor]:
+        for old, new in zip(inputs, tensors, strict=True):
             old.copy_(new)
-        for old, new in zip(made, work(*held), strict=True):
+        for old, new in zip(outputs, work(*inputs), strict=True):
             old.copy_(new)
-        return made
+        return outputs
 
-    return play
+    return replay
 
 
-def test_what_comes_again_is_played_from_a_recording() -> None:
+def test_work_that_comes_again_is_replayed_from_a_recording() -> None:
     recorded: list[torch.Size] = []
 
-    def record(work: Work, given: list[torch.Tensor]) -> Work:
-        recorded.append(given[0].shape)
-        return copying(work, given)
+    def record(work: Work, tensors: list[torch.Tensor]) -> Work:
+        recorded.append(tensors[0].shape)
+        return copying(work, tensors)
 
     replay = Replay(CPU.device, record)
     assert replay.on
     for length in (2, 3, 2, 2, 3, 2, 2, 2):
-        given = torch.rand(length)
-        (made,) = replay("double", lambda part: [part * 2], given)
-        assert torch.equal(made, given * 2)
+        numbers = torch.rand(length)
+        (doubled,) = replay("double", lambda part: [part * 2], numbers)
+        assert torch.equal(doubled, numbers * 2)
     assert recorded == [torch.Size([2])]
+    assert replay.recordings == 1
+    replay.forget()
+    assert replay.recordings == 0
 
 
 def test_where_nothing_can_be_recorded_it_is_done_all_the_same() -> None:
@@ -364,20 +425,22 @@ def test_where_nothing_can_be_recorded_it_is_done_all_the_same() -> None:
 
 
 def test_a_recording_takes_weights_mixtures_and_pictures_as_they_are_now() -> None:
-    plain, played = network("pocket"), network("pocket")
-    played._replay = Replay(CPU.device, copying)
+    tested, replay = network("pocket"), Replay(CPU.device, copying)
+    plain, replayed = DreamSession(tested), DreamSession(tested, replay=replay)
     rng = torch.Generator().manual_seed(0)
     for number in range(TIMES_BEFORE_RECORDING + 3):
         frame = torch.rand(1, 3, 64, 72, generator=rng)
         channel_weights = [
-            torch.rand(1, channels, 1, 1, generator=rng) for channels in plain.channels
+            torch.rand(1, count, 1, 1, generator=rng) for count in tested.channels.values()
         ]
-        plain.weights = played.weights = [1.0, float(number)]
+        plain.weights = replayed.weights = [1.0, float(number)]
         expected, energies = plain.gradient(frame, channel_weights)
-        gradient, told = played.gradient(frame, channel_weights)
+        gradient, replayed_energies = replayed.gradient(frame, channel_weights)
         assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-7)
-        assert told == pytest.approx(energies)
-    assert played._replay._played
+        assert replayed_energies == pytest.approx(energies)
+    assert replay.recordings == 1
+    replayed.free_memory()
+    assert replay.recordings == 0
 
 
 class Flowing(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -393,13 +456,20 @@ class Flowing(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @pytest.mark.parametrize("name", ["pocket", "googlenet", "resnet50"])
 def test_what_is_recorded_waits_for_nothing(name: str) -> None:
-    kind = network_info(name)
-    texts = [kind.layers[0].partition("=")[0], "class:lion", "class:3-5"]
+    info = network_info(name)
+    texts = [info.layers[0].partition("=")[0], "class:lion", "class:3-5"]
     targets = [Target.parse(text) for text in texts if name != "pocket" or "class" not in text]
-    tested = Network(kind, random_network(kind), targets, CPU)
-    factors = torch.ones(len(targets), 1).unbind()
-    given = torch.rand(1, 3, 96, 96), factors, (), True
-    with torch.no_grad():
-        tested._look(*given)
+    tested = Network(info, random_network(info), targets, CPU)
+    recorded = []
+
+    def record(work: Work, tensors: list[torch.Tensor]) -> Work:
         with Flowing():  # type: ignore[no-untyped-call]
-            tested._look(*given)
+            recorded.append(work(*tensors))
+        return work
+
+    session = DreamSession(tested, replay=Replay(CPU.device, record))
+    for _ in range(TIMES_BEFORE_RECORDING + 1):
+        session.gradient(torch.rand(1, 3, 96, 96))
+    ((gradient, *energies),) = recorded
+    assert gradient.shape == (1, 3, 96, 96)
+    assert len(energies) == len(targets)

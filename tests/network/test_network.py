@@ -6,14 +6,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from zoomdream.dreaming.session import DreamSession
 from zoomdream.errors import UsageError, WeightsError
-from zoomdream.network import network
 from zoomdream.network.catalog import CATALOG, DEVIATION, MEAN, network_info
+from zoomdream.network.classes import class_number
 from zoomdream.network.device import choose_place
 from zoomdream.network.engine.compiler import fold
-from zoomdream.network.layers import extractor, network_layers
+from zoomdream.network.layers import network_layers, truncate
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.objective import Target, class_number
+from zoomdream.network.target import Target, layer
 from zoomdream.network.weights import random_network, weights_path
 
 CPU = choose_place("cpu", "fp32")
@@ -29,41 +30,41 @@ def state(classes: int = 1000) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", list(CATALOG))
 def test_every_network_lists_layers_and_can_be_dreamt(name: str) -> None:
-    layers = network_layers(name)
-    kind = network_info(name)
-    targets = [Target.parse(text) for text in kind.layers]
+    info = network_info(name)
+    layers = network_layers(info)
+    targets = [Target.parse(text) for text in info.layers]
     assert {t.layer for t in targets} <= {layer.name for layer in layers}
     assert all(layer.channels > 0 and layer.stride in (1, 2, 4, 8, 16, 32) for layer in layers)
     strides = [layer.stride for layer in layers]
     assert strides == sorted(strides)
-    network = Network(kind, random_network(kind), targets, CPU)
-    gradient, (energy, *_) = network.gradient(torch.rand(1, 3, kind.least, kind.least + 8))
-    assert gradient.shape == (1, 3, kind.least, kind.least + 8)
+    session = DreamSession(Network(info, random_network(info), targets, CPU))
+    gradient, (energy, *_) = session.gradient(torch.rand(1, 3, info.least, info.least + 8))
+    assert gradient.shape == (1, 3, info.least, info.least + 8)
     assert gradient.abs().max() > 0
     assert energy > 0
 
 
 def test_the_forward_pass_stops_at_the_deepest_layer_used() -> None:
-    kind = network_info("googlenet")
-    network = Network(kind, random_network(kind), [Target("inception3a")], CPU)
-    names = {name.split(".")[0] for name, _ in network._module.named_modules()}
+    info = network_info("googlenet")
+    network = Network(info, random_network(info), [layer("inception3a")], CPU)
+    names = {name.split(".")[0] for name, _ in network.module.named_modules()}
     assert "inception3a" in names
     assert not any(name.startswith("inception4") for name in names)
-    assert not any(parameter.requires_grad for parameter in network._module.parameters())
+    assert not any(parameter.requires_grad for parameter in network.module.parameters())
 
 
 def test_folding_changes_no_value() -> None:
-    kind = network_info("googlenet")
+    info = network_info("googlenet")
     torch.manual_seed(0)
-    module = random_network(kind)
+    module = random_network(info)
     for part in module.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.running_mean = torch.randn(part.num_features) * 0.1
             part.running_var = torch.rand(part.num_features) + 0.5
             part.weight.data = torch.rand(part.num_features) + 0.5
     picture = torch.rand(1, 3, 64, 64)
-    plain = extractor(module, ["inception3b"])(picture)["inception3b"]
-    cut = fold(extractor(module, ["inception3b"]))
+    plain = truncate(module, info, ["inception3b"])(picture)["inception3b"]
+    cut = fold(truncate(module, info, ["inception3b"]))
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in cut.modules())
     folded = cut(picture)["inception3b"]
     assert torch.allclose(plain, folded, atol=1e-3 * float(plain.detach().abs().max()))
@@ -79,8 +80,8 @@ def test_weights_come_in_many_wrappings(tmp_path: Path, wrapped: str) -> None:
         torch.save({f"module.{k}": v for k, v in values.items()}, path)
     else:
         torch.save({"state_dict": values, "epoch": 3} if wrapped == "state_dict" else values, path)
-    network = load_network(SMALL, ["features.12"], weights=path, at=CPU)
-    assert network.gradient(torch.rand(1, 3, 64, 64))[1][0] > 0
+    session = DreamSession(load_network(SMALL, ["features.12"], weights=path, at=CPU))
+    assert session.gradient(torch.rand(1, 3, 64, 64))[1][0] > 0
 
 
 def test_wrong_weights_are_told(tmp_path: Path) -> None:
@@ -121,9 +122,14 @@ def test_code_in_weights_is_never_run(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not (tmp_path / "evil-ran").exists()
 
 
-def test_unknown_names_are_answered_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_names_are_answered_with_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(
-        network, "_download", lambda _: pytest.fail("nothing may be fetched for a wrong name")
+        torch.hub,
+        "download_url_to_file",
+        lambda *_: pytest.fail("nothing may be fetched for a wrong name"),
     )
     with pytest.raises(
         UsageError, match=r'no layer "inception4z" in googlenet: did you mean inception4'
@@ -139,16 +145,15 @@ def test_unknown_names_are_answered_with_the_nearest(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", list(CATALOG))
 def test_a_class_can_be_dreamt_by_name(name: str) -> None:
-    kind, lion = network_info(name), Target.parse("class:lion")
-    network = Network(kind, random_network(kind), [lion], CPU)
+    info, lion = network_info(name), Target.parse("class:lion")
+    session = DreamSession(Network(info, random_network(info), [lion], CPU))
     torch.manual_seed(0)
-    picture = torch.rand(1, 3, kind.least + 32, kind.least + 40)
-    (before,) = network.gradient(picture)[1]
-    gradient = network.gradient(picture)[0]
+    picture = torch.rand(1, 3, info.least + 32, info.least + 40)
+    gradient, (before,) = session.gradient(picture)
     for _ in range(8):
-        step = network.gradient(picture)[0]
+        step = session.gradient(picture)[0]
         picture = picture + 0.002 * step / step.abs().mean()
-    (after,) = network.gradient(picture)[1]
+    (after,) = session.gradient(picture)[1]
     assert gradient.abs().max() > 0
     assert after > before
 
@@ -175,7 +180,7 @@ def test_other_classes_have_numbers_only(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="365 classes, which are not ImageNet's"):
         load_network(SMALL, ["class:lion"], weights=tmp_path / "w.safetensors", at=CPU)
     network = load_network(SMALL, ["class:364"], weights=tmp_path / "w.safetensors", at=CPU)
-    assert network.gradient(torch.rand(1, 3, 64, 64))[0].abs().max() > 0
+    assert DreamSession(network).gradient(torch.rand(1, 3, 64, 64))[0].abs().max() > 0
 
 
 def test_missing_weights_and_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +200,7 @@ def test_a_damaged_download_is_noticed_on_every_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    path = weights_path("squeezenet1_0")
+    path = weights_path(network_info("squeezenet1_0"))
     path.parent.mkdir(parents=True)
     path.write_bytes(b"half of it")
     with pytest.raises(WeightsError, match="damaged"):
@@ -204,19 +209,20 @@ def test_a_damaged_download_is_noticed_on_every_load(
 
 def test_no_such_device() -> None:
     if not torch.cuda.is_available():
-        with pytest.raises(UsageError, match="--device auto"):
+        with pytest.raises(UsageError, match="device=auto"):
             choose_place("cuda")
     assert choose_place("cpu", "bf16").dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_pictures_are_scaled_as_torchvision_does_inside(name: str) -> None:
-    kind = network_info(name)
-    module = random_network(kind)
-    network = Network(kind, deepcopy(module), [Target(kind.layers[0])], CPU)
+    info = network_info(name)
+    module = random_network(info)
+    network = Network(info, deepcopy(module), [layer(info.layers[0])], CPU)
     module.transform_input = True  # type: ignore[assignment]  # from ImageNet's scale
     picture = torch.rand(1, 3, 96, 96)
     mean, deviation = (torch.tensor(part).view(1, 3, 1, 1) for part in (MEAN, DEVIATION))
-    (expected,) = extractor(module, [kind.layers[0]])((picture - mean) / deviation).values()
-    (found,) = network.values(picture)
-    assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
+    cut = truncate(module, info, [info.layers[0]])
+    (expected,) = cut((picture - mean) / deviation).values()
+    (activation,) = network.activations(picture).values()
+    assert (activation - expected).abs().max() < 1e-3 * expected.abs().max()

@@ -29,7 +29,7 @@ from zoomdream.media.sheet import (
 from zoomdream.network.catalog import CATALOG, network_info
 from zoomdream.network.layers import network_layers
 from zoomdream.network.network import load_network
-from zoomdream.network.objective import Target
+from zoomdream.network.target import Target
 from zoomdream.settings.model import STUDY_JOB
 from zoomdream.size import Size
 from zoomdream.study.layer_sheet import cut_detail, detail_box

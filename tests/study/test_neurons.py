@@ -19,7 +19,7 @@ from zoomdream.network.catalog import CATALOG, network_info
 from zoomdream.network.classes import class_names
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.objective import Target
+from zoomdream.network.target import Target
 from zoomdream.network.weights import load_module, random_network
 from zoomdream.settings import presets
 from zoomdream.settings.model import DreamSpec, NeuronSpec

@@ -4,80 +4,104 @@ import os
 import signal
 import sys
 import traceback
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer.core import TyperGroup
 
-from zoomdream import __version__
+import zoomdream as zd
 from zoomdream.cli.console import console, print_json
-from zoomdream.cli.presets import presets_app
-from zoomdream.cli.signals import SIGNALS, Stopped, stop_on_signal, stop_request
+from zoomdream.cli.options import with_flags
+from zoomdream.cli.signals import Stopped, StopSignals
 from zoomdream.errors import Interrupted, OutputError, ZoomdreamError
 
+MAKE, SEE, PRESETS, MACHINE = PANELS = (
+    "Make films and pictures",
+    "See into networks and results",
+    "Presets",
+    "This machine",
+)
+
+
+class PanelGroup(TyperGroup):
+    """Lists commands panel by panel, whichever file was imported first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        def panel(name: str) -> int:
+            return PANELS.index(getattr(self.commands[name], "rich_help_panel", MAKE))
+
+        return sorted(super().list_commands(ctx), key=panel)
+
+
 app = typer.Typer(
-    add_completion=False,
+    cls=PanelGroup,
+    add_completion=True,
     rich_markup_mode="rich",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"zoomdream {__version__}")  # noqa: T201
+        print(f"zoomdream {zd.__version__}")  # noqa: T201
         raise typer.Exit
 
 
 @app.callback()
 def front(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """DeepDream videos: infinite zooms from a photograph."""
 
 
-app.add_typer(presets_app, name="presets")
-
-
 def main() -> None:
-    """Runs the command line and exits with its code.
+    """Runs the command line with the process's own words and signals, and exits with its code."""
+    signals = StopSignals()
+    signals.install()
+    sys.exit(run(signals=signals))
+
+
+def run(words: Sequence[str] | None = None, signals: StopSignals | None = None) -> int:
+    """Runs a command and returns its exit code. words: what follows `zoomdream`; else the process's.
 
     0 good, 1 internal, 2 usage, 3 input, 4 output, 5 weights, 130 and 143 for signals. An error is one
     sentence; `ZOOMDREAM_DEBUG=1` shows the traceback as well.
     """
-    for number in SIGNALS:
-        signal.signal(number, stop_on_signal)
-    sys.exit(run())
+    signals = signals or StopSignals()
+    as_json = "--json" in (sys.argv if words is None else words)
 
+    def fail(message: str, code: int, kind: str = "Error") -> int:
+        if os.environ.get("ZOOMDREAM_DEBUG") == "1":
+            traceback.print_exc()
+        message = with_flags(message)
+        if as_json:
+            print_json({"event": kind.lower(), "message": message, "exit_code": code})
+        console.print(f"[red]{kind}:[/red] {escape(message)}")
+        return code
 
-def run() -> int:
     try:
-        code = app(standalone_mode=False)
+        name = None if words is None else "zoomdream"
+        code = app(args=words, prog_name=name, standalone_mode=False, obj=signals)
         return code if isinstance(code, int) else 0
     except Interrupted as error:
-        return _say(str(error), 128 + (stop_request.pulled or signal.SIGINT), "Stopped")
+        return fail(str(error), 128 + (signals.received or signal.SIGINT), "Stopped")
     except ZoomdreamError as error:
-        return _say(str(error), error.exit_code)
+        return fail(str(error), error.exit_code)
     except Stopped as stopped:
-        return _say("stopped; nothing was written", 128 + stopped.args[0])
+        return fail("stopped; nothing was written", 128 + stopped.number)
     except typer.Abort:
-        return _say("stopped; nothing was written", 130)
+        return fail("stopped; nothing was written", 130)
     except OSError as error:  # of files that the system will not even look for
         where = f"{str(error.filename)[:80]}: " if error.filename else ""
-        return _say(f"{where}{error.strerror or error}", OutputError.exit_code)
+        return fail(f"{where}{error.strerror or error}", OutputError.exit_code)
     except Exception as error:
         if hasattr(error, "format_message"):  # the option parser's own
-            return _say(error.format_message(), 2)
+            return fail(error.format_message(), 2)
         console.print(f"Error: {type(error).__name__}: {escape(str(error))}")
-        return _say("this is a fault of zoomdream; ZOOMDREAM_DEBUG=1 shows where it happened", 1)
-
-
-def _say(message: str, code: int, what: str = "Error") -> int:
-    if os.environ.get("ZOOMDREAM_DEBUG") == "1":
-        traceback.print_exc()
-    if "--json" in sys.argv:
-        print_json({"event": what.lower(), "message": message, "exit_code": code})
-    console.print(f"[red]{what}:[/red] {escape(message)}")
-    return code
+        return fail("this is a fault of zoomdream; ZOOMDREAM_DEBUG=1 shows where it happened", 1)

@@ -8,15 +8,15 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from zoomdream import __version__
-from zoomdream.cli.app import app
+import zoomdream as zd
+from zoomdream.cli.app import MACHINE, app
 from zoomdream.cli.console import console, print_json
 from zoomdream.cli.options import BENCH, make_job, settings_options
 from zoomdream.settings import presets
 from zoomdream.settings.timeline import at_start
 
 
-@app.command()
+@app.command(rich_help_panel=MACHINE)
 @settings_options(presets.shipped_job("zoom"), BENCH)
 def bench(
     image: Annotated[
@@ -44,40 +44,36 @@ def bench(
     job = make_job(settings, presets.load_preset("zoom"), source=image)
     from rich.table import Table
 
-    from zoomdream.study.bench import bench_table, run_bench
-
-    def tell(what: str) -> None:
+    def show_progress(what: str) -> None:
         console.print(f"Measuring {what} ...")
 
-    found = run_bench(at_start(job), rounds, frames, tell)
+    result = zd.run_bench(at_start(job), rounds, frames, show_progress)
     if as_json:
-        rates = {"fps": found.fps, "gflops": found.gflops, "limit_gflops": found.limit_gflops}
-        print_json({**asdict(found), **rates})
+        rates = {"fps": result.fps, "gflops": result.gflops, "limit_gflops": result.limit_gflops}
+        print_json({**asdict(result), **rates})
         return
-    random = ", with random weights" if found.random else ""
-    layers = " + ".join(found.layers)
+    random = ", with random weights" if result.random else ""
+    layers = " + ".join(result.layers)
     out = Console(highlight=False)
     out.print(
-        f"{found.network}, {escape(layers)}{random}, in {found.precision}, on {found.machine}"
+        f"{result.network}, {escape(layers)}{random}, in {result.precision}, on {result.machine}"
     )
-    shown = Table(box=None, show_header=False)
-    for row in bench_table(found):
-        shown.add_row(*row)
-    out.print(shown)
+    table = Table(box=None, show_header=False)
+    for row in zd.bench_table(result):
+        table.add_row(*row)
+    out.print(table)
 
 
-@app.command()
+@app.command(rich_help_panel=MACHINE)
 def doctor() -> None:
     """Tells what this machine has, and what to do about what is missing."""
-    from zoomdream.study.doctor import machine_checks
-
     out = Console(highlight=False, soft_wrap=True)
-    bad = 0
-    for check in machine_checks(__version__):
+    missing = 0
+    for check in zd.machine_checks(zd.__version__):
         mark = "[green]ok[/green]  " if check.good else "[red]FIX[/red] "
         out.print(f"{mark} {check.name}: {escape(check.state)}")
         if not check.good:
-            bad += 1
+            missing += 1
             out.print(f"      {escape(check.cure)}")
-    if bad:
+    if missing:
         raise typer.Exit(1)

@@ -1,5 +1,6 @@
 """Commands that make films and pictures: zoom, clip, render, image, resume."""
 
+import shlex
 import sys
 import tomllib
 from pathlib import Path
@@ -8,14 +9,15 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from zoomdream.cli.app import app
+import zoomdream as zd
+from zoomdream.cli.app import MAKE, app
 from zoomdream.cli.console import (
     AsJson,
     EventPrinter,
     console,
     event_printer,
-    no_status,
     print_json,
+    waking_up,
 )
 from zoomdream.cli.options import (
     ANCHOR,
@@ -26,10 +28,12 @@ from zoomdream.cli.options import (
     MACHINE,
     PICTURE,
     make_job,
+    required,
     settings_options,
 )
-from zoomdream.cli.signals import stop_request
-from zoomdream.errors import UsageError
+from zoomdream.cli.presets import complete_preset
+from zoomdream.cli.signals import StopSignals, stop_signals
+from zoomdream.errors import UsageError, ZoomdreamError
 from zoomdream.events import Event, Film, Start
 from zoomdream.settings import presets
 from zoomdream.settings.model import STILL_DREAM, RenderJob
@@ -39,15 +43,17 @@ FilmOut = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="OUT", help=".mp4, .webm, .gif, or a folder of PNG."),
 ]
-GoOn = Annotated[
+FILM_EXAMPLES = ("dream.mp4", ".webm", ".gif", "or a folder")
+Resume = Annotated[
     bool,
     typer.Option("--resume", help="Go on with this render, if it was interrupted once."),
 ]
 
 
-@app.command()
+@app.command(rich_help_panel=MAKE)
 @settings_options(presets.shipped_job("zoom"), FILM, CAMERA, DREAM, ANCHOR, MACHINE)
 def zoom(
+    context: typer.Context,
     image: Annotated[
         Path | None,
         typer.Argument(
@@ -61,7 +67,7 @@ def zoom(
             "--draft", help="Same motion, a quarter of the pixels and steps: quick to judge."
         ),
     ] = False,
-    go_on: GoOn = False,
+    go_on: Resume = False,
     as_json: AsJson = False,
     *,
     settings: dict[str, Any],
@@ -70,14 +76,94 @@ def zoom(
 
     [bold]zoomdream zoom photo.jpg -o dream.mp4[/bold]
     """
-    if output is None:
-        raise UsageError("where to? add -o dream.mp4 (or .webm, .gif, or a folder)")
-    with event_printer(as_json) as event:
-        job = make_job(settings, presets.load_preset("zoom"), source=image, target=output)
-        render_job(job.draft() if draft else job, event, go_on)
+    target = required(output, *FILM_EXAMPLES)
+    with event_printer(as_json) as show:
+        job = make_job(settings, presets.load_preset("zoom"), source=image, target=target)
+        render_job(job.draft() if draft else job, show, stop_signals(context), go_on)
 
 
-@app.command()
+@app.command(rich_help_panel=MAKE)
+@settings_options(presets.shipped_job("clip"), CLIP, DREAM, MACHINE)
+def clip(
+    context: typer.Context,
+    video: Annotated[
+        Path,
+        typer.Argument(
+            help="A video file, an animated GIF, WebP or APNG, or the word sample for ours."
+        ),
+    ],
+    output: FilmOut = None,
+    draft: Annotated[
+        bool,
+        typer.Option("--draft", help="A quarter of the pixels and steps: quick to judge."),
+    ] = False,
+    go_on: Resume = False,
+    as_json: AsJson = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Dreams a video, riding on what moves in it; keeps its timing and its sound.
+
+    [bold]zoomdream clip video.mp4 -o dream.mp4[/bold]
+    """
+    target = required(output, *FILM_EXAMPLES)
+    with event_printer(as_json) as show:
+        job = make_job(settings, presets.load_preset("clip"), source=video, target=target)
+        render_job(job.draft() if draft else job, show, stop_signals(context), go_on)
+
+
+@app.command(rich_help_panel=MAKE)
+@settings_options(None, FILM, CLIP, CAMERA, DREAM, ANCHOR, MACHINE)
+def render(
+    context: typer.Context,
+    preset: Annotated[
+        str,
+        typer.Argument(autocompletion=complete_preset, help="A preset's name, or a .toml file."),
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="INPUT", help="A picture or clip; the word sample means ours."),
+    ] = None,
+    output: FilmOut = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as dream.octaves=5."),
+    ] = None,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="A quarter of the pixels and steps: quick to judge.")
+    ] = False,
+    go_on: Resume = False,
+    as_json: AsJson = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Renders a preset: a mood with a camera or a ride, and values that change over time.
+
+    [bold]zoomdream render cathedral photo.jpg -o dream.mp4[/bold]
+
+    Options win over the preset. A film's own NAME.mp4.toml is a preset, too: the same frames again.
+    """
+    target = required(output, *FILM_EXAMPLES)
+    with event_printer(as_json) as show:
+        base = change_job(presets.load_preset(preset), dict(map(_assignment, changes or [])))
+        job = make_job(settings, base, source=source, target=target)
+        if job.flow and job.source is None:
+            raise UsageError(f"{preset} is for clips: name one after it")
+        render_job(job.draft() if draft else job, show, stop_signals(context), go_on)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """Reads NAME=VALUE, the value as TOML would have it, or else a word."""
+    name, mark, value = text.partition("=")
+    if not mark:
+        raise UsageError(f'--set "{text}" is not NAME=VALUE, such as dream.octaves=5')
+    try:
+        return name.strip(), tomllib.loads(f"x = {value}")["x"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return name.strip(), value
+
+
+@app.command(rich_help_panel=MAKE)
 @settings_options(RenderJob(dream=STILL_DREAM), PICTURE, DREAM, MACHINE)
 def image(
     image: Annotated[
@@ -92,7 +178,12 @@ def image(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option("--preset", metavar="NAME", help="A mood to dream in; or a .toml file."),
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            autocompletion=complete_preset,
+            help="A mood to dream in; or a .toml file.",
+        ),
     ] = None,
     strip: Annotated[
         int,
@@ -118,100 +209,19 @@ def image(
 
     A picture's own NAME.png.toml is a preset, too: the same picture again.
     """
-    if output is None:
-        raise UsageError("where to? add -o dream.png (or .jpg, .webp, .tiff)")
-    with event_printer(as_json) as event:
+    target = required(output, "dream.png", ".jpg", ".webp", ".tiff")
+    with event_printer(as_json) as show:
         base = RenderJob(dream=STILL_DREAM)
-        base = presets.over(base, preset) if preset else base
-        given = {"source": image} if image else {}
-        job = make_job(settings, base, target=output, **given)
-        job = job.change(force=True) if _ask_to_replace(job) else job
-        with console.status("Waking up ...") if console.is_terminal else no_status():
-            from zoomdream.film.still import dream_image
-        event(dream_image(job, event, strip=strip, film=film))
+        base = presets.overlay(base, preset) if preset else base
+        job = _ask_to_replace(make_job(settings, base, source=image, target=target))
+        with waking_up():
+            dream_image = zd.dream_image
+        show(dream_image(job, show, strip=strip, film=film))
 
 
-@app.command()
-@settings_options(presets.shipped_job("clip"), CLIP, DREAM, MACHINE)
-def clip(
-    video: Annotated[
-        Path,
-        typer.Argument(
-            help="A video file, an animated GIF, WebP or APNG, or the word sample for ours."
-        ),
-    ],
-    output: FilmOut = None,
-    draft: Annotated[
-        bool,
-        typer.Option("--draft", help="A quarter of the pixels and steps: quick to judge."),
-    ] = False,
-    go_on: GoOn = False,
-    as_json: AsJson = False,
-    *,
-    settings: dict[str, Any],
-) -> None:
-    """Dreams a video, riding on what moves in it; keeps its timing and its sound.
-
-    [bold]zoomdream clip video.mp4 -o dream.mp4[/bold]
-    """
-    if output is None:
-        raise UsageError("where to? add -o dream.mp4 (or .webm, .gif, or a folder)")
-    with event_printer(as_json) as event:
-        job = make_job(settings, presets.load_preset("clip"), source=video, target=output)
-        render_job(job.draft() if draft else job, event, go_on)
-
-
-@app.command()
-@settings_options(None, FILM, CLIP, CAMERA, DREAM, ANCHOR, MACHINE)
-def render(
-    preset: Annotated[str, typer.Argument(help="A preset's name, or a .toml file.")],
-    source: Annotated[
-        Path | None,
-        typer.Argument(metavar="INPUT", help="A picture or clip; the word sample means ours."),
-    ] = None,
-    output: FilmOut = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as dream.octaves=5."),
-    ] = None,
-    draft: Annotated[
-        bool, typer.Option("--draft", help="A quarter of the pixels and steps: quick to judge.")
-    ] = False,
-    go_on: GoOn = False,
-    as_json: AsJson = False,
-    *,
-    settings: dict[str, Any],
-) -> None:
-    """Renders a preset: a mood with a camera or a ride, and values that change over time.
-
-    [bold]zoomdream render cathedral photo.jpg -o dream.mp4[/bold]
-
-    Options win over the preset. A film's own NAME.mp4.toml is a preset, too: the same frames again.
-    """
-    if output is None:
-        raise UsageError("where to? add -o dream.mp4 (or .webm, .gif, or a folder)")
-    with event_printer(as_json) as event:
-        base = change_job(presets.load_preset(preset), dict(map(_assigned, changes or [])))
-        given = {"source": source} if source else {}
-        job = make_job(settings, base, target=output, **given)
-        if job.flow and job.source is None:
-            raise UsageError(f"{preset} is for clips: name one after it")
-        render_job(job.draft() if draft else job, event, go_on)
-
-
-def _assigned(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, the value as TOML would have it, or else a word."""
-    name, mark, value = text.partition("=")
-    if not mark:
-        raise UsageError(f'--set "{text}" is not NAME=VALUE, such as dream.octaves=5')
-    try:
-        return name.strip(), tomllib.loads(f"x = {value}")["x"]
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return name.strip(), value
-
-
-@app.command()
+@app.command(rich_help_panel=MAKE)
 def resume(
+    context: typer.Context,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="The film that was interrupted.")],
     join: Annotated[
         bool,
@@ -228,38 +238,58 @@ def resume(
 
     With --join-now the render may even be running still.
     """
-    from zoomdream.film.resume import interrupted_job, join_so_far
-
     if join:
-        shown, frames = join_so_far(output)
+        joined, frames = zd.join_so_far(output)
         if as_json:
-            print_json({"event": "joined", "path": shown, "frames": frames})
-        console.print(f"{escape(str(shown))}: the first {frames} frames")
+            print_json({"event": "joined", "path": joined, "frames": frames})
+        console.print(f"{escape(str(joined))}: the first {frames} frames")
         return
-    with event_printer(as_json) as event:
-        job = presets.job_of(interrupted_job(output), str(output))
-        render_job(job.change(target=output, force=force), event, True)
+    with event_printer(as_json) as show:
+        job = presets.job_of(zd.interrupted_job(output), str(output))
+        job = job.change(target=output, force=force)
+        render_job(job, show, stop_signals(context), resume=True)
 
 
-def _ask_to_replace(job: RenderJob) -> bool:
+def _ask_to_replace(job: RenderJob) -> RenderJob:
+    """Asks at a terminal whether a file that is there may be replaced; the job then says so."""
     target = job.target
     if job.force or target is None or not target.exists() or not sys.stdin.isatty():
-        return False
-    return typer.confirm(f"{target} is there already. Replace it?", err=True)
+        return job
+    if typer.confirm(f"{target} is there already. Replace it?", err=True):
+        return job.change(force=True)
+    return job
 
 
-def render_job(job: RenderJob, event: EventPrinter, go_on: bool = False) -> None:
-    """Renders, and tells `event` all about it. go_on: with what was interrupted, if something was."""
-    if _ask_to_replace(job):
-        job = job.change(force=True)
-    with console.status("Waking up ...") if console.is_terminal else no_status():
-        from zoomdream.film.render import render_film
+def render_job(
+    job: RenderJob, show: EventPrinter, signals: StopSignals, resume: bool = False
+) -> None:
+    """Renders a job and shows its events; a signal stops it after the frame at hand.
 
-    def tell(what: Event | Film) -> None:
-        stop_request.gentle = stop_request.gentle or isinstance(what, Start)
-        event(what)
+    resume: goes on with what was interrupted, if something was.
+    """
+    job = _ask_to_replace(job)
+    with waking_up():
+        render_film = zd.render_film
+
+    def report(event: Event | Film) -> None:
+        signals.finish_frame = signals.finish_frame or isinstance(event, Start)
+        show(event)
+
+    def stopping() -> bool:
+        return signals.received is not None
 
     try:
-        tell(render_film(job, tell, resume=go_on, stopping=lambda: stop_request.pulled is not None))
+        report(render_film(job, report, resume=resume, stopping=stopping))
+    except ZoomdreamError as error:
+        raise type(error)(_with_resume_command(str(error), job)) from error
     finally:
-        stop_request.gentle = False
+        signals.finish_frame = False
+
+
+def _with_resume_command(message: str, job: RenderJob) -> str:
+    """Puts the command that goes on with a render in place of the arguments that do so in Python."""
+    command = f"zoomdream resume {shlex.quote(str(job.target))}"
+    again = f"{command} --force" if job.force else command
+    return message.replace(
+        "`resume=True` and `force=True` replace it", f"{command} --force replaces it"
+    ).replace("to go on: `resume=True`", f"to go on: {again}")

@@ -1,4 +1,4 @@
-"""Command-line options made from the settings, which hold their flags, panels, help and defaults.
+"""Makes command-line options from the settings, which hold their flags, panels, help and defaults.
 
 A command takes whole panels of settings (`panel`) or some settings by path (`chosen`). A setting that is
 new in `settings` is an option of every command that takes its panel.
@@ -6,6 +6,7 @@ new in `settings` is an option of every command that takes its panel.
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,7 +24,7 @@ from zoomdream.settings.model import SETTINGS, NeuronSpec, RenderJob, Setting, s
 from zoomdream.settings.paths import change_job
 from zoomdream.size import Size
 
-OWN = settings_of(NeuronSpec, "neurons")  # settings that are no part of a job
+NEURON_SETTINGS = settings_of(NeuronSpec, "neurons")  # settings that are no part of a job
 
 
 @dataclass(frozen=True)
@@ -56,23 +57,35 @@ class Option:
         return _numbers_of(_plain(self.field.annotation)) == (float, float)
 
     def value(self, job: RenderJob) -> Any:
-        """What a job has for it, or its default where it is no part of one."""
-        if self.path in OWN:
+        """Returns what a job has for it, or its default where it is no part of one."""
+        if self.path in NEURON_SETTINGS:
             return self.field.default
         return functools.reduce(getattr, self.path.split("."), cast(Any, job))
 
 
 OPTIONS = {
     path: Option(setting)
-    for path, setting in {**SETTINGS, **OWN}.items()
+    for path, setting in {**SETTINGS, **NEURON_SETTINGS}.items()
     if setting.traits.has_flag
 }
+FLAGS = {path: option.flag_name for path, option in OPTIONS.items()} | {
+    "target": "-o",
+    "resume": "--resume",
+    "join_so_far": "zoomdream resume OUT --join-now",
+    "within": "--range",
+    "top": "--top",
+    "on": "--on",
+    "zoom_in": "--zoom-in",
+    "size": "--size",
+}
+"""What the command line calls a setting, by its path, or an argument of the library's functions."""
+
 Section = TypeVar("Section", bound=Settings)
 Panels = dict[str, tuple[Option, ...]]
 
 
 def panel(title: str, films: Literal["", "stills", "clips"] = "") -> Panels:
-    """All options of a panel, in the order of their fields but for those with an `after`.
+    """Collects all options of a panel, in the order of their fields but for those with an `after`.
 
     films: leaves out what is only for the other kind of films.
     """
@@ -89,7 +102,7 @@ def panel(title: str, films: Literal["", "stills", "clips"] = "") -> Panels:
 
 
 def chosen(title: str, *paths: str, about: Mapping[str, str] | None = None) -> Panels:
-    """A command's own choice of options. about: its own descriptions of some, by path."""
+    """Collects a command's own choice of options. about: its own descriptions of some, by path."""
     about = about or {}
     return {title: tuple(Option(OPTIONS[path].setting, about.get(path, "")) for path in paths)}
 
@@ -137,7 +150,7 @@ BENCH = chosen(
 
 
 def _parameter(option: Option, title: str, base: RenderJob | None) -> inspect.Parameter:
-    """A typer option; None stands for "not given". base: the job whose values are the defaults."""
+    """Makes a typer option; None stands for "not given". base: the job whose values are the defaults."""
     field, traits = option.field, option.setting.traits
     kind, metavar = _plain(field.annotation), traits.metavar or None
     if get_origin(kind) is Literal:
@@ -169,14 +182,14 @@ def _parameter(option: Option, title: str, base: RenderJob | None) -> inspect.Pa
 
 
 def _plain(annotation: Any) -> Any:
-    """T of `T | None`, and of an annotated T."""
+    """Takes T out of `T | None`, and of an annotated T."""
     if type(None) in get_args(annotation):
         annotation = next(part for part in get_args(annotation) if part is not type(None))
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _numbers_of(kind: Any) -> tuple[Any, ...]:
-    """The types of a tuple's parts; none where it is no tuple."""
+    """Lists the types of a tuple's parts; none where it is no tuple."""
     if isinstance(kind, type) and issubclass(kind, tuple):
         return tuple(get_type_hints(kind).values())
     return tuple(map(_plain, get_args(kind))) if get_origin(kind) is tuple else ()
@@ -206,10 +219,9 @@ def settings_options(
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def wrapper(*args: Any, **kwargs: Any) -> None:
-            given = {path: kwargs.pop(name) for name, path in names.items()}
-            command(
-                *args, settings={k: v for k, v in given.items() if v not in (None, [])}, **kwargs
-            )
+            values = {path: kwargs.pop(name) for name, path in names.items()}
+            settings = {path: value for path, value in values.items() if value not in (None, [])}
+            command(*args, settings=settings, **kwargs)
 
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
         signature = inspect.Signature([*own, *parameters])
@@ -220,53 +232,80 @@ def settings_options(
     return decorate
 
 
-def make_job(settings: dict[str, Any], base: RenderJob | None = None, **more: Any) -> RenderJob:
-    """`base` with values by path, as the command line gives them; raises UsageError."""
-    values = {**settings, **more}
+def make_job(settings: dict[str, Any], base: RenderJob | None = None, **fixed: Any) -> RenderJob:
+    """Changes `base` by settings as the command line gives them, by path; raises UsageError.
+
+    fixed: settings of the whole job, such as `source`; those that are None stay as they are.
+    """
+    values = {**settings, **fixed}
     if {"output.seconds", "output.frames"} <= values.keys():
         raise UsageError("--seconds and --frames both say how long: give one")
     for path, value in settings.items():
         if path in OPTIONS and OPTIONS[path].is_point:
             values[path] = _point(OPTIONS[path].flag_name, value)
     if "output.size" in values:
-        values["output.size"] = Size(*_numbers("output.size", values["output.size"], "x", int))
+        values["output.size"] = _size(values["output.size"])
     if values.get("anchor.to") not in (None, "source", "running", "none"):
         values["anchor.palette"] = Path(values["anchor.to"])
         values["anchor.to"] = "palette"
     try:
         return change_job(base or RenderJob(), values)
     except UsageError as error:
-        raise UsageError(_as_flag(str(error))) from None
+        raise UsageError(_flag_first(str(error))) from None
 
 
 def make_section(kind: type[Section], section: str, settings: dict[str, Any]) -> Section:
-    """Settings that are no part of a job, taken out of those given by path; raises UsageError."""
+    """Takes settings that are no part of a job out of those given by path; raises UsageError."""
     paths = [path for path in settings if path.startswith(f"{section}.")]
     try:
         return kind(**{path.removeprefix(f"{section}."): settings.pop(path) for path in paths})
     except UsageError as error:
-        raise UsageError(_as_flag(f"{section}.{error}")) from None
+        raise UsageError(_flag_first(f"{section}.{error}")) from None
 
 
-def _as_flag(message: str) -> str:
-    """A message with the flag in place of the setting's path that it begins with, if it does."""
+def _flag_first(message: str) -> str:
+    """Puts the flag in place of the setting's path that a message begins with, if it does."""
     path, colon, rest = message.partition(":")
     return OPTIONS[path].flag_name + colon + rest if path in OPTIONS else message
 
 
+def with_flags(message: str) -> str:
+    """Puts flags in place of the settings and arguments that a message names in backquotes.
+
+    `output.size` becomes --size, `output.size=64x64` becomes --size 64x64, `force=True` becomes --force and
+    `output.audio=False` becomes --no-audio. What is no setting and no argument stays as it is.
+    """
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = FLAGS.get(match[1]), match[2]
+        if name is None:
+            return match[0]
+        if value == "False":
+            return f"--no-{name.removeprefix('--')}"
+        return name if value in (None, "True") else f"{name} {value}"
+
+    return re.sub(r"`([a-z_]+(?:\.[a-z_]+)?)(?:=([^`]*))?`", flag, message)
+
+
+def required(output: Path | None, example: str, *others: str) -> Path:
+    """The path that was given after -o; raises UsageError, with examples, where none was."""
+    if output is None:
+        raise UsageError(f"where to? add -o {example} (or {', '.join(others)})")
+    return output
+
+
 def _point(flag: str, text: str) -> tuple[str, ...]:
-    """X,Y, each a number or an expression."""
+    """Reads X,Y, each a number or an expression; raises UsageError."""
     parts = split_at_commas(text)
     if len(parts) != 2 or not all(part.strip() for part in parts):
         raise UsageError(f'{flag} "{text}" is not two numbers such as 0.5,0.5')
     return tuple(parts)
 
 
-def _numbers(path: str, text: str, mark: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
-    flag = path.rsplit(".", 1)[-1]
+def _size(text: str) -> Size:
+    """Reads WxH, two whole numbers; raises UsageError."""
+    width, _, height = text.lower().partition("x")
     try:
-        first, second = text.lower().split(mark)
-        return kind(first), kind(second)
+        return Size(int(width), int(height))
     except ValueError:
-        right = "512x512" if mark == "x" else "0.5,0.5"
-        raise UsageError(f'--{flag} "{text}" is not two numbers such as {right}') from None
+        raise UsageError(f'--size "{text}" is not two numbers such as 512x512') from None

@@ -1,4 +1,4 @@
-"""Commands about presets: list, show, new, check, import."""
+"""Commands about presets: list, show, new, check, schema, import."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from zoomdream.cli.app import PRESETS, app
 from zoomdream.cli.console import console
 from zoomdream.errors import UsageError, ZoomdreamError
 from zoomdream.settings import presets
@@ -15,6 +16,12 @@ from zoomdream.settings.paths import plain_value, settings_by_path
 from zoomdream.settings.schema import preset_schema
 
 presets_app = typer.Typer(help="Lists, shows, makes and checks presets.")
+app.add_typer(presets_app, name="presets", rich_help_panel=PRESETS)
+
+
+def complete_preset(incomplete: str) -> list[str]:
+    """The presets' names that begin so, for the shell."""
+    return [name for name in sorted(presets.known()) if name.startswith(incomplete)]
 
 
 @presets_app.callback(invoke_without_command=True)
@@ -33,24 +40,27 @@ def list_presets(context: typer.Context) -> None:
             continue
         network = job.model + ("" if job.model == "pocket" or job.weights else " (a download)")
         kind = "a clip" if job.flow else "a still"
-        table.add_row(name, kind, network, escape(presets.about(path)))
+        table.add_row(name, kind, network, escape(presets.description(path)))
     Console().print(table)
 
 
 @presets_app.command("show")
 def show_preset(
-    name: Annotated[str, typer.Argument(help="A preset's name, or a .toml file.")],
+    name: Annotated[
+        str,
+        typer.Argument(autocompletion=complete_preset, help="A preset's name, or a .toml file."),
+    ],
 ) -> None:
     """Tells every setting that a preset comes to, and where each is from."""
     from rich.table import Table
 
-    found = presets.resolve(name)
+    resolved = presets.resolve(name)
     table = Table("setting", "value", "from", box=None)
-    for path, value in settings_by_path(found.job):
-        shown = plain_value(value)
-        dim = "[dim]" if found.origins[path] == "default" else ""
-        text = "-" if shown is None else json.dumps(shown)
-        table.add_row(*(dim + escape(cell) for cell in (path, text, found.origins[path])))
+    for path, value in settings_by_path(resolved.job):
+        plain, origin = plain_value(value), resolved.origins[path]
+        dim = "[dim]" if origin == "default" else ""
+        text = "-" if plain is None else json.dumps(plain)
+        table.add_row(*(dim + escape(cell) for cell in (path, text, origin)))
     Console(highlight=False).print(table)
 
 
@@ -58,7 +68,13 @@ def show_preset(
 def new_preset(
     file: Annotated[Path, typer.Argument(help="The .toml file to write.")],
     origin: Annotated[
-        str, typer.Option("--from", metavar="NAME", help="Which one to begin with.")
+        str,
+        typer.Option(
+            "--from",
+            metavar="NAME",
+            autocompletion=complete_preset,
+            help="Which one to begin with.",
+        ),
     ] = "zoom",
 ) -> None:
     """Writes a preset of your own."""
@@ -71,13 +87,13 @@ def new_preset(
 @presets_app.command("check")
 def check_presets(files: Annotated[list[Path], typer.Argument(help=".toml files.")]) -> None:
     """Exit code 0, or every mistake with file, line, field and what would be right."""
-    bad = 0
+    wrong = False
     for file in files:
         for mistake in presets.mistakes(file):
-            bad += 1
+            wrong = True
             place = f"{file}:{mistake.line}" if mistake.line else f"{file}"
             print(f"{place}: {mistake.message}")  # noqa: T201
-    if bad:
+    if wrong:
         raise typer.Exit(2)
 
 
@@ -98,8 +114,8 @@ def import_preset(
     from zoomdream.settings.deforum import import_settings
 
     target = output or file.with_suffix(".toml")
-    text, left = import_settings(file)
-    presets.put(target, text)
+    text, notes = import_settings(file)
+    presets.write_new(target, text)
     console.print(f"Written: {target}")
-    for line in left:
-        console.print(f"Note: {escape(line)}")
+    for note in notes:
+        console.print(f"Note: {escape(note)}")

@@ -1,4 +1,4 @@
-"""Commands that look into networks and at results: layers, channels, models, classes, metrics."""
+"""Commands that look into networks and at results: layers, channels, metrics, models, classes."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,16 +8,17 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from zoomdream.cli.app import app
-from zoomdream.cli.console import AsJson, console, no_status, print_json
-from zoomdream.cli.options import LOOK, NEURONS, make_job, make_section, settings_options
+import zoomdream as zd
+from zoomdream.cli.app import SEE, app
+from zoomdream.cli.console import AsJson, console, print_json, status, waking_up
+from zoomdream.cli.options import LOOK, NEURONS, make_job, make_section, required, settings_options
 from zoomdream.errors import UsageError
 from zoomdream.settings.model import STUDY_JOB, NeuronSpec, RenderJob
 from zoomdream.settings.timeline import at_start
 from zoomdream.size import Size
 
 
-@app.command()
+@app.command(rich_help_panel=SEE)
 @settings_options(STUDY_JOB, LOOK)
 def layers(
     image: Annotated[
@@ -61,36 +62,27 @@ def layers(
 
     [bold]zoomdream layers photo.jpg -o layers.png --zoom-in 0.5,0.4,0.15[/bold]
     """
-    if output is None:
-        raise UsageError("where to? add -o layers.png (or .jpg, .webp)")
+    target = required(output, "layers.png", ".jpg", ".webp")
     job = make_job(settings, STUDY_JOB, source=image)
-    with console.status("Waking up ...") if console.is_terminal else no_status():
+    with waking_up():
         from zoomdream.film.inputs import resolve_source
         from zoomdream.media.image_reader import read_still
         from zoomdream.media.sheet import check_sheet, write_sheet
-        from zoomdream.study.layer_sheet import layer_sheet
         from zoomdream.study.layers import LayerDream
-    check_sheet(output, job.force)
+    check_sheet(target, job.force)
     names = None if picked is None else [name.strip() for name in picked.split(",")]
     done = 0
 
-    def tell(seen: LayerDream, total: int) -> None:
+    def show_layer(dreamt: LayerDream, total: int) -> None:
         nonlocal done
         done += 1
-        name, about = seen.caption
+        name, about = dreamt.caption
         if as_json:
-            print_json(
-                {
-                    "event": "layer",
-                    "name": name,
-                    "change": seen.change,
-                    "done": done,
-                    "total": total,
-                }
-            )
+            count = {"done": done, "total": total}
+            print_json({"event": "layer", "name": name, "change": dreamt.change, **count})
         console.print(f"{done} of {total}: {escape(name)} ({about})")
 
-    canvas = layer_sheet(
+    sheet = zd.layer_sheet(
         at_start(job),
         read_still(resolve_source(image, job), job.max_pixels, Size.square(size)),
         names,
@@ -98,66 +90,23 @@ def layers(
         columns=columns,
         strength=strength,
         zoom_in=_place(zoom_in) if zoom_in else (),
-        progress=tell,
+        progress=show_layer,
     )
-    write_sheet(output, canvas, job.force)
+    write_sheet(target, sheet, job.force)
     if as_json:
-        print_json({"event": "done", "path": output, "size": Size.of_channels_last(canvas)})
-    console.print(f"{escape(str(output))}: {Size.of_channels_last(canvas)}")
+        print_json({"event": "done", "path": target, "size": Size.of_channels_last(sheet)})
+    console.print(f"{escape(str(target))}: {Size.of_channels_last(sheet)}")
 
 
 def _place(text: str) -> list[float]:
-    """X,Y,R as numbers; raises UsageError."""
+    """Reads X,Y,R; raises UsageError."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f'--zoom-in "{text}" is not X,Y,R such as 0.5,0.4,0.15') from None
 
 
-@app.command()
-def metrics(
-    source: Annotated[Path, typer.Argument(help="The clip that was dreamt on.")],
-    dreamed: Annotated[Path, typer.Argument(help="The dreamt clip.")],
-    start: Annotated[float, typer.Option(help="Seconds into the source where it began.")] = 0.0,
-    model: Annotated[str, typer.Option(help="Network to gauge with.")] = "pocket",
-    weights: Annotated[Path | None, typer.Option(help="Local weights of it.")] = None,
-    layer: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Layers to gauge, each by itself.")
-    ] = None,
-    flow: Annotated[str, typer.Option(metavar="dis|raft", help="Optical flow to use.")] = "dis",
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw all of it over time, .png or .svg.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-) -> None:
-    """Tells how steady, strong and sharp a dreamt clip is, beside its source.
-
-    warp error: how much the dream boils over what moves (Lai et al. 2018); 0 is steady. A blurred or
-    frozen clip is steady too, so look at strength and sharpness as well.
-    """
-    if flow not in ("dis", "raft"):
-        raise UsageError(f'--flow "{flow}" is no flow to measure by: dis or raft would do')
-    from zoomdream.study.comparison import compare_clips, plot_comparison
-
-    found = compare_clips(
-        source, dreamed, start=start, model=model, layers=layer or (), weights=weights, flow=flow
-    )
-    if plot:
-        plot_comparison(found, plot)
-    mean = asdict(found.mean)
-    strengths = dict(zip(found.layers, mean.pop("strengths"), strict=True))
-    if as_json:
-        print_json({"frames": len(found.frames) + 1, **mean, "strength": strengths})
-        return
-    out = Console(highlight=False)
-    out.print(f"warp error  {mean['warp_error']:.6f}")
-    for name, value in strengths.items():
-        out.print(f"strength    {value:.2f} times the source's, {escape(name)}")
-    out.print(f"sharpness   {mean['sharpness']:.2f} times the source's")
-    out.print(f"flicker     {mean['flicker']:.5f}")
-
-
-@app.command()
+@app.command(rich_help_panel=SEE)
 @settings_options(RenderJob(), NEURONS)
 def channels(
     layer: Annotated[
@@ -199,25 +148,67 @@ def channels(
 
     Any name under a picture is a layer to dream with: zoomdream zoom photo.jpg -o 12.mp4 --layer eyes:12
     """
-    if output is None:
-        raise UsageError("where to? add -o sheet.png (or .jpg, .webp)")
+    target = required(output, "sheet.png", ".jpg", ".webp")
     spec = make_section(NeuronSpec, "neurons", settings)
-    job = make_job(settings, source=None if begin == "noise" else begin, target=output)
-    with console.status("Waking up ...") if console.is_terminal else no_status():
-        from zoomdream.study.neuron_sheet import neuron_sheet
-    with console.status("Looking ...") if console.is_terminal else no_status() as status:
-
-        def tell(step: int, steps: int) -> None:
-            if status:
-                status.update(f"step {step} of {steps}")
-
-        made = neuron_sheet(
-            job, spec, layer, within=within, top=top, on=on, columns=columns, progress=tell
+    job = make_job(settings, source=None if begin == "noise" else begin, target=target)
+    with waking_up():
+        neuron_sheet = zd.neuron_sheet
+    with status("Looking ...") as show:
+        about = neuron_sheet(
+            job,
+            spec,
+            layer,
+            within=within,
+            top=top,
+            on=on,
+            columns=columns,
+            progress=lambda step, steps: show(f"step {step} of {steps}"),
         )
-    console.print(f"{escape(str(output))}: {made}")
+    console.print(f"{escape(str(target))}: {about}")
 
 
-@app.command()
+@app.command(rich_help_panel=SEE)
+def metrics(
+    source: Annotated[Path, typer.Argument(help="The clip that was dreamt on.")],
+    dreamed: Annotated[Path, typer.Argument(help="The dreamt clip.")],
+    start: Annotated[float, typer.Option(help="Seconds into the source where it began.")] = 0.0,
+    model: Annotated[str, typer.Option(help="Network to gauge with.")] = "pocket",
+    weights: Annotated[Path | None, typer.Option(help="Local weights of it.")] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Layers to gauge, each by itself.")
+    ] = None,
+    flow: Annotated[str, typer.Option(metavar="dis|raft", help="Optical flow to use.")] = "dis",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw all of it over time, .png or .svg.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Tells how steady, strong and sharp a dreamt clip is, beside its source.
+
+    warp error: how much the dream boils over what moves (Lai et al. 2018); 0 is steady. A blurred or
+    frozen clip is steady too, so look at strength and sharpness as well.
+    """
+    if flow not in ("dis", "raft"):
+        raise UsageError(f'--flow "{flow}" is no flow to measure by: dis or raft would do')
+    comparison = zd.compare_clips(
+        source, dreamed, start=start, model=model, layers=layer or (), weights=weights, flow=flow
+    )
+    if plot:
+        zd.plot_comparison(comparison, plot)
+    mean = asdict(comparison.mean)
+    strengths = dict(zip(comparison.layers, mean.pop("strengths"), strict=True))
+    if as_json:
+        print_json({"frames": len(comparison.frames) + 1, **mean, "strength": strengths})
+        return
+    out = Console(highlight=False)
+    out.print(f"warp error  {mean['warp_error']:.6f}")
+    for name, value in strengths.items():
+        out.print(f"strength    {value:.2f} times the source's, {escape(name)}")
+    out.print(f"sharpness   {mean['sharpness']:.2f} times the source's")
+    out.print(f"flicker     {mean['flicker']:.5f}")
+
+
+@app.command(rich_help_panel=SEE)
 def models(
     name: Annotated[str | None, typer.Argument(help="A network, to list its layers.")] = None,
 ) -> None:
@@ -226,16 +217,16 @@ def models(
 
     from zoomdream.network.catalog import CATALOG, network_info
     from zoomdream.network.layers import network_layers
-    from zoomdream.network.objective import Target
+    from zoomdream.network.target import Target
     from zoomdream.network.weights import weights_path
 
     out = Console()
     if name is None:
         table = Table("network", "MB", "here?", "first layers", "tends to dream", box=None)
         for kind in CATALOG.values():
-            here = "yes" if weights_path(kind.name).exists() else "no"
+            fetched = "yes" if weights_path(kind).exists() else "no"
             table.add_row(
-                kind.name, f"{kind.megabytes:g}", here, " + ".join(kind.layers), kind.dreams
+                kind.name, f"{kind.megabytes:g}", fetched, " + ".join(kind.layers), kind.dreams
             )
         out.print(table)
         out.print(
@@ -244,21 +235,19 @@ def models(
         )
         return
     kind = network_info(name)
-    firsts = [Target.parse(text).layer for text in kind.layers]
+    first_choices = [Target.parse(text).layer for text in kind.layers]
     table = Table("layer", "channels", "stride", box=None)
-    for layer in network_layers(name):
-        mark = "  (a first choice)" if layer.name in firsts else ""
+    for layer in network_layers(kind):
+        mark = "  (a first choice)" if layer.name in first_choices else ""
         table.add_row(layer.name + mark, str(layer.channels), str(layer.stride))
     out.print(table)
 
 
-@app.command()
+@app.command(rich_help_panel=SEE)
 def classes(
     word: Annotated[str, typer.Argument(help="Only those whose name has this word in it.")] = "",
 ) -> None:
     """Lists ImageNet's classes, which `--layer class:NAME` dreams towards."""
-    from zoomdream.network.objective import class_names
-
-    for number, name in enumerate(class_names()):
+    for number, name in enumerate(zd.class_names()):
         if word.lower() in name.lower():
             print(f"{number:4} {name}")  # noqa: T201

@@ -1,8 +1,9 @@
-"""What Ctrl-C and SIGTERM do."""
+"""Ctrl-C and SIGTERM end the program, or, while frames are dreamt, ask the render to stop."""
 
 import signal
-from dataclasses import dataclass
 from types import FrameType
+
+import typer
 
 from zoomdream.cli.console import console
 
@@ -10,25 +11,41 @@ from zoomdream.cli.console import console
 class Stopped(BaseException):
     """Ctrl-C or SIGTERM: everything is cleaned up on the way out."""
 
-
-@dataclass
-class StopRequest:
-    """What a signal does. gentle: while frames are dreamt the one at hand is finished first."""
-
-    gentle: bool = False
-    pulled: int | None = None  # the signal's number
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
-stop_request = StopRequest()
-SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
+class StopSignals:
+    """Handles the signals that end a program.
+
+    Usually a signal raises `Stopped` at once. While `finish_frame` is set it is only noted, as `received`,
+    so that a render can finish the frame at hand. A second signal always ends the program at once.
+    """
+
+    NUMBERS = tuple(
+        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    )
+
+    def __init__(self) -> None:
+        self.finish_frame = False
+        self.received: int | None = None
+
+    def install(self) -> None:
+        """Takes the signals over, for the rest of the process."""
+        for number in self.NUMBERS:
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        for each in self.NUMBERS:
+            signal.signal(each, signal.SIG_DFL)
+        if not self.finish_frame:
+            raise Stopped(number)
+        self.received = number
+        console.print("Stopping after this frame; once more ends at once.")
 
 
-def stop_on_signal(number: int, _: FrameType | None) -> None:
-    for each in SIGNALS:
-        signal.signal(each, signal.SIG_DFL)  # a second one ends at once
-    if not stop_request.gentle:
-        raise Stopped(number)
-    stop_request.pulled = number
-    console.print("Stopping after this frame; once more ends at once.")
+def stop_signals(context: typer.Context) -> StopSignals:
+    """The signals' handler that the program was started with."""
+    signals = context.find_root().obj
+    assert isinstance(signals, StopSignals)
+    return signals

@@ -26,7 +26,8 @@ from zoomdream.dreaming.slideshow import open_guide, shown_to_network
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame, as_frame
 from zoomdream.network.network import Network
-from zoomdream.network.objective import Activations, Objective, Target
+from zoomdream.network.objective import Activations, Objective
+from zoomdream.network.target import Target
 from zoomdream.settings.model import Guide as GuideSpec
 from zoomdream.settings.model import RenderJob
 
@@ -212,7 +213,7 @@ class GuideSource:
         if not any(part.is_layer for part in self._objectives):
             raise UsageError(
                 "a guide is matched with whole layers, and single channels are all that is wanted: add "
-                f"one such as --layer {info.layers[0].partition('=')[0]}"
+                f"one such as `dream.layers={info.layers[0].partition('=')[0]}`"
             )
         self._style = style
         self._slideshow = open_guide(spec, info.least, limit, length)

@@ -82,7 +82,7 @@ def _smaller(picture: Frame, network: str, side: int) -> int:
     if half < SMALLEST_TILE:
         raise UsageError(
             f"there is not enough memory to dream with {network}, even in tiles of {side} px: "
-            "close other programs, or take a smaller --size or network"
+            "close other programs, or take a smaller `output.size` or network"
         )
     return half
 
@@ -140,7 +140,8 @@ def tile_side(network: Network, pixels: int) -> int:
 
     From the memory that is built in, so that a seed gives the same pixels on most machines, and from
     what is free where that is too little; a film keeps what was taken for it (`DreamSession.tile`).
-    On a CPU no more than lets a frame of 3840x2160 px, or a photograph of 24 megapixels, be dreamt within 4 GB.
+    On a CPU no more than lets a frame of 3840x2160 px, or a photograph of 24 megapixels, be dreamt within
+    4 GB.
     """
     device = network.at.device
     if device.type == "cuda":

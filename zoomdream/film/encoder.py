@@ -219,7 +219,7 @@ def join_segments(spec: FilmSpec, folder: Path, files: list[str], frames: int) -
         capture_output=True, check=False, cwd=folder,
     )  # fmt: skip
     if joining.returncode != 0:
-        hint = "; --no-audio leaves out its sound" if sound else ""
+        hint = "; `output.audio=False` leaves out its sound" if sound else ""
         raise OutputError(f"{spec.target} cannot be written: {error_summary(joining.stderr)}{hint}")
     joined = count_frames(film)
     if joined != frames:

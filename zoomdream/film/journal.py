@@ -311,7 +311,7 @@ def read_head(target: Path) -> Entry | None:
         if "format" in entry or "passport" in entry:  # 0.1.0 called the identity so
             raise UsageError(
                 f"{target} was begun by another version of zoomdream, whose journal this one cannot "
-                "read: go on with that version, or begin anew with --force and without --resume"
+                "read: go on with that version, or begin anew with `force=True` and without `resume=True`"
             )
     return None
 

@@ -76,7 +76,7 @@ def check_loop(film: Path, clip: Clip, timeline: Timeline, name: str) -> None:
     if seam > LOOP_SEAM * step:
         raise OutputError(
             f"{name} does not close: its seam is {seam / max(step, 1e-9):.2f} times the step "
-            "between frames; more --seconds or less --variety help (zoomdream resume OUT --join-now "
+            "between frames; more `output.seconds` or less `dream.variety` help (`join_so_far` "
             "shows what there is)"
         )
 

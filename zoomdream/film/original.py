@@ -65,7 +65,7 @@ def open_original(job: RenderJob, picture: Any) -> Original:
     if picture is None and job.source is None:
         if size is None:
             raise UsageError(
-                "a dream from noise needs a size: add --size 512x512, or name a picture"
+                "a dream from noise needs a size: add `output.size=512x512`, or name a picture"
             )
         return _sized(job, Original(noise_picture(film_size(job, size), job.seed)))
     if picture is not None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from zoomdream.dreaming.tiles import tile_side
 from zoomdream.dreaming.variety import channel_weights_at
 from zoomdream.events import Step
 from zoomdream.film.frames import layer_weights
-from zoomdream.media.frame import Frame, as_frame, cover, resize
+from zoomdream.media.frame import Frame, as_frame, cover, resize, to_bytes
 from zoomdream.media.image_reader import read_mask
 from zoomdream.media.kinds import as_frames
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.objective import Wanted
+from zoomdream.network.target import Wanted
 from zoomdream.settings.model import STILL_DREAM, DreamSpec, RenderJob
 from zoomdream.settings.timeline import at_middle
 from zoomdream.size import Size
@@ -108,6 +109,11 @@ def dream_still(
     return whole(dreamt.frame)
 
 
+def shown(step: Step, so_far: Callable[[], Frame]) -> Step:
+    """A step with the picture as it is after it, on request."""
+    return replace(step, picture=lambda: to_bytes(so_far()))
+
+
 def dream_picture(
     picture: Any,
     network: Network | str = "pocket",
@@ -125,9 +131,10 @@ def dream_picture(
 
     picture: an array, (H, W), (H, W, 3) or (N, H, W, 3); a tensor, (3, H, W) or (N, 3, H, W); a PIL
     picture; or a matplotlib figure, which gives an array. Numbers are 0..255 in 8 bits, 0..65535 in 16, and
-    0..1 in floats. Grey ones come back in colour. network: one that is loaded, or a name. objective: what to
-    dream of, where that is not what the network was loaded for. seed: the same gives the same picture. mask:
-    a picture of where to dream: white dreams, black stays. on_step: is called after each step; where it
+    0..1 in floats. Grey ones come back in colour.
+    network: one that is loaded, or a name. objective: what to dream of, where that is not what the network
+    was loaded for. seed: the same gives the same picture. mask: a picture of where to dream: white dreams,
+    black stays. on_step: is called after each step (`step.picture()` is the first picture so far); where it
     returns False the dream ends there. settings: those of DreamSpec (`steps`, `step_size`, `octaves` ...);
     what changes over time is taken at the middle of six seconds.
 
@@ -144,6 +151,6 @@ def dream_picture(
     given_mask = None if mask is None else as_frame(mask).mean(1, keepdim=True)
     dreamt = dream_still(
         frames, now, session, t, mask=given_mask,
-        on_step=None if on_step is None else lambda step, _: on_step(step),
+        on_step=None if on_step is None else lambda step, so_far: on_step(shown(step, so_far)),
     )  # fmt: skip
     return give_back(dreamt)

@@ -1,6 +1,5 @@
 """A film from start to end: read -> move -> dream -> write, on one screen."""
 
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -18,6 +17,7 @@ from zoomdream.film.target import check_film_target
 from zoomdream.film.writer import COMMIT_SECONDS, FilmWriter, open_writer
 from zoomdream.media.source import Clip
 from zoomdream.network.network import Network
+from zoomdream.pipeline import take_thread_count
 from zoomdream.process import exact_cudnn, freed_memory_kept
 from zoomdream.settings import presets
 from zoomdream.settings.model import RenderJob
@@ -80,6 +80,7 @@ def render(
 
     Raises UsageError, InputError, OutputError, WeightsError.
     """
+    take_thread_count()
     started = time.monotonic()
     if job.target is not None:
         if already_finished(job.target, resume):
@@ -173,18 +174,23 @@ class _Underway(Render):
                 self._report(Note(note))
             if rendered.number >= 0:
                 self._next = rendered.number + 1
-                seconds = time.monotonic() - self._started
-                self._report(
-                    Progress(
-                        rendered.number, self._clip.length, seconds, rendered.objective, self._begun
-                    )
-                )
+                self._report(self._progress(rendered))
             if self._stopped or self._stopping():
                 self._commit()
                 raise Interrupted(self._how_to_go_on())
             if rendered.number >= 0:
                 yield rendered
         self._finish()
+
+    def _progress(self, rendered: RenderedFrame) -> Progress:
+        return Progress(
+            rendered.number,
+            self._clip.length,
+            time.monotonic() - self._started,
+            rendered.objective,
+            self._begun,
+            lambda: rendered.image,
+        )
 
     def _report(self, event: Start | Progress | Note) -> None:
         self._stopped = self._on_event(event) is False or self._stopped
@@ -230,9 +236,7 @@ class _Underway(Render):
         stopped = f"stopped after {self._next}{total} frames"
         if self._writer is None:
             return stopped
-        force = " --force" if self._job.force else ""
-        command = f"zoomdream resume {shlex.quote(str(self._job.target))}{force}"
-        return f"{stopped}, which are safe; to go on: {command}"
+        return f"{stopped}, which are safe; to go on: `resume=True`"
 
 
 def film_spec(job: RenderJob, clip: Clip, network: Network, early: int) -> FilmSpec:
@@ -246,6 +250,6 @@ def film_spec(job: RenderJob, clip: Clip, network: Network, early: int) -> FilmS
         clip.length,
         early,
         clip.sound,
-        presets.written(as_label(job, network)),
-        presets.written(as_label(job, network, paths=False)),
+        presets.preset_text(as_label(job, network)),
+        presets.preset_text(as_label(job, network, paths=False)),
     )

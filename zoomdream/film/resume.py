@@ -50,12 +50,12 @@ def check_interrupted(target: Path, identity: Mapping[str, str], resume: bool, f
         return
     if not resume:
         raise OutputError(
-            f"{target} was interrupted once: --resume goes on with it, --force begins anew"
+            f"{target} was interrupted once: `resume=True` goes on with it, `force=True` begins anew"
         )
     if changed := differences(head["identity"], identity):
         raise UsageError(
             f"{target} was begun otherwise ({'; '.join(changed)}): render it with what it was begun "
-            "with, or begin anew with --force and without --resume"
+            "with, or begin anew with `force=True` and without `resume=True`"
         )
 
 

@@ -13,7 +13,7 @@ from zoomdream.film.growth import growth_film
 from zoomdream.film.identity import as_label
 from zoomdream.film.inputs import open_network
 from zoomdream.film.original import open_original
-from zoomdream.film.picture import StepCounter, dream_still
+from zoomdream.film.picture import StepCounter, dream_still, shown
 from zoomdream.film.target import check_film_target
 from zoomdream.media.frame import Frame
 from zoomdream.media.image_writer import check_image_size, check_image_target, staged_pictures
@@ -76,7 +76,7 @@ def dream_image(
 
         def on_step(step: Step, so_far: Callable[[], Frame]) -> None:
             number = step.step + 1
-            if on_event(step) is False:
+            if on_event(shown(step, so_far)) is False:
                 raise Interrupted(
                     f"stopped after {number} of {step.total} steps; nothing was written"
                 )
@@ -87,7 +87,7 @@ def dream_image(
 
         dreamt = dream_still(original.frame, now, session, t, counter, on_step)
         staged.add(target, original.pixels(dreamt, target))
-        staged.add_text(_label_of(target), presets.written(label))
+        staged.add_text(_label_of(target), presets.preset_text(label))
         check_image_target(target, job.force)  # someone else may have been quicker
         if growth:
             growth.finish(dreamt)

@@ -1,4 +1,4 @@
-"""Whether a film could be put where it is to go, checked before any work is done."""
+"""Checks whether a film could be put where it is to go, before any work is done."""
 
 import re
 from pathlib import Path
@@ -10,27 +10,34 @@ from zoomdream.settings.model import Output
 
 
 def check_film_target(target: Path, force: bool, output: Output) -> None:
-    """Raises OutputError where the target could not be put or encoded, before any work is done."""
+    """Checks that a film could be encoded and put at a target.
+
+    force: whether what is there already may be replaced. Raises OutputError, and UsageError where the
+    target's name and the output contradict each other.
+    """
     form = film_format(target)
     if output.encoder == "hardware":
         if form is None or form.suffix != ".mp4":
             raise UsageError(f"hardware encodes .mp4 alone, and {target.name} is none")
         if output.loop:
-            raise UsageError("a loop has all its frames coded alike: leave out --encoder hardware")
+            raise UsageError(
+                "a loop has all its frames coded alike: leave out `output.encoder=hardware`"
+            )
         h264_encoder(output)
     if form:
         check_file(target, force)
         return
-    check_folder(target, "-o dream.mp4")
+    check_folder(target, "`target=dream.mp4`")
     if target.exists() and not target.is_dir():
         raise OutputError(
             f"{target} is a file: name a folder, or end the name in .mp4, .webm or .gif"
         )
-    if target.is_dir() and (strange := _strangers(target)):
-        raise OutputError(f"{target} holds {strange[0]}, which is no frame: name a new folder")
+    if target.is_dir() and (others := _other_files(target)):
+        raise OutputError(f"{target} holds {others[0]}, which is no frame: name a new folder")
     check_free(target, force)
 
 
-def _strangers(folder: Path) -> list[str]:
-    """What is in a folder but frames of a film; such a folder is never replaced."""
-    return sorted(p.name for p in folder.iterdir() if not re.fullmatch(r"\d{6}\.png", p.name))
+def _other_files(folder: Path) -> list[str]:
+    """Lists what is in a folder besides frames of a film; a folder with such files is never replaced."""
+    names = (path.name for path in folder.iterdir())
+    return sorted(name for name in names if not re.fullmatch(r"\d{6}\.png", name))

@@ -210,8 +210,8 @@ class FilmWriter:
         with readable_errors(target):
             if not force and is_taken(target):
                 raise OutputError(
-                    f"{target} has been written by someone else meanwhile: zoomdream resume "
-                    f"{target} --force replaces it"
+                    f"{target} has been written by someone else meanwhile: `resume=True` "
+                    "and `force=True` replace it"
                 )
             _place(self._spec, self._journal)
         self.placed = True

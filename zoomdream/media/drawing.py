@@ -67,7 +67,7 @@ def _size(wide: float, high: float, fill: Size | None, limit: int) -> Size:
     )
     size = Size.rounded(wide * factor, high * factor)
     if size.pixels > limit:
-        raise ValueError(f"has {size} pixels, and {limit} are the most: see --max-pixels")
+        raise ValueError(f"has {size} pixels, and {limit} are the most: see `max_pixels`")
     return size
 
 

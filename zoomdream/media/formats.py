@@ -48,7 +48,7 @@ def _hardware() -> str:
             return name
     raise OutputError(
         f"no hardware encoder works here ({', '.join(HARDWARE_ENCODERS)} were tried): "
-        "leave out --encoder hardware"
+        "leave out `output.encoder=hardware`"
     )
 
 

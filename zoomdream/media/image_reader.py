@@ -79,7 +79,7 @@ def _pixels(content: bytes, limit: int) -> DecodedImage:
     size = Size(*picture.size)
     if size.pixels > limit:
         raise ValueError(
-            f"has {size} pixels, and {limit:,} are the most: --max-pixels lifts the limit"
+            f"has {size} pixels, and {limit:,} are the most: `max_pixels` lifts the limit"
         )
     if picture.mode in ("I", "F"):
         raise ValueError("has 32 bits a channel: save it with 8 or 16")

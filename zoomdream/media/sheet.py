@@ -99,7 +99,7 @@ def check_sheet(path: Path, force: bool) -> None:
         raise OutputError(f"{path} is a folder: name a file")
     if path.exists() and not force:
         raise OutputError(
-            f"{path} is there already: add --force to replace it, or take another name"
+            f"{path} is there already: add `force=True` to replace it, or take another name"
         )
 
 
@@ -114,7 +114,7 @@ def write_sheet(path: Path, canvas: ImageArray, force: bool = False, quality: in
     if size.longer > SHEET_LONGEST[form]:
         raise OutputError(
             f"{path} would be {size} pixels, which is more than "
-            f"{form} holds: a .png, or a smaller --size, would do"
+            f"{form} holds: a .png, or a smaller `size`, would do"
         )
     content = BytesIO()
     Image.fromarray(canvas).save(content, form, quality=quality, optimize=True)

@@ -89,7 +89,7 @@ def open_video(path: Path, limit: int = MAX_PIXELS) -> VideoFile:
     if claimed.pixels > limit:
         raise InputError(
             f"{path} has frames of {claimed} pixels, and {limit:,} are the most: "
-            "--max-pixels lifts the limit"
+            "`max_pixels` lifts the limit"
         )
     if not contents.video.times:
         raise InputError(f"{path} holds no clip that can be read; MP4, WebM, MOV or GIF would do")

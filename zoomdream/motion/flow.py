@@ -82,7 +82,7 @@ class RaftFlow(FlowEstimator):
         from zoomdream.network.weights import fetch_weights, read_weights
 
         network = raft_small(weights=None).eval().requires_grad_(False)
-        path = weights or fetch_weights("raft", Raft_Small_Weights.C_T_V2.url, "--flow dis")
+        path = weights or fetch_weights("raft", Raft_Small_Weights.C_T_V2.url, "`flow.flow=dis`")
         try:
             network.load_state_dict(read_weights(path))
         except RuntimeError as error:

@@ -64,7 +64,7 @@ class NetworkInfo:
         if size.shorter < self.least:
             raise UsageError(
                 f"{size} is too small for {self.name}: at least {self.least}x{self.least} would do, "
-                "with `size`"
+                "with `output.size`"
             )
 
 

@@ -28,7 +28,7 @@ def choose_place(device: str = "auto", precision: str = "auto") -> Place:
         device = next(name for name, here in there.items() if here)
         why = "no GPU was found" if device == "cpu" else "a GPU was found"
     elif not there[device]:
-        raise UsageError(f"there is no {device} device here: use --device auto")
+        raise UsageError(f"there is no {device} device here: use `device=auto`")
     if precision == "auto":
         precision = _best_precision(device)
     types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

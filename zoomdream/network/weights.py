@@ -34,7 +34,7 @@ def load_module(info: NetworkInfo, weights: Path | None = None) -> nn.Module:
     """The whole network with its weights in it: those of a file, or else its own, fetched once."""
     path = weights or info.weights_file
     if path is None:
-        instead = "--model pocket, which ships with zoomdream"
+        instead = "`model=pocket`, which ships with zoomdream"
         path = fetch_weights(info.name, _url(info), instead)
     return fill_network(info, read_weights(path), path)
 
@@ -53,13 +53,13 @@ def fill_network(info: NetworkInfo, state: dict[str, Tensor], path: Path) -> nn.
         raise WeightsError(
             f'{path} is not for {info.name}: it lacks "{missing[0]}"'
             + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-            + "; check --model"
+            + "; check `model`"
         )
     for key, value in own.items():
         if key in state and state[key].shape != value.shape:
             raise WeightsError(
                 f'{path} is not for {info.name}: "{key}" is {tuple(state[key].shape)} instead of '
-                f"{tuple(value.shape)}; check --model"
+                f"{tuple(value.shape)}; check `model`"
             )
         if key in state and not torch.isfinite(state[key]).all():
             raise WeightsError(f'{path} is damaged: "{key}" holds values that are not finite')

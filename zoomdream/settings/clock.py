@@ -1,4 +1,4 @@
-"""When a film's frames are shown."""
+"""Tells when a film's frames are shown."""
 
 import math
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Clock:
         return float(self.frames / self.fps)
 
     def names(self, seconds: Values) -> dict[str, Any]:
-        """The variables of an expression, with their values at given moments."""
+        """Gives the variables of an expression their values at given moments."""
         frame = seconds * float(self.fps)
         return {
             "t": seconds,

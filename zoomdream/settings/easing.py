@@ -1,4 +1,4 @@
-"""Curves from one keyframe to the next."""
+"""Draws curves from one keyframe to the next."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _CURVES: dict[str, Callable[[Values], Values]] = {
 
 
 def _easings() -> dict[str, Callable[[Values], Values]]:
-    """linear, step, and in, out, in-out of every curve (Penner 2002); without a curve it is cubic."""
+    """Makes linear, step, and in, out, in-out of every curve (Penner 2002); without a curve it is cubic."""
     easings: dict[str, Callable[[Values], Values]] = {"linear": lambda u: u, "step": np.zeros_like}
     for name, curve in _CURVES.items():
         easings[f"in-{name}"] = curve
@@ -34,7 +34,7 @@ EASES = (*EASINGS, "smooth")
 
 
 def monotone_cubic(x: Values, y: Values, at: Values) -> Values:
-    """Cubic interpolation that never overshoots (Fritsch and Carlson 1980, in Brodlie's weights)."""
+    """Interpolates by cubics that never overshoot (Fritsch and Carlson 1980, in Brodlie's weights)."""
     h, slope = np.diff(x), np.diff(y) / np.diff(x)
     tangent = np.zeros_like(y)
     tangent[0], tangent[-1] = slope[0], slope[-1]

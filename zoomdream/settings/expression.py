@@ -1,4 +1,4 @@
-"""Expressions over time, such as `1.3 + 0.2*sin(2*pi*t/4)`: checked, then evaluated for all frames at once.
+"""Checks expressions such as `1.3 + 0.2*sin(2*pi*t/4)`, and evaluates them for all frames at once.
 
 They are read by simpleeval, with the names and functions listed here and nothing else, and capped in
 length and depth.
@@ -7,7 +7,7 @@ length and depth.
 import ast
 import difflib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import Any
 
@@ -22,7 +22,7 @@ NAMES = ("t", "frame", "frames", "fps", "duration", "seed", "beat", "pi", "tau")
 
 
 def noise(x: Any, seed: float = 0.0) -> Values:
-    """Smooth noise of -1 to 1 that changes from one whole number to the next."""
+    """Makes smooth noise of -1 to 1 that changes from one whole number to the next."""
     x = np.asarray(x, np.float64)
     whole = np.floor(np.clip(x, -(2.0**52), 2.0**52))
     share = x - whole
@@ -32,7 +32,7 @@ def noise(x: Any, seed: float = 0.0) -> Values:
 
 
 def _hash(whole: Values, seed: float) -> Values:
-    """A pseudo-random number of -1 to 1 for each whole number (splitmix64)."""
+    """Makes a pseudo-random number of -1 to 1 of each whole number (splitmix64)."""
     with np.errstate(over="ignore"):
         mixed = whole.astype(np.int64).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         mixed = mixed + np.uint64(int(seed) % 2**63)
@@ -69,7 +69,7 @@ class ScheduleError(UsageError):
 
 
 def schedule_error(text: str, what: str, at: int | None = None) -> ScheduleError:
-    """An error that shows the text, with a caret under the place in it where that is known."""
+    """Makes an error that shows the text, with a caret under the place in it where that is known."""
     if at is None or "\n" in text or len(text) > 200:
         return ScheduleError(f'{what}: "{text[:200]}"')
     return ScheduleError(f"{what}\n    {text}\n    {' ' * at}^")
@@ -103,34 +103,34 @@ class Expression:
         )
 
     def _checked(self, node: ast.AST, depth: int) -> ast.AST:
-        """The node with its numbers as floats; raises ScheduleError for what is not allowed."""
+        """Turns a node's numbers into floats; raises ScheduleError for what is not allowed."""
 
-        def wrong(what: str) -> ScheduleError:
+        def error(what: str) -> ScheduleError:
             column = len(
                 self.text.strip().encode()[: getattr(node, "col_offset", 0)].decode(errors="ignore")
             )
             return schedule_error(self.text, what, column + self._indent)
 
         if depth > MOST_NESTING:
-            raise wrong(f"this is nested more than {MOST_NESTING} deep")
+            raise error(f"this is nested more than {MOST_NESTING} deep")
         match node:
             case ast.Constant(value=bool()):
-                raise wrong("True and False are no numbers")
+                raise error("True and False are no numbers")
             case ast.Constant(value=int() | float() as number):
                 try:
                     return ast.copy_location(ast.Constant(float(number)), node)
                 except OverflowError:
-                    raise wrong("this number is too large") from None
+                    raise error("this number is too large") from None
             case ast.Name(id=name):
                 if name not in NAMES:
                     hint = " (a function, to be called)" if name in FUNCTIONS else ""
-                    raise wrong(f'there is no "{name}" here{hint}: {near_names(name, NAMES)}')
+                    raise error(f'there is no "{name}" here{hint}: {near_names(name, NAMES)}')
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 if name not in FUNCTIONS:
-                    raise wrong(f'there is no function "{name}": {near_names(name, FUNCTIONS)}')
+                    raise error(f'there is no function "{name}": {near_names(name, FUNCTIONS)}')
                 _, least, most = FUNCTIONS[name]
                 if not least <= len(arguments) <= most:
-                    raise wrong(
+                    raise error(
                         f"{name} takes {least if least == most else f'{least} to {most}'} values"
                     )
                 node.args = [self._checked(a, depth + 1) for a in arguments]  # type: ignore[misc]
@@ -145,13 +145,13 @@ class Expression:
                 node.left = self._checked(left, depth + 1)  # type: ignore[assignment]
                 node.comparators = [self._checked(right, depth + 1)]  # type: ignore[list-item]
             case ast.IfExp() | ast.BoolOp() | ast.Compare():
-                raise wrong("choose with where(condition, this, that)")
+                raise error("choose with where(condition, this, that)")
             case _:
-                raise wrong("only numbers, + - * / // % **, comparisons and functions are allowed")
+                raise error("only numbers, + - * / // % **, comparisons and functions are allowed")
         return node
 
     def values(self, clock: Clock, seconds: Values) -> Values:
-        """The expression's value at each moment, which need not be finite. Raises ScheduleError."""
+        """Evaluates the expression at each moment; values need not be finite. Raises ScheduleError."""
         self._evaluator.names = clock.names(seconds)
         try:
             with np.errstate(all="ignore"):
@@ -161,13 +161,14 @@ class Expression:
             raise schedule_error(self.text, f"this cannot be evaluated ({error})") from None
 
 
-def near_names(name: str, known: Any) -> str:
+def near_names(name: str, known: Iterable[str]) -> str:
+    """Ends an error message with the known names nearest to a wrong one, or with all of them."""
     close = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
 
 
 def split_at_commas(text: str) -> list[str]:
-    """The parts between commas, but for commas within brackets; parts may be empty."""
+    """Splits a text at its commas, but for those within brackets; parts may be empty."""
     depth, start, parts = 0, 0, []
     for place, letter in enumerate(text):
         depth += (letter in "([") - (letter in ")]")

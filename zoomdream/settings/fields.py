@@ -1,4 +1,4 @@
-"""What a setting knows about itself: range, unit, whether it may change over time, where help shows it."""
+"""Makes settings that know their range, unit, place in the help, and whether they may change over time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ def setting(
     after: str = "",
     **rules: Any,
 ) -> Value:
-    """A setting's field: with its Traits, and rules such as `ge` and `le` that pydantic checks."""
+    """Makes a setting's field, with its Traits, and rules such as `ge` and `le` that pydantic checks."""
     field = cast(FieldInfo, Field(default, description=description, **rules))
     traits = Traits(
         changes=changes,
@@ -84,7 +84,7 @@ def setting(
 
 
 def traits_of(field: FieldInfo) -> Traits:
-    """Those of a field that `setting` has made; those of any other field are the usual ones."""
+    """Returns the traits that `setting` gave a field; those of any other field are the usual ones."""
     return next((known for known in field.metadata if isinstance(known, Traits)), Traits())
 
 
@@ -122,13 +122,13 @@ class Settings(BaseModel):
         return value if isinstance(value, Schedule) else check(value)
 
     def change(self, **values: Any) -> Self:
-        """A checked copy with some settings changed; those that are None stay as they are."""
-        given = {name: value for name, value in values.items() if value is not None}
-        return type(self)(**{**dict(self), **given})
+        """Copies and checks the settings with some changed; those that are None stay as they are."""
+        changes = {name: value for name, value in values.items() if value is not None}
+        return type(self)(**{**dict(self), **changes})
 
 
 def number_or_schedule(value: Any) -> Any:
-    """A number as it is, also one in a string; a Schedule of other strings and of tables."""
+    """Keeps a number, also one in a string; makes a Schedule of other strings and of tables."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -138,14 +138,14 @@ def number_or_schedule(value: Any) -> Any:
 
 
 def error_sentence(error: Mapping[str, Any], settings: type[BaseModel]) -> str:
-    """One of pydantic's errors as a sentence, which begins with the setting's path."""
-    where = ".".join(str(part) for part in error["loc"])
+    """Turns one of pydantic's errors into a sentence, which begins with the setting's path."""
+    path = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f'there is no setting "{where}": {nearest(where, settings.model_fields)}'
+        return f'there is no setting "{path}": {nearest(path, settings.model_fields)}'
     problem = error["msg"].removeprefix("Value error, ")
     problem = problem[:1].lower() + problem[1:]
-    got = "" if "\n" in problem else f" (got {_short(error['input'])})"
-    return f"{where}: {problem}{got}" if where else problem
+    value = "" if "\n" in problem else f" (got {_short(error['input'])})"
+    return f"{path}: {problem}{value}" if path else problem
 
 
 def _short(value: Any) -> str:

@@ -39,8 +39,8 @@ MAX_PIXELS = 200_000_000  # of a picture or a clip's frame, unless more is asked
 Centre = Annotated[float, Field(ge=0, le=1)]
 
 
-def _clock(value: Any) -> Any:
-    """Seconds from a clock time such as 1:23.5 or 0:1:23.5; all else as it is."""
+def _clock_time(value: Any) -> Any:
+    """Turns a clock time such as 1:23.5 or 0:1:23.5 into seconds; all else stays as it is."""
     if isinstance(value, str):
         try:
             parts = [float(part) for part in value.split(":")]
@@ -52,11 +52,11 @@ def _clock(value: Any) -> Any:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_clock)]
+Seconds = Annotated[float, BeforeValidator(_clock_time)]
 
 
 def _two_numbers(_: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-    """Of a Size: a list of two whole numbers, as TOML and JSON have it."""
+    """Reads a Size from a list of two whole numbers, as TOML and JSON have it."""
     return no_info_after_validator_function(Size._make, handler(tuple[int, int]))
 
 
@@ -256,7 +256,7 @@ class DreamSpec(Settings):
     @field_validator("layers", mode="wrap")
     @classmethod
     def _weights(cls, value: Any, check: ValidatorFunctionWrapHandler) -> dict[str, float]:
-        """From a list of NAME=WEIGHT, or a table; weights may change over time."""
+        """Reads a list of NAME=WEIGHT, or a table; weights may change over time."""
         if isinstance(value, str):
             value = [value]
         if isinstance(value, list | tuple):
@@ -276,7 +276,7 @@ class DreamSpec(Settings):
 
     @property
     def targets(self) -> list[str]:
-        """The layers and their weights as texts, such as `net.load` takes."""
+        """Writes the layers and their weights as texts, such as `load` takes."""
         return [
             name if isinstance(weight, Schedule) else f"{name}={weight:g}"
             for name, weight in self.layers.items()
@@ -291,8 +291,8 @@ class DreamSpec(Settings):
 
 
 def _is_number(value: Any) -> bool:
-    good = isinstance(value, int | float) and not isinstance(value, bool)
-    return good and math.isfinite(value) and abs(value) < 1e6
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and abs(value) < 1e6
 
 
 class Guide(Settings):
@@ -435,7 +435,7 @@ class Output(Settings):
     @field_validator("fps", mode="before")
     @classmethod
     def _exact_fps(cls, fps: Any) -> Any:
-        """29.97, 23.976 and the like mean n * 1000 / 1001."""
+        """Makes fps exact: 29.97, 23.976 and the like mean n * 1000 / 1001."""
         if fps is None:
             return None
         try:
@@ -452,7 +452,7 @@ class Output(Settings):
         return self
 
     def length(self, fps: Fraction) -> int:
-        """Frames of a still's film in all; at least one."""
+        """Counts the frames of a still's film; at least one."""
         return self.frames or max(1, round(self.seconds * fps))
 
 
@@ -516,7 +516,7 @@ class RenderJob(Settings):
         return self
 
     def draft(self) -> Self:
-        """The same motion at a quarter of the pixels and a quarter of the steps, at least one."""
+        """Keeps the motion, at a quarter of the pixels and a quarter of the steps, at least one."""
         steps = self.dream.steps
         fewer = steps if isinstance(steps, Schedule) else -(-steps // 4)
         return self.change(
@@ -557,7 +557,7 @@ class Setting:
 
 
 def settings_of(kind: type[Settings], section: str = "") -> dict[str, Setting]:
-    """A section's settings by path; those of RenderJob with its sections' in their places."""
+    """Lists a section's settings by path; those of RenderJob with its sections' in their places."""
     settings: dict[str, Setting] = {}
     for name, field in kind.model_fields.items():
         path = f"{section}.{name}" if section else name

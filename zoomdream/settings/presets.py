@@ -1,4 +1,4 @@
-"""Presets: a mood as a TOML file. Its first comment says what you will see.
+"""Reads and writes presets: a mood as a TOML file, whose first comment says what you will see.
 
 The sections are the settings themselves ([dream], [camera] or [flow], [anchor], [output]), and above
 them stand those of the whole job (model, seed, bpm ...). What a file does not say keeps its default;
@@ -21,22 +21,22 @@ from zoomdream.settings.mistakes import Mistake, line_of_setting, mistakes_in
 from zoomdream.settings.model import SECTIONS, RenderJob
 from zoomdream.settings.paths import change_job, job_from_values, plain_value, settings_by_path
 
-LARGEST = 1_000_000  # bytes of a preset file
+MOST_BYTES = 1_000_000  # bytes of a preset file
 
 
 def own_folder() -> Path:
-    """Where your own presets live."""
+    """Returns the folder in which your own presets live."""
     return user_config_path("zoomdream", appauthor=False, roaming=True) / "presets"
 
 
 def known() -> dict[str, Path]:
-    """Every preset by name: those that ship with zoomdream, and your own, which win."""
+    """Finds every preset, by name: those that ship with zoomdream, and your own, which win."""
     folders = (shipped("presets"), own_folder())
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
 
 
 def find(name: str | Path) -> Path:
-    """A preset's file, by its name or path; raises UsageError."""
+    """Finds a preset's file by its name or path; raises UsageError."""
     path = Path(name)
     if path.suffix == ".toml":
         return path
@@ -47,10 +47,12 @@ def find(name: str | Path) -> Path:
 
 
 def read(path: Path) -> tuple[str, dict[str, Any]]:
-    """A preset file's text and values; raises UsageError and InputError."""
+    """Reads a preset file's text and values; raises UsageError and InputError."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise UsageError(f"{path.name} is too large for a preset: {LARGEST // 1000} kB at most")
+        if path.stat().st_size > MOST_BYTES:
+            raise UsageError(
+                f"{path.name} is too large for a preset: {MOST_BYTES // 1000} kB at most"
+            )
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
@@ -60,7 +62,7 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def parse(text: str, name: str) -> dict[str, Any]:
-    """A preset's values; raises UsageError."""
+    """Reads a preset's values from its text; raises UsageError."""
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -68,14 +70,14 @@ def parse(text: str, name: str) -> dict[str, Any]:
 
 
 def load_preset(name: str | Path) -> RenderJob:
-    """The job of a preset: by the name of one, or a TOML file's path. Raises UsageError, InputError."""
+    """Loads the job of a preset, by its name or a TOML file's path. Raises UsageError, InputError."""
     path = find(name)
     text, _ = read(path)
     return job_of(text, path.name)
 
 
 def job_of(text: str, name: str) -> RenderJob:
-    """The job of a preset's text. name: of its file, for error messages."""
+    """Makes the job of a preset's text. name: of its file, for error messages."""
     values = parse(text, name)
     if wrong := mistakes_in(values, text):
         raise UsageError(f"{name}: {wrong[0]}")
@@ -83,18 +85,18 @@ def job_of(text: str, name: str) -> RenderJob:
 
 
 def shipped_job(name: str) -> RenderJob:
-    """The job of a preset that ships with zoomdream, whatever your own of that name says."""
+    """Loads the job of a preset that ships with zoomdream, whatever your own of that name says."""
     return load_preset(shipped("presets") / f"{name}.toml")
 
 
-def over(job: RenderJob, name: str | Path) -> RenderJob:
-    """A single picture's job with a preset laid over it: all that its file says, but for how it moves.
+def overlay(job: RenderJob, name: str | Path) -> RenderJob:
+    """Lays a preset over a single picture's job: all that its file says, but for how it moves.
 
     Raises UsageError, InputError.
     """
     load_preset(name)
     _, values = read(find(name))
-    changes = {}
+    changes: dict[str, Any] = {}
     for key, value in values.items():
         if key not in SECTIONS:
             changes[key] = value
@@ -104,7 +106,7 @@ def over(job: RenderJob, name: str | Path) -> RenderJob:
 
 
 def mistakes(path: Path) -> list[Mistake]:
-    """Everything that is wrong in a file; empty where it is good. Raises InputError."""
+    """Lists everything that is wrong in a file; nothing where it is good. Raises InputError."""
     try:
         text, values = read(path)
     except UsageError as error:
@@ -122,28 +124,28 @@ class Resolved:
 
 
 def resolve(name: str | Path, changes: Mapping[str, Any] | None = None) -> Resolved:
-    """A preset with changes by path laid over it (`dream.octaves`), as flags give them."""
+    """Loads a preset with changes by path laid over it (`dream.octaves`), as flags give them."""
     path = find(name)
     text, _ = read(path)
     job = change_job(load_preset(path), changes or {})
     _, values = read(path)
     origins = {}
-    for where, _value in settings_by_path(job):
-        parts = where.split(".")
+    for setting_path, _ in settings_by_path(job):
+        parts = setting_path.split(".")
         content: Any = values
         for part in parts:
             content = content.get(part) if isinstance(content, Mapping) else None
-        if where in (changes or {}):
-            origins[where] = "given"
+        if setting_path in (changes or {}):
+            origins[setting_path] = "given"
         elif content is not None:
-            origins[where] = f"{path.name}:{line_of_setting(text, parts)}"
+            origins[setting_path] = f"{path.name}:{line_of_setting(text, parts)}"
         else:
-            origins[where] = "default"
+            origins[setting_path] = "default"
     return Resolved(job, origins)
 
 
-def written(job: RenderJob) -> str:
-    """A job as the text of a preset that renders the same frames again."""
+def preset_text(job: RenderJob) -> str:
+    """Writes a job as the text of a preset that renders the same frames again."""
     values: dict[str, Any] = {}
     for path, value in settings_by_path(job):
         if value is not None:
@@ -155,8 +157,8 @@ def written(job: RenderJob) -> str:
     return tomli_w.dumps(ordered)
 
 
-def about(path: Path) -> str:
-    """A preset's first comment."""
+def description(path: Path) -> str:
+    """Reads a preset's first comment, which says what you will see; "" where there is none."""
     try:
         first = path.read_text(encoding="utf-8").partition("\n")[0]
     except (OSError, UnicodeDecodeError):
@@ -167,10 +169,10 @@ def about(path: Path) -> str:
 def new(target: Path, origin: str = "zoom") -> None:
     """Writes a preset of your own that begins as another; raises OutputError where a file is there."""
     text, _ = read(find(origin))
-    put(target, text)
+    write_new(target, text)
 
 
-def put(target: Path, text: str) -> None:
+def write_new(target: Path, text: str) -> None:
     """Writes a new file; raises OutputError where one is there."""
     try:
         with target.open("x", encoding="utf-8") as file:

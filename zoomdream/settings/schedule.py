@@ -1,4 +1,4 @@
-"""A value over time: keyframes or an expression, evaluated for all frames at once.
+"""Evaluates values that change over time, keyframes or an expression, for all frames at once.
 
     1.5                                         a number
     "1.3 + 0.2*sin(2*pi*t/4)"                   an expression
@@ -67,7 +67,7 @@ class Schedule:
 
     @property
     def source(self) -> str | dict[str, float | str]:
-        """As a preset writes it: an expression, or a table of keyframes."""
+        """Gives it as a preset writes it: an expression, or a table of keyframes."""
         only = self.keys[0]
         if len(self.keys) == 1 and isinstance(only.value, str) and self.per == "second":
             return only.value
@@ -87,14 +87,14 @@ class Schedule:
         _ = self._expressions
 
     def notes(self, clock: Clock) -> list[str]:
-        """Warnings of what a user may not have meant."""
+        """Warns of what a user may not have meant."""
         first = min(self.keys, key=lambda key: key.seconds(clock))
         if first.seconds(clock) > 0:
             return [f"there is no key at 0: the value of {first.written} is held until then"]
         return []
 
     def values(self, clock: Clock, logarithmic: bool = False) -> Values:
-        """A value for each frame, in the setting's own unit (rates per second). Raises ScheduleError.
+        """Evaluates it at each frame, in the setting's own unit (rates per second). Raises ScheduleError.
 
         logarithmic: numbers are interpolated in their logarithm, as factors are.
         """
@@ -121,10 +121,10 @@ class Schedule:
             if isinstance(key.value, str):
                 end = times[n + 1] if n + 1 < len(times) else np.inf
                 start = -np.inf if n == 0 else times[n] - 1e-9
-                here = (seconds >= start) & (seconds < end - 1e-9)
-                if here.any():
-                    at = np.maximum(seconds[here], times[0])
-                    series[here] = self._expressions[key.value].values(clock, at)
+                during = (seconds >= start) & (seconds < end - 1e-9)
+                if during.any():
+                    at = np.maximum(seconds[during], times[0])
+                    series[during] = self._expressions[key.value].values(clock, at)
         return self._finite(series, clock)
 
     def _at(self, key: Key, clock: Clock, time: float) -> float:
@@ -154,7 +154,7 @@ class Schedule:
 
 
 def read_schedule(value: str | Mapping[str, Any]) -> Schedule:
-    """A schedule from an expression or a table of keyframes; raises ScheduleError."""
+    """Makes a schedule of an expression or a table of keyframes; raises ScheduleError."""
     if isinstance(value, str):
         schedule = Schedule((Key(0.0, "s", value),))
         schedule.check()

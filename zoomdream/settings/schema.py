@@ -1,23 +1,24 @@
-"""JSON Schema of preset files, for editors."""
+"""Describes preset files as a JSON Schema, for editors."""
 
 import json
 
 from zoomdream.settings.easing import EASES
 from zoomdream.settings.fields import traits_of
 from zoomdream.settings.model import SECTIONS, RenderJob
-from zoomdream.settings.paths import WHERE
+from zoomdream.settings.paths import NOT_IN_PRESETS
 
 
 def preset_schema() -> str:
-    """JSON Schema of preset files, for editors."""
+    """Writes the JSON Schema of preset files."""
     document = RenderJob.model_json_schema()
     number_or_schedule = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Keyframes"}]}
     for kind in SECTIONS.values():
         properties = document["$defs"][kind.__name__]
         for name in (n for n, field in kind.model_fields.items() if traits_of(field).changes):
-            old = properties["properties"][name]
-            about = {key: old.pop(key) for key in ("description", "default", "title") if key in old}
-            properties["properties"][name] = {**about, "anyOf": [old, *number_or_schedule["anyOf"]]}
+            plain = properties["properties"][name]
+            labels = {k: plain.pop(k) for k in ("description", "default", "title") if k in plain}
+            either = [plain, *number_or_schedule["anyOf"]]
+            properties["properties"][name] = {**labels, "anyOf": either}
     weight = {"anyOf": [{"type": "number"}, *number_or_schedule["anyOf"]]}
     document["$defs"]["DreamSpec"]["properties"]["layers"] |= {
         "type": ["array", "object"], "items": {"type": "string"}, "additionalProperties": weight,
@@ -29,6 +30,6 @@ def preset_schema() -> str:
         "patternProperties": {r"^-?[0-9.]+\s*(s|f|%|b|)$": {"type": ["number", "string"]}},
         "additionalProperties": False,
     }
-    for name in WHERE:
+    for name in NOT_IN_PRESETS:
         del document["properties"][name]
     return json.dumps(document, indent=2)

@@ -1,4 +1,4 @@
-"""A job over time: what every setting is at every frame, evaluated before the first one is rendered."""
+"""Evaluates a job's settings at every frame, before the first one is rendered."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -13,14 +13,14 @@ from zoomdream.settings.schedule import Schedule
 
 
 def nominal_clock(job: RenderJob) -> Clock:
-    """When frames are shown, without a look at the input: a clip is taken to last 10 s."""
+    """Tells when frames are shown, without a look at the input: a clip is taken to last 10 s."""
     fps = job.output.fps or Fraction(30)
     frames = round(10 * fps) if job.flow else job.output.length(fps)
     return Clock(fps, max(1, frames), job.seed, job.bpm)
 
 
 def at_start(job: RenderJob) -> RenderJob:
-    """A job as it is at its first frame, with plain numbers; raises UsageError."""
+    """Returns a job as it is at its first frame, with plain numbers; raises UsageError."""
     return Timeline(job, nominal_clock(job)).at(0)
 
 
@@ -52,7 +52,7 @@ class Timeline:
                 self._check(section, settings, changing)
 
     def at(self, frame: int) -> RenderJob:
-        """The job with plain numbers, as it is at a frame; frames beyond the end begin again."""
+        """Returns the job with plain numbers, as it is at a frame; frames beyond the end begin again."""
         if not self._changing:
             return self._job
         frame %= self._clock.frames
@@ -100,18 +100,18 @@ class Timeline:
                     continue
                 for frame in {int(series.argmin()), int(series.argmax())}:
                     number = _round(float(series[frame]), kind, name)
-                    old = plain[name]
-                    tried = (
+                    written = plain[name]
+                    candidate = (
                         number
                         if key is None
                         else tuple(
                             number if i == index else (0.5 if isinstance(part, Schedule) else part)
-                            for i, part in enumerate(old)
+                            for i, part in enumerate(written)
                         )
                     )
                     others = {n: v for n, v in plain.items() if n not in changing}
                     try:
-                        kind(**{**others, name: tried})
+                        kind(**{**others, name: candidate})
                     except UsageError as error:
                         at = f"at frame {frame} ({frame / float(self._clock.fps):.2f} s)"
                         raise UsageError(f"{section}.{error} {at}") from None
@@ -126,7 +126,7 @@ def _changes(value: Any) -> bool:
 
 
 def _arrays(values: Any) -> Iterator[tuple[int, Any, Values]]:
-    """(index, the same or None where it is no tuple, values over time) of each part that changes."""
+    """Yields (index, the same or None where it is no tuple, values over time) of each part that changes."""
     if isinstance(values, tuple):
         for index, part in enumerate(values):
             if not isinstance(part, int | float):
@@ -146,5 +146,5 @@ def _pick(value: Any, frame: int, settings: Settings, name: str) -> Any:
 
 
 def _round(value: float, kind: type[Settings], name: str) -> float:
-    """The value as a setting takes it: a whole number for a setting that is one."""
+    """Turns a value into what a setting takes: a whole number for a setting that is one."""
     return round(value) if kind.model_fields[name].annotation is int else value

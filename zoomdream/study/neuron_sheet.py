@@ -13,7 +13,7 @@ from zoomdream.network.catalog import network_info
 from zoomdream.network.classes import CLASS, class_names
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.objective import Target
+from zoomdream.network.target import Target
 from zoomdream.settings.model import NeuronSpec, RenderJob
 from zoomdream.size import Size
 from zoomdream.study.channels import ChannelChoice, mean_activations

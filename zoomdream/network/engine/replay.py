@@ -1,83 +1,87 @@
-"""Work that a GPU does again from a recording (a CUDA graph)."""
+"""Records work on a GPU once, as a CUDA graph, and replays it."""
 
 from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor
 
-TIMES_BEFORE_RECORDING = (
-    3  # times that tensors of the same shapes have come before their work is recorded
-)
+TIMES_BEFORE_RECORDING = 3  # calls with tensors of the same shapes that come before a recording
 MOST_RECORDINGS = 16  # at a time
 Work = Callable[..., list[Tensor]]
+Recorder = Callable[[Work, list[Tensor]], Work]
+"""Makes of work and its tensors the same work, replayed from a recording."""
 
 
 class Replay:
-    """Work on tensors that a GPU does again from a recording, a CUDA graph; other devices just do it.
+    """Calls work on tensors, on a GPU from a recording (a CUDA graph); elsewhere it just calls it.
 
-    To launch the hundreds of small kernels of a step takes a processor longer than it takes the GPU to
-    do them. Work may be recorded whose kernels follow from its name and its tensors' kinds alone, and
-    what else it reads must stay where it is. What it gives is written over by the next.
+    To launch the hundreds of small kernels of a step takes a processor longer than it takes the GPU to run
+    them. Work may be recorded whose kernels follow from its name and its tensors' shapes and types alone;
+    whatever else it reads must stay at its address. The tensors that it gives are overwritten by the next
+    call. Not for several threads at once.
     """
 
-    def __init__(
-        self, device: torch.device, record: Callable[[Work, list[Tensor]], Work] | None = None
-    ) -> None:
-        """record: makes of work and tensors the same work, played from a recording."""
-        self._record = record or (_recorder() if device.type == "cuda" else None)
-        self._times: dict[Hashable, int] = {}
-        self._played: dict[Hashable, Work] = {}  # what was recorded, by name and kinds of tensors
+    def __init__(self, device: torch.device, record: Recorder | None = None) -> None:
+        """record: how to record; else as CUDA graphs on a GPU, and elsewhere not at all."""
+        self._record = record or (_cuda_recorder() if device.type == "cuda" else None)
+        self._calls: dict[Hashable, int] = {}  # by name and kinds of tensors
+        self._recordings: dict[Hashable, Work] = {}
 
     @property
     def on(self) -> bool:
-        """Whether anything is recorded here."""
+        """Whether anything is recorded."""
         return self._record is not None
 
-    def __call__(self, name: Hashable, work: Work, *given: Tensor) -> list[Tensor]:
-        """What `work(*given)` gives."""
+    @property
+    def recordings(self) -> int:
+        """How many recordings it keeps."""
+        return len(self._recordings)
+
+    def __call__(self, name: Hashable, work: Work, *tensors: Tensor) -> list[Tensor]:
+        """Gives what `work(*tensors)` gives."""
         if self._record is None:
-            return work(*given)
-        key = name, *((part.shape, part.dtype) for part in given)
-        if key not in self._played:
-            times = self._times[key] = self._times.get(key, 0) + 1
-            if times <= TIMES_BEFORE_RECORDING or len(self._played) >= MOST_RECORDINGS:
-                return work(*given)
+            return work(*tensors)
+        key = name, *((tensor.shape, tensor.dtype) for tensor in tensors)
+        if key not in self._recordings:
+            calls = self._calls[key] = self._calls.get(key, 0) + 1
+            if calls <= TIMES_BEFORE_RECORDING or len(self._recordings) >= MOST_RECORDINGS:
+                return work(*tensors)
             try:
-                self._played[key] = self._record(work, list(given))
+                self._recordings[key] = self._record(work, list(tensors))
             except torch.OutOfMemoryError:
                 raise
-            except RuntimeError:  # something in it cannot be recorded here
+            except RuntimeError:  # some operation cannot be recorded on this GPU
                 self.forget()
                 self._record = None
-                return work(*given)
-        return self._played[key](*given)
+                return work(*tensors)
+        return self._recordings[key](*tensors)
 
     def forget(self) -> None:
-        """Gives the memory of all recordings back."""
-        self._played.clear()
-        self._times.clear()
+        """Frees the memory of all recordings."""
+        self._recordings.clear()
+        self._calls.clear()
 
 
-def _recorder() -> Callable[[Work, list[Tensor]], Work]:
-    """Records CUDA graphs, which share their memory: one is read before the next is played."""
+def _cuda_recorder() -> Recorder:
+    """Records CUDA graphs that share memory: the results of one are read before the next is replayed."""
     pool = torch.cuda.graph_pool_handle()
 
-    def record(work: Work, given: list[Tensor]) -> Work:
-        held = [part.clone() for part in given]
-        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    def record(work: Work, tensors: list[Tensor]) -> Work:
+        inputs = [tensor.clone() for tensor in tensors]
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-                made = work(*held)
+                outputs = work(*inputs)
         except BaseException:
-            torch.cuda.set_stream(before)  # which torch leaves where it was recording
+            torch.cuda.set_stream(stream)  # torch leaves the one that it was recording on
             raise
 
-        def play(*given: Tensor) -> list[Tensor]:
-            for old, new in zip(held, given, strict=True):
-                old.copy_(new)
+        def replay(*tensors: Tensor) -> list[Tensor]:
+            for recorded, current in zip(inputs, tensors, strict=True):
+                recorded.copy_(current)
             graph.replay()
-            return made
+            return outputs
 
-        return play
+        return replay
 
     return record
