@@ -30,12 +30,7 @@ FACE = {"zoomdream", "settings", "errors", "events", "size"}
 COMMAND_LINE_LIBRARIES = ("typer", "click", "rich")
 
 # Files in which something stands against a rule still. Both are to become empty.
-OPEN_FACE = {
-    "examples/gallery.py",
-    "examples/neurons.py",
-    "examples/seeing.py",
-    "zoomdream/cli/see.py",
-}
+OPEN_FACE: set[str] = set()
 OPEN_TESTS = {
     "tests/film/test_journal.py",
     "tests/film/test_still.py",

@@ -36,11 +36,12 @@ def layer_sheet(
     enlarged (see `detail_box`). quality: of JPEG and WebP. progress: is called after each layer, with how
     many there are. Raises UsageError, InputError, OutputError and WeightsError.
     """
-    if job.source is None or job.target is None:
+    source, target = job.source, job.target
+    if source is None or target is None:
         raise UsageError("a sheet of layers needs a source and a target: name both in the job")
-    check_sheet_target(job.target, job.force)
+    check_sheet_target(target, job.force)
     job = at_start(job)
-    picture = read_still(resolve_source(job.source, job), job.max_pixels, Size.square(size))
+    picture = read_still(resolve_source(source, job), job.max_pixels, Size.square(size))
     box = detail_box(zoom_in) if zoom_in else None
     whole = Size.of(picture)
     small = resize(picture, whole.scaled(Fraction(size, whole.longer))).clamp(0, 1)
@@ -50,7 +51,7 @@ def layer_sheet(
         dreams.append(layer_dream)
         progress(layer_dream, len(chosen))
     sheet = contact_sheet(layer_cells(small, dreams, f"seen by {job.model}", box), columns, size)
-    write_sheet(job.target, sheet, job.force, quality)
+    write_sheet(target, sheet, job.force, quality)
     return Size.of_channels_last(sheet)
 
 

@@ -38,9 +38,9 @@ def neuron_sheet(
     """Writes a labelled sheet of pictures to the job's target, and says what is on it.
 
     job: its network, weights, seed, machine, source (none for noise), target and force are used. what: as
-    `parse_channels` takes it, or several of these. within: A:B, of a layer; without, its first `FIRST_CHANNELS`. top: instead,
-    the channels that the picture `on` excites most. columns: 0 chooses. quality: of JPEG and WebP. Raises UsageError, InputError,
-    OutputError and WeightsError.
+    `parse_channels` takes it, or several of these. within: A:B, of a layer; without, its first
+    `FIRST_CHANNELS`. top: instead, the channels that the picture `on` excites most. columns: 0 chooses.
+    quality: of JPEG and WebP. Raises UsageError, InputError, OutputError and WeightsError.
     """
     assert job.target is not None
     check_sheet_target(job.target, job.force)
