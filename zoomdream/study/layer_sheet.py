@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any
 
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame, ImageArray, resize
+from zoomdream.media.kinds import as_frames
 from zoomdream.media.sheet import Box, Cell, contact_sheet
 from zoomdream.settings.model import RenderJob
 from zoomdream.size import Size
@@ -15,7 +17,7 @@ SHEET_SIDE = 320  # px of each picture's longer side
 
 def layer_sheet(
     job: RenderJob,
-    picture: Frame,
+    picture: Any,
     names: Sequence[str] | None = None,
     *,
     size: int = SHEET_SIDE,
@@ -26,13 +28,16 @@ def layer_sheet(
 ) -> ImageArray:
     """Makes a contact sheet of a picture dreamt at each layer, (H, W, 3).
 
-    size: px of the longer side at which the picture is dreamt and shown. columns: 0 chooses. For the
-    others see `dream_layers` and `detail_box`. progress: is called after each layer, with how many there
-    are.
+    picture: an array, a tensor or a PIL picture (see `as_frames`). size: px of the longer side at which it
+    is dreamt and shown. columns: 0 chooses. For the others see `dream_layers` and `detail_box`. progress:
+    is called after each layer, with how many there are. Raises UsageError, InputError and WeightsError.
     """
     box = detail_box(zoom_in) if zoom_in else None
-    whole = Size.of(picture)
-    small = resize(picture, whole.scaled(Fraction(size, whole.longer))).clamp(0, 1)
+    frames, _ = as_frames(picture)
+    if len(frames) > 1:
+        raise UsageError(f"picture: a sheet is of one picture, and {len(frames)} were given")
+    whole = Size.of(frames)
+    small = resize(frames, whole.scaled(Fraction(size, whole.longer))).clamp(0, 1)
     chosen = layer_names(job.model) if names is None else names
     dreams = []
     for layer_dream in dream_layers(job, small, chosen, strength):

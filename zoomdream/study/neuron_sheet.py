@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from zoomdream.errors import UsageError
 from zoomdream.film.inputs import resolve_source
 from zoomdream.media.frame import Frame, cover, resize
 from zoomdream.media.image_reader import read_still
@@ -40,7 +41,8 @@ def neuron_sheet(
     the channels that the picture `on` excites most. columns: 0 chooses. Raises UsageError, InputError,
     OutputError and WeightsError.
     """
-    assert job.target is not None
+    if job.target is None:
+        raise UsageError("the job has no target: name a sheet to write")
     check_sheet(job.target, job.force)
     choice = ChannelChoice.parse(what, within, top, on)
     start = None if job.source is None else cover(_read(job.source, job), Size.square(spec.size))
