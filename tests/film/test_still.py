@@ -22,7 +22,7 @@ from zoomdream.files import shipped
 from zoomdream.film.still import dreamt_still
 from zoomdream.media.frame import Frame, as_frame, to_bytes
 from zoomdream.media.image_reader import read_still
-from zoomdream.media.image_writer import _srgb
+from zoomdream.media.image_writer import srgb_profile
 from zoomdream.network.network import Network
 from zoomdream.settings import presets
 from zoomdream.settings.paths import plain_value
@@ -519,7 +519,7 @@ def test_the_same_dream_is_the_same_file(zoomdream: Command, tmp_path: Path) -> 
     SAMPLE.save(tmp_path / "in.png")
     for name in ("a.png", "b.png"):
         assert zoomdream("image", "in.png", "-o", name, *QUICK).code == 0
-        _srgb.cache_clear()
+        srgb_profile.cache_clear()
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 

@@ -66,10 +66,11 @@ def layers(
     job = make_job(settings, STUDY_JOB, source=image)
     with waking_up():
         from zoomdream.film.inputs import resolve_source
+        from zoomdream.media.image_formats import check_sheet_target
         from zoomdream.media.image_reader import read_still
-        from zoomdream.media.sheet import check_sheet, write_sheet
+        from zoomdream.media.sheet import write_sheet
         from zoomdream.study.layers import LayerDream
-    check_sheet(target, job.force)
+    check_sheet_target(target, job.force)
     names = None if picked is None else [name.strip() for name in picked.split(",")]
     done = 0
 

@@ -13,18 +13,17 @@ changes on any layer.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
 
 from zoomdream.errors import UsageError
 
-if TYPE_CHECKING:
-    from zoomdream.network.network import Network
-
 Activations = Mapping[str, Tensor]
-"""What layers give, by their names: each (N, C, H, W), or (N, C, 1, 1) for a whole picture's answer."""
+"""Layers' values by their names: each (N, C, H, W), or (N, C, 1, 1) for a whole picture's answer."""
+ActivationsOf = Callable[[Tensor], Activations]
+"""A network's look at pictures, (N, 3, H, W) in 0..1."""
 
 
 class Objective(ABC):
@@ -54,7 +53,7 @@ class Objective(ABC):
 
     @abstractmethod
     def energy(self, activations: Activations) -> Tensor:
-        """What is told of it: one number, float32, on the activations' device."""
+        """Measures how much of it there is: one number, float32, on the activations' device."""
 
     def strength_seeds(self, activations: Activations) -> tuple[dict[str, Tensor], float]:
         """Seeds by whose gradient its strength on a picture is measured, and a divisor of that."""
@@ -74,9 +73,11 @@ class Objective(ABC):
         """Raises UsageError where layers of so many channels have not what is wanted of them."""
         del channels, network
 
-    def bound(self, network: "Network") -> "Objective":
-        """The same, with what it has to know of the network that is dreamt with."""
-        del network
+    def bound(self, look: ActivationsOf, least: int) -> "Objective":  # noqa: ARG002
+        """The same, with what it has to know of the network that is dreamt with.
+
+        look: gives the network's activations on a picture. least: px of a side that it takes.
+        """
         return self
 
     @property

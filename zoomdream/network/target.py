@@ -33,7 +33,7 @@ class Target(Objective):
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """From NAME, NAME:CHANNEL, NAME:DIRECTION or class:lion, and then =WEIGHT, if it is not 1.
+        """Reads NAME, NAME:CHANNEL, NAME:DIRECTION or class:lion, and then =WEIGHT, if it is not 1.
 
         A DIRECTION is a sum of channels, each with a factor or not: eyes:3+7-0.5*12, class:lion+0.5*tabby.
         What is taken away begins with a digit: class:lion-1*tabby, since names have hyphens. Something has
@@ -98,7 +98,7 @@ class Target(Objective):
     def seeds(
         self, activations: Activations, channel_weights: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Of a layer or a channel the activation itself: what is there grows.
+        """Gives of a layer or a channel the activation itself: what is there grows.
 
         The energy is half the sum of squares, whose derivative that is (Mordvintsev et al. 2015). A class
         or a direction grows everywhere: its energy is the activation's dot product with the direction
@@ -116,7 +116,7 @@ class Target(Objective):
         return {self.layer: seed}
 
     def strength_seeds(self, activations: Activations) -> tuple[dict[str, Tensor], float]:
-        """Of a channel or direction those of the whole layer: it may be silent on this picture."""
+        """Gives of a channel or direction those of the whole layer: it may be silent on this picture."""
         if not self.terms or self.layer == CLASS:
             return self.seeds(activations), 1.0
         value = activations[self.layer]
@@ -124,7 +124,7 @@ class Target(Objective):
         return {self.layer: seed}, value.shape[1] ** 0.5
 
     def energy(self, activations: Activations) -> Tensor:
-        """Mean squared activation; of a class or direction, softplus of its mean."""
+        """Measures the mean squared activation; of a class or direction, softplus of its mean."""
         value = activations[self.layer]
         if self.is_direction or (self.terms and self.layer == CLASS):
             along = (value.float() * self.vector(value).float()).sum(1)
@@ -142,7 +142,7 @@ class Target(Objective):
         return _vector(self.terms, value.shape[1], value.dtype, value.device)
 
 
-@cache  # kept for good: a recording may read them
+@cache  # never freed, since a recording may read them
 def _vector(
     terms: tuple[Term, ...], channels: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
@@ -154,7 +154,7 @@ def _vector(
 
 
 def _split(wanted: str) -> list[tuple[float, str]]:
-    """The terms of a sum: shares, and channels as they were written."""
+    """Splits a sum into its terms: shares, and channels as they were written."""
     parts, sign, terms = _SPLIT.split(wanted), 1.0, []
     for number, part in enumerate(parts):
         if number % 2:
@@ -166,7 +166,7 @@ def _split(wanted: str) -> list[tuple[float, str]]:
 
 
 def _terms(wanted: str, of_classes: bool) -> tuple[Term, ...]:
-    """Raises ValueError where there is no number, UsageError for unknown classes."""
+    """Reads a sum's terms. Raises ValueError where there is no number, UsageError for unknown classes."""
     shares: dict[int, float] = {}
     for share, word in _split(wanted):
         named = of_classes and word and not word.isdigit()
@@ -186,7 +186,7 @@ def _terms(wanted: str, of_classes: bool) -> tuple[Term, ...]:
 
 
 def _written(terms: tuple[Term, ...]) -> str:
-    """As `Target.parse` reads it."""
+    """Writes terms as `Target.parse` reads them."""
     text = ""
     for channel, share in terms:
         factor = "" if abs(share) == 1 else f"{abs(share):.12g}*"
@@ -195,22 +195,22 @@ def _written(terms: tuple[Term, ...]) -> str:
 
 
 def layer(name: str) -> Target:
-    """A whole layer: what is there grows."""
+    """Wants a whole layer: whatever activates it grows."""
     return Target(name)
 
 
 def channel(layer: str, number: int) -> Target:
-    """One channel of a layer."""
+    """Wants one channel of a layer."""
     return Target(layer, ((number, 1.0),))
 
 
 def direction(layer: str, channels: Mapping[int, float]) -> Target:
-    """A sum of a layer's channels, each with its share, which may be negative."""
+    """Wants a sum of a layer's channels, each with its share, which may be negative."""
     return Target(layer, tuple(channels.items()))
 
 
 def imagenet_class(name: str) -> Target:
-    """One of ImageNet's thousand classes, by name; raises UsageError with the nearest names."""
+    """Wants one of ImageNet's classes, by name; raises UsageError with the nearest names."""
     return Target(CLASS, ((class_number(name), 1.0),), called=name)
 
 
@@ -219,7 +219,7 @@ Wanted = str | Objective | Sum | Sequence[str | Objective | Sum] | Mapping[str, 
 
 
 def objectives_of(wanted: Wanted, default: Sequence[str] = ()) -> tuple[Objective, ...]:
-    """Objectives of what is wanted; those of `default` where that is nothing.
+    """Reads what is wanted as objectives; those of `default` where that is nothing.
 
     Raises UsageError for what cannot be read, and where nothing has a weight above 0.
     """

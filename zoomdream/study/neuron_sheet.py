@@ -8,8 +8,9 @@ from torch import Tensor
 from zoomdream.errors import UsageError
 from zoomdream.film.inputs import resolve_source
 from zoomdream.media.frame import Frame, cover, resize
+from zoomdream.media.image_formats import check_sheet_target
 from zoomdream.media.image_reader import read_still
-from zoomdream.media.sheet import Cell, check_sheet, contact_sheet, write_sheet
+from zoomdream.media.sheet import Cell, contact_sheet, write_sheet
 from zoomdream.network.catalog import network_info
 from zoomdream.network.classes import CLASS, class_names
 from zoomdream.network.device import choose_place
@@ -43,7 +44,7 @@ def neuron_sheet(
     """
     if job.target is None:
         raise UsageError("the job has no target: name a sheet to write")
-    check_sheet(job.target, job.force)
+    check_sheet_target(job.target, job.force)
     choice = ChannelChoice.parse(what, within, top, on)
     start = None if job.source is None else cover(_read(job.source, job), Size.square(spec.size))
     exciting = None if choice.on is None else _shrunk(_read(choice.on, job), job.model)
