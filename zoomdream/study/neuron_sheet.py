@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from zoomdream.errors import UsageError
 from zoomdream.film.inputs import resolve_source
 from zoomdream.media.frame import Frame, cover, resize
 from zoomdream.media.image_formats import check_sheet_target
@@ -42,7 +43,8 @@ def neuron_sheet(
     `FIRST_CHANNELS`. top: instead, the channels that the picture `on` excites most. columns: 0 chooses.
     quality: of JPEG and WebP. Raises UsageError, InputError, OutputError and WeightsError.
     """
-    assert job.target is not None
+    if job.target is None:
+        raise UsageError("the job has no target: name a sheet to write")
     check_sheet_target(job.target, job.force)
     choices = [
         ChannelChoice.parse(one, within, top, on)
