@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 import zoomdream as zd
 from tests.conftest import Command, decode, difference
 from tests.conftest import start as start_command
+from tests.watching import watched_network
 from zoomdream.errors import Interrupted, OutputError, UsageError
 from zoomdream.events import Note
 from zoomdream.files import digest, shipped
@@ -34,7 +35,7 @@ from zoomdream.media.ffmpeg import ffmpeg_path
 from zoomdream.media.image_reader import read_still
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
-from zoomdream.network.network import Network, load_network
+from zoomdream.network.network import load_network
 from zoomdream.network.weights import read_weights, weights_path
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs signals")
@@ -274,16 +275,15 @@ def test_whatever_goes_wrong_it_goes_on(
             with pytest.raises(KeyError, match="mine"):
                 render_film(job("zoom", film), fail, commit_seconds=0.0)
         else:
-            real_gradient, calls = Network.gradient, itertools.count()
+            calls = itertools.count()
 
-            def gradient(self: Network, *words: Any) -> Any:
+            def fail_late(_: torch.Tensor) -> None:
                 if next(calls) == 25:
                     raise ArithmeticError("theirs")
-                return real_gradient(self, *words)
 
-            patch.setattr(Network, "gradient", gradient)
+            network = watched_network(fail_late, device="cpu")
             with pytest.raises(ArithmeticError):
-                render_film(job("zoom", film), commit_seconds=0.0)
+                render_film(job("zoom", film), network=network, commit_seconds=0.0)
     assert not film.exists()
     begun: list[int] = []
     render_film(
@@ -517,22 +517,19 @@ def test_damage_is_told(tmp_path: Path, expected: str) -> None:
         MemoryError(),
     ],
 )
-def test_without_enough_memory_it_goes_on_in_tiles(
-    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_enough_memory_it_goes_on_in_tiles(error: Exception, tmp_path: Path) -> None:
     """As if a gradient of more than 480x480 px were too much; and it stays so when it goes on."""
     big = zd.Output(size=(512, 480), fps=4, frames=4)
     wanted = job("zoom", tmp_path / "whole").change(output=big, dream=zd.DreamSpec(octaves=1))
     render_film(wanted)
-    real, asked = Network.gradient, list[int]()
+    asked: list[int] = []  # px of the pictures that were looked at; the layer's stride is 16
 
-    def gradient(self: Network, frame: torch.Tensor, *words: Any) -> Any:
-        asked.append(frame.shape[2] * frame.shape[3])
+    def on_look(value: torch.Tensor) -> None:
+        asked.append(16 * 16 * value.shape[2] * value.shape[3])
         if asked[-1] > 480 * 480:
             raise error
-        return real(self, frame, *words)
 
-    monkeypatch.setattr(Network, "gradient", gradient)
+    network = watched_network(on_look, device="cpu")
     notes: list[str] = []
 
     def listen(event: object) -> None:
@@ -541,25 +538,25 @@ def test_without_enough_memory_it_goes_on_in_tiles(
 
     tiled = wanted.change(target=tmp_path / "tiled")
     with pytest.raises(Interrupted):
-        render_film(tiled, listen, stopping=stop_after(2))
+        render_film(tiled, listen, network=network, stopping=stop_after(2))
     assert notes == ["memory ran out: it goes on in tiles of 256 px"]
     del asked[:]
-    render_film(tiled, listen, resume=True)
+    render_film(tiled, listen, network=network, resume=True)
     assert len(notes) == 1
     assert max(asked) <= 480 * 480  # it is not tried again
     one, other = (read_still(tmp_path / name / "000000.png") for name in ("whole", "tiled"))
     assert 0 < difference(one, other) < 2  # of the same picture: later ones have fed on others
 
 
-def test_without_any_memory_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gradient(*_: object) -> None:
+def test_without_any_memory_it_says_so(tmp_path: Path) -> None:
+    def fail(_: torch.Tensor) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Network, "gradient", gradient)
+    network = watched_network(fail, device="cpu")
     with pytest.raises(
         UsageError, match="not enough memory to dream with pocket, even in tiles of"
     ):
-        render_film(job("zoom", tmp_path / "a.mp4"))
+        render_film(job("zoom", tmp_path / "a.mp4"), network=network)
 
 
 @pytest.mark.slow

@@ -16,16 +16,19 @@ from PIL import Image, ImageCms, ImageOps
 import zoomdream as zd
 from tests.conftest import Command, decode, difference, start
 from tests.test_hostile import pdf
+from tests.watching import watched_network
 from zoomdream.dreaming.ascent import octave_sizes
 from zoomdream.dreaming.lines import near_lines
+from zoomdream.dreaming.session import DreamSession
 from zoomdream.files import shipped
-from zoomdream.film.still import dreamt_still
+from zoomdream.film.picture import dream_still
 from zoomdream.media.frame import Frame, as_frame, to_bytes
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.image_writer import srgb_profile
 from zoomdream.network.network import Network
 from zoomdream.settings import presets
 from zoomdream.settings.paths import plain_value
+from zoomdream.settings.timeline import at_middle
 from zoomdream.size import Size
 
 QUICK = ("--octaves", 1, "--steps", 1, "--step-size", 0.05, "--device", "cpu")
@@ -99,7 +102,7 @@ def test_a_mood_is_taken_from_a_preset(zoomdream: Command, tmp_path: Path) -> No
     mood = zd.load_preset("underwater").dream
     assert list(made["dream"]["layers"]) == list(mood.layers)
     assert made["dream"]["smooth"] == 0.3
-    assert made["dream"]["octave_scale"] in (mood.octave_scale, zd.STILL.octave_scale)
+    assert made["dream"]["octave_scale"] in (mood.octave_scale, zd.STILL_DREAM.octave_scale)
     assert "nothere" in zoomdream(*words, "--preset", "nothere", "--force").err
 
 
@@ -108,9 +111,7 @@ def test_what_changes_over_time_is_taken_in_the_middle() -> None:
         '[dream]\nlayers = { strokes = { "0%" = 1.0, "100%" = 0.0 }, eyes = "1 - 1" }\nsteps = "t"'
     )
     job = presets.job_of(text, "a.toml")
-    from zoomdream.film.still import _in_the_middle
-
-    now, t = _in_the_middle(job)
+    now, t = at_middle(job)
     assert t == 3.0
     assert now.dream.steps == 3
     assert now.dream.layers["strokes"] == pytest.approx(0.5, abs=0.01)
@@ -167,18 +168,16 @@ def test_nothing_is_replaced_without_force(zoomdream: Command, tmp_path: Path) -
             path.unlink()
 
 
+@pytest.mark.parametrize("more", [(), ("--strip", 1), ("--film", "a.gif")])
 def test_a_dream_that_fails_leaves_nothing(
-    zoomdream: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    zoomdream: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[object, ...]
 ) -> None:
-    from zoomdream.media import image_writer
-
-    def full(*_: object) -> bytes:
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(image_writer, "encoded", full)
-    words = ("--size", "64x48", "--strip", 1, "--film", "a.gif", *QUICK)
-    done = zoomdream("image", "sample", "-o", "a.png", *words)
-    assert (done.code, "a.png cannot be written: the disk is full" in done.err) == (4, True)
+    monkeypatch.setattr(os, "fsync", full)
+    done = zoomdream("image", "sample", "-o", "a.png", "--size", "64x48", *more, *QUICK)
+    assert (done.code, "cannot be written: the disk is full" in done.err) == (4, True)
     assert not list(tmp_path.iterdir())
 
 
@@ -348,48 +347,40 @@ def test_sixteen_bits_stay_sixteen(zoomdream: Command, tmp_path: Path, suffix: s
     assert "WebP holds 8 bits a channel: .png or .tiff would keep its 16" in done.err
 
 
-def test_a_large_picture_goes_by_tiles(
-    zoomdream: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_picture_goes_by_tiles(tmp_path: Path) -> None:
     """Larger than a tile on both sides; no piece that the network sees is larger than tile and margins."""
-    seen: list[tuple[int, ...]] = []
-    real = Network.gradient
-
-    def watched(self: Network, frame: Frame, *rest: object) -> object:
-        seen.append(tuple(frame.shape[-2:]))
-        return real(self, frame, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Network, "gradient", watched)
-    SAMPLE.resize((900, 600)).save(tmp_path / "in.jpg")
-    done = zoomdream("image", "in.jpg", "-o", "out.jpg", "--tile", 256, *QUICK)
-    assert done.code == 0, done.err
+    sides: list[int] = []  # of `creatures`, whose stride is 16
+    network = watched_network(lambda value: sides.append(max(value.shape[-2:])), device="cpu")
+    dream = zd.STILL_DREAM.change(octaves=1, steps=1, step_size=0.05, tile=256)
+    job = zd.RenderJob(target=tmp_path / "out.jpg", dream=dream, device="cpu")
+    zd.dream_image(job, picture=np.asarray(SAMPLE.resize((900, 600))), network=network)
     with Image.open(tmp_path / "out.jpg") as made:
         assert made.size == (900, 600)
-    assert len(seen) > 9
-    assert max(max(size) for size in seen) <= 512
+    assert len(sides) > 9
+    assert max(sides) <= 512 / 16
 
 
 def test_creatures_are_as_large_a_part_of_a_large_picture() -> None:
     for size in (Size(640, 480), Size(1600, 1200), Size(6000, 4000)):
-        sizes = octave_sizes(size, zd.STILL, 32)
-        assert 96 <= min(sizes[0]) < 96 * zd.STILL.octave_scale
+        sizes = octave_sizes(size, zd.STILL_DREAM, 32)
+        assert 96 <= min(sizes[0]) < 96 * zd.STILL_DREAM.octave_scale
         assert sizes[-1] == size
-    assert octave_sizes(Size(90, 60), zd.STILL, 32) == [Size(90, 60)]
-    assert len(octave_sizes(Size.square(400), zd.STILL.change(octaves=2), 32)) == 2
+    assert octave_sizes(Size(90, 60), zd.STILL_DREAM, 32) == [Size(90, 60)]
+    assert len(octave_sizes(Size.square(400), zd.STILL_DREAM.change(octaves=2), 32)) == 2
 
 
 def test_the_command_and_python_dream_the_same(zoomdream: Command, tmp_path: Path) -> None:
     SAMPLE.save(tmp_path / "in.png")
     assert zoomdream("image", "in.png", "-o", "a.png", "--seed", 3, *QUICK).code == 0
-    spec = zd.STILL.change(octaves=1, steps=1, step_size=0.05)
-    made = zd.dream_picture(np.asarray(SAMPLE), dream=spec, seed=3, device="cpu")
+    network = zd.load("pocket", device="cpu")
+    made = zd.dream(np.asarray(SAMPLE), network, seed=3, octaves=1, steps=1, step_size=0.05)
     assert near(tmp_path / "a.png", Image.fromarray(made), 0.01)
 
 
 def test_a_job_in_python(tmp_path: Path) -> None:
     heard: list[object] = []
     job = zd.RenderJob(
-        target=tmp_path / "a.png", dream=zd.STILL.change(octaves=1, steps=2), device="cpu"
+        target=tmp_path / "a.png", dream=zd.STILL_DREAM.change(octaves=1, steps=2), device="cpu"
     )
     done = zd.dream_image(job, heard.append, picture=np.asarray(SAMPLE), strip=1)
     assert (done.path, done.size) == (job.target, (60, 40))
@@ -407,11 +398,13 @@ def test_a_figure_is_a_picture() -> None:
     assert frame.shape == (1, 3, 96, 128)
     assert to_bytes(frame)[0, 0].tolist() == [0xFF, 0xEE, 0xDD]
     assert bool(((frame[:, 0] > 0.9) & (frame[:, 1] < 0.1)).any())
-    made = zd.dream_picture(figure, dream=zd.STILL.change(octaves=1, steps=1))
+    made = zd.dream(figure, octaves=1, steps=1)
     assert made.shape == (96, 128, 3)
     small = zd.Output(size=(64, 48), frames=1)
-    (first,) = zd.zoom(figure, output=small, dream=zd.DreamSpec(octaves=1, steps=1))
-    assert first.shape == (48, 64, 3)
+    job = zd.RenderJob(output=small, dream=zd.DreamSpec(octaves=1, steps=1))
+    with zd.render(job, picture=figure) as film:
+        (first,) = film
+    assert first.image.shape == (48, 64, 3)
 
 
 def ring(size: int = 96) -> Frame:
@@ -424,35 +417,34 @@ def ring(size: int = 96) -> Frame:
 def test_dreams_grow_from_lines_and_leave_the_paper(pocket: Network) -> None:
     drawing = ring()
     drawing = 0.9 * drawing  # not burnt: white cannot become brighter
-    job = zd.RenderJob(dream=zd.STILL.change(octaves=1, steps=3, step_size=0.05))
-    everywhere = dreamt_still(drawing, job, pocket)
+    job = zd.RenderJob(dream=zd.STILL_DREAM.change(octaves=1, steps=3, step_size=0.05))
+    everywhere = dream_still(drawing, job, DreamSession(pocket))
     job = job.change(dream=job.dream.change(grow=0.04))
-    grown = dreamt_still(drawing, job, pocket)
+    grown = dream_still(drawing, job, DreamSession(pocket))
     corner, line = (..., slice(0, 12), slice(0, 12)), (..., 48, slice(24, 34))
     assert difference(everywhere[corner], drawing[corner]) > 3
     assert difference(grown[corner], drawing[corner]) < 1
     assert difference(grown[line], drawing[line]) > 5
 
 
-def test_paper_ages_but_keeps_its_ink() -> None:
-    drawing = ring()
-    job = zd.RenderJob(dream=zd.STILL.change(steps=0), paper=0.8, seed=1)
-    old = zd.dream_picture(drawing, **dict(job))
+def test_paper_ages_but_keeps_its_ink(pocket: Network) -> None:
+    drawing, session = ring(), DreamSession(pocket)
+    job = zd.RenderJob(dream=zd.STILL_DREAM.change(steps=0), paper=0.8, seed=1)
+    old = dream_still(drawing, job, session)
     red, _, blue = (float(old[0, n, :12, :12].mean()) for n in range(3))
     assert 1 > red > blue > 0.4
     assert old[..., 48, 29].max() < 0.05  # ink
     assert float(old[..., 40:56, 40:56].std()) > 0.001
-    assert not torch.equal(old, zd.dream_picture(drawing, **dict(job.change(seed=2))))
-    assert torch.equal(drawing, zd.dream_picture(drawing, **dict(job.change(paper=0))))
+    assert not torch.equal(old, dream_still(drawing, job.change(seed=2), session))
+    assert torch.equal(drawing, dream_still(drawing, job.change(paper=0), session))
 
 
 def test_ink_only_darkens_old_paper(pocket: Network) -> None:
     drawing = ring()
-    job = zd.RenderJob(dream=zd.STILL.change(octaves=1, steps=2, step_size=0.05), paper=0.8)
-    sheet = dreamt_still(
-        torch.ones_like(drawing), job.change(dream=zd.STILL.change(steps=0)), pocket
-    )
-    dreamt = dreamt_still(drawing, job, pocket)
+    job = zd.RenderJob(dream=zd.STILL_DREAM.change(octaves=1, steps=2, step_size=0.05), paper=0.8)
+    undreamt = job.change(dream=zd.STILL_DREAM.change(steps=0))
+    sheet = dream_still(torch.ones_like(drawing), undreamt, DreamSession(pocket))
+    dreamt = dream_still(drawing, job, DreamSession(pocket))
     assert bool((dreamt <= sheet + 1e-6).all())
     assert difference(dreamt, sheet) > 5
 
