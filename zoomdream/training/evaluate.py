@@ -1,4 +1,4 @@
-"""Measures how near pocket is to its teacher, on pictures that training never saw.
+"""Measures how near pocket, or a student, is to its teacher, on pictures that training never saw.
 
 `python -m zoomdream.training.evaluate --sheet dreams.png` prints, for each stage: the share of the
 teacher's mean square that is missed; the cosine between both networks' gradients of the stage's
@@ -10,14 +10,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import cv2
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,12 +24,15 @@ from zoomdream.dreaming.ascent import dream
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.media.frame import as_frame, resize
 from zoomdream.media.sheet import Cell, contact_sheet
+from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import load_network
 from zoomdream.network.pocket.network import WEIGHTS, Pocket
+from zoomdream.network.weights import load_module
 from zoomdream.settings.model import DreamSpec
 from zoomdream.size import Size
 from zoomdream.training.pictures import UNSEEN, Picture, photographs
+from zoomdream.training.student import info_of
 from zoomdream.training.teacher import (
     DEVIATION_PLANES,
     MARGIN,
@@ -108,14 +110,18 @@ def _cosine(a: Tensor, b: Tensor) -> float:
 
 
 def dreams(pictures: list[Picture], weights: Path, teacher_weights: Path | None) -> Iterator[Cell]:
-    """Gives, for each picture, itself, and each of `COLUMNS` as the teacher and as pocket dreams it."""
+    """Gives, for each picture, itself, and each of `COLUMNS` as the teacher and as pocket dreams it.
+
+    weights: of pocket or of a student.
+    """
     at = choose_place("cpu")
-    sources = {"squeezenet1_0": teacher_weights, "pocket": weights}
     networks = [
-        (name, stage, load_network(name, [layer], weights=source, at=at))
+        (info.name, stage, load_network(info, [layer], weights=source, at=at))
         for stage in COLUMNS
-        for name, source in sources.items()
-        for layer in [stage if name == "pocket" else f"features.{TAPS[stage]}"]
+        for info, source, layer in (
+            (network_info("squeezenet1_0"), teacher_weights, f"features.{TAPS[stage]}"),
+            (info_of(weights), weights, stage),
+        )
     ]
     for picture in pictures:
         whole = as_frame(picture)
@@ -130,7 +136,7 @@ def dreams(pictures: list[Picture], weights: Path, teacher_weights: Path | None)
 
 
 def main(
-    weights: Annotated[Path, typer.Option(help="Of pocket.")] = WEIGHTS,
+    weights: Annotated[Path, typer.Option(help="Of pocket, or of a student.")] = WEIGHTS,
     teacher_weights: Annotated[
         Path | None, typer.Option(help="A local squeezenet1_0 file.")
     ] = None,
@@ -145,8 +151,7 @@ def main(
 ) -> None:
     """Compares pocket with its teacher."""
     unseen = photographs(pictures, UNSEEN)
-    student = Pocket().eval().requires_grad_(False)
-    student.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
+    student = cast(Pocket, load_module(info_of(weights), weights).requires_grad_(False))
     scores = compare(student, Teacher(teacher_weights), unseen)
     if as_json:
         print(json.dumps([asdict(score) for score in scores]))  # noqa: T201

@@ -13,6 +13,7 @@ from zoomdream.training.pictures import Picture
 MOST_PICTURES = 700
 FAINT, SOFT = 0.2, 0.12  # shares of crops of little contrast, and without detail
 Grid = np.ndarray[Any, Any]  # (H, W, 3) float32 in 0..1
+Numbers = np.ndarray[Any, Any]  # float64
 
 
 class Pool:
@@ -79,8 +80,14 @@ class Pool:
         faint = self.rng.random((count, 1, 1)) < FAINT
         contrast = np.where(faint, 0.25, 1.0) * self.rng.uniform(0.5, 1.6, (count, 1, 1))
         mix = mix * contrast
-        middle = crops.mean((2, 3), keepdim=True)
-        shift = torch.from_numpy(self.rng.normal(size=(count, 3, 1, 1)) * 0.1).float()
-        matrix = torch.from_numpy(mix).float()
-        moved = torch.einsum("nij,njhw->nihw", matrix, crops - middle)
-        return (moved + middle + shift).clamp(0, 1)
+        return mix_colours(crops, mix, self.rng.normal(size=(count, 3, 1, 1)) * 0.1)
+
+
+def mix_colours(crops: Tensor, mix: Numbers, shift: Numbers) -> Tensor:
+    """Mixes each crop's channels about its mean colour, and adds to them.
+
+    crops: (N, 3, H, W) in 0..1. mix: (N, 3, 3). shift: (N, 3, 1, 1).
+    """
+    middle = crops.mean((2, 3), keepdim=True)
+    moved = torch.einsum("nij,njhw->nihw", torch.from_numpy(mix).float(), crops - middle)
+    return (moved + middle + torch.from_numpy(shift).float()).clamp(0, 1)

@@ -45,14 +45,14 @@ class Teacher(nn.Module):
         return {name: cut(name, y) for name, y in stages.items()} if aligned else stages
 
 
-def cut(name: str, x: Tensor) -> Tensor:
-    """Cuts out the part of a teacher's stage that lies on pocket's grid."""
-    return cut_by(x, STRIDE.get(name, 16))
+def cut(name: str, x: Tensor, size: int = SIZE) -> Tensor:
+    """Cuts out the part of a teacher's stage that lies on pocket's grid over a crop of `size` px."""
+    return cut_by(x, STRIDE.get(name, 16), size)
 
 
-def cut_by(x: Tensor, stride: int) -> Tensor:
+def cut_by(x: Tensor, stride: int, size: int = SIZE) -> Tensor:
     """Does the same for a map of a stride."""
-    start, length = {4: 3, 8: 1, 16: 0}[stride], SIZE // stride
+    start, length = {4: 3, 8: 1, 16: 0}[stride], size // stride
     return x[..., start : start + length, start : start + length]
 
 
@@ -60,6 +60,11 @@ def interior(name: str, x: Tensor) -> Tensor:
     """Cuts off a stage's border, where the two networks pad differently."""
     edge = {4: 3, 8: 2, 16: 1}[STRIDE.get(name, 16)]
     return x[..., edge:-edge, edge:-edge]
+
+
+def relative_error(values: Tensor, goal: Tensor) -> Tensor:
+    """Measures the squared error over the goal's mean square; a mean over everything."""
+    return (values - goal).square().mean() / goal.square().mean().clamp_min(1e-6)
 
 
 def pairs(student: Pocket, teacher: Teacher) -> list[tuple[Fire, Any]]:

@@ -43,6 +43,7 @@ from zoomdream.training.teacher import (
     Teacher,
     inherit,
     interior,
+    relative_error,
     strokes_kept,
     widen,
 )
@@ -180,10 +181,9 @@ class Training:
         """Measures the squared error of each stage over the teacher's mean square."""
         theirs = {**theirs, "strokes": theirs["strokes"][:, self.strokes]}
         return {
-            name: (interior(name, ours[name]).relu().float() - (goal := interior(name, y).float()))
-            .square()
-            .mean()
-            / goal.square().mean().clamp_min(1e-6)
+            name: relative_error(
+                interior(name, ours[name]).relu().float(), interior(name, y).float()
+            )
             for name, y in theirs.items()
         }
 
