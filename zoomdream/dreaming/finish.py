@@ -1,4 +1,4 @@
-"""Old paper, laid over what was dreamt on white."""
+"""What is made of frames after they were dreamt, and not dreamt on again: old paper is laid over them."""
 
 from collections.abc import Callable, Sequence
 
