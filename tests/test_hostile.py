@@ -527,7 +527,7 @@ def recover_one(path: Path) -> None:
     """As a render that goes on does, and a look at what there is."""
     target = path.parent.parent / "film.mp4"
     with contextlib.suppress(ZoomdreamError):
-        presets.job_of(interrupted_job(target), "film.mp4")
+        interrupted_job(target)
     journal = Journal(path.parent, SegmentPlan(Size(48, 32), zd.Output(fps=4).fps or 1))  # type: ignore[arg-type]
     journal.recover()
     assert journal.frame in (0, *range(21))

@@ -9,6 +9,7 @@ zoomdream asks for a network by name. One from another library is one more entry
 """
 
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,11 @@ class NetworkInfo:
     exact_below: int = 8  # px of stride below which layers are computed in float32 (see `Engine`)
     mean: RGB = MEAN  # of pictures as it takes them
     deviation: RGB = DEVIATION
+
+    @property
+    def first_layers(self) -> tuple[str, ...]:
+        """Names of the layers that are good to begin with."""
+        return tuple(re.split("[:=]", text)[0] for text in self.layers)
 
     def bare(self, classes: int = 1000) -> nn.Module:
         """Builds the network without weights, in evaluation mode; nothing is downloaded."""
@@ -210,6 +216,11 @@ CATALOG: dict[str, NetworkInfo] = {
         _entry("efficientnet_b0", "fine lace, insects, flowers", ("features.5",), 20.5, depth=2),
     )
 }  # fmt: skip
+
+
+def networks() -> list[NetworkInfo]:
+    """All networks that zoomdream knows."""
+    return list(CATALOG.values())
 
 
 def network_info(name: str) -> NetworkInfo:

@@ -28,6 +28,11 @@ def weights_path(info: NetworkInfo) -> Path:
     return cache_folder() / Path(urlparse(_url(info)).path).name
 
 
+def has_weights(info: NetworkInfo) -> bool:
+    """Whether a network's weights are here, and need not be fetched."""
+    return weights_path(info).exists()
+
+
 def _url(info: NetworkInfo) -> str:
     if info.weights_url is None:
         raise WeightsError(f"{info.name} comes without weights: give a file of them")
@@ -76,7 +81,7 @@ def load_or_random(info: NetworkInfo, weights: Path | None = None) -> tuple[nn.M
 
     For measuring. The second value says whether they are random. Raises WeightsError.
     """
-    if weights or weights_path(info).exists():
+    if weights or has_weights(info):
         return load_module(info, weights), False
     return random_network(info), True
 
