@@ -18,8 +18,6 @@ import zoomdream as zd
 from zoomdream.settings import presets
 
 SIDE = 400  # px of each of the four pictures
-
-
 TARGET = Path(__file__).parent / "drawing.jpg"
 
 

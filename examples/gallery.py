@@ -9,17 +9,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import imageio_ffmpeg
 from matplotlib.figure import Figure
 
 import zoomdream as zd
-from zoomdream.files import shipped
-from zoomdream.media.ffmpeg import ffmpeg_path
 from zoomdream.settings import presets
-from zoomdream.size import Size
 
 HERE = Path(__file__).parent
-
-
 SIDE, SHOWN, FPS, SECONDS = 192, 144, 10, 2.4  # px rendered and shown
 
 
@@ -28,7 +24,7 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     for name in sys.argv[1:] or presets.known():
         job = zd.load_preset(name)
-        if job.model == "pocket" or name in sys.argv[1:]:
+        if zd.network_info(job.model).weights_file or name in sys.argv[1:]:
             sys.stderr.write(f"{name}\n")
             picture(job, name, folder / f"{name}.webp")
 
@@ -37,11 +33,11 @@ def picture(job: zd.RenderJob, name: str, target: Path) -> None:
     """Renders a preset, small and at few frames a second; loops as a whole."""
     with tempfile.TemporaryDirectory() as scratch:
         film = Path(scratch) / "film.mp4"
-        size = job.output.size or Size.square(SIDE)
+        size = job.output.size or zd.Size.square(SIDE)
         output = job.output.change(fps=FPS, size=size.scaled(SIDE / size.longer))
         if job.flow:
             flow = job.flow.change(end=SECONDS)
-            job = job.change(source=shipped("sample.mp4"), flow=flow, output=output)
+            job = job.change(source="sample", flow=flow, output=output)
         else:
             source = None if name == "nebula" else plot(scratch) if name == "paper" else "sample"
             seconds = job.output.seconds if job.output.loop or name == "metamorphosis" else SECONDS
@@ -49,7 +45,17 @@ def picture(job: zd.RenderJob, name: str, target: Path) -> None:
         zd.render_film(job.change(target=film))
         shrink = ["-vf", f"scale={SHOWN}:-1", "-c:v", "libwebp_anim", "-q:v", "45", "-loop", "0"]
         subprocess.run(
-            [ffmpeg_path(), "-loglevel", "error", "-y", "-i", film, *shrink, target], check=True
+            [
+                imageio_ffmpeg.get_ffmpeg_exe(),
+                "-loglevel",
+                "error",
+                "-y",
+                "-i",
+                film,
+                *shrink,
+                target,
+            ],
+            check=True,
         )
 
 

@@ -18,32 +18,33 @@ Frames = NDArray[np.uint8]  # (N, H, W, 3)
 SMALL = Size(64, 48)
 
 
-def run(*words: object) -> None:
-    """ffmpeg, which has to succeed."""
+def run(*arguments: object) -> None:
+    """Runs ffmpeg, which has to succeed."""
     subprocess.run(
-        [ffmpeg_path(), "-nostdin", "-loglevel", "error", "-y", *map(str, words)],
+        [ffmpeg_path(), "-nostdin", "-loglevel", "error", "-y", *map(str, arguments)],
         check=True,
         capture_output=True,
     )
 
 
 def write(frames: Sequence[Frame] | Frames, path: Path, fps: object = 24, *options: object) -> Path:
-    """A film of frames, lossless in RGB unless the options say otherwise."""
+    """Writes a film of frames, lossless in RGB unless the options say otherwise."""
     if not isinstance(frames, np.ndarray):
         frames = np.concatenate([as_bytes(frame) for frame in frames])
     _, height, width, _ = frames.shape
-    how = options or ("-c:v", "libx264rgb", "-qp", "0")
+    encoding = options or ("-c:v", "libx264rgb", "-qp", "0")
     subprocess.run(
         [ffmpeg_path(), "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
-         "-s", f"{width}x{height}", "-r", str(fps), "-i", "-", *map(str, how), str(path)],
+         "-s", f"{width}x{height}", "-r", str(fps), "-i", "-", *map(str, encoding), str(path)],
         input=frames.tobytes(), check=True, capture_output=True,
     )  # fmt: skip
     return path
 
 
 def as_bytes(frame: Frame) -> Frames:
-    found: Frames = (frame * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    return found
+    """Rounds Frames to 8 bits."""
+    frames: Frames = (frame * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    return frames
 
 
 def counting(length: int, size: Size = SMALL) -> Frames:
@@ -88,11 +89,12 @@ def sprite(length: int, size: Size, step: int = 3, side: int = 24) -> list[Frame
 
 def uncovered(number: int, size: Size, step: int = 3, side: int = 24) -> torch.Tensor:
     """(H, W), where the sprite of the frame before has just left the background."""
-    seen = torch.zeros(size.shape, dtype=torch.bool)
+    bare = torch.zeros(size.shape, dtype=torch.bool)
     top, left = size.height // 2 - side // 2, 8 + step * (number - 1)
-    seen[top : top + side, left : left + step] = True
-    return seen
+    bare[top : top + side, left : left + step] = True
+    return bare
 
 
 def shift(size: Size, x: float, y: float = 0.0) -> Flow:
+    """The flow of a picture that moves as a whole."""
     return torch.tensor([x, y]).view(1, 2, 1, 1).expand(1, 2, *size.shape).contiguous()

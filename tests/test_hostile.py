@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,22 @@ from safetensors.torch import save_file
 import zoomdream as zd
 from tests import films
 from tests.conftest import Command
+from tests.pictures import exr, radiance
 from zoomdream.errors import Interrupted, ZoomdreamError
 from zoomdream.files import shipped
 from zoomdream.film.journal import Journal, journal_folder
 from zoomdream.film.render import render_film
 from zoomdream.film.resume import interrupted_job
 from zoomdream.film.spec import SegmentPlan
+from zoomdream.media.drawing import draw_drawing
 from zoomdream.media.frame import Frame, as_frame
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.video_reader import decode_clip, open_video
-from zoomdream.network.weights import POCKET_WEIGHTS, read_weights
+from zoomdream.network.pocket.network import WEIGHTS
+from zoomdream.network.weights import read_weights
 from zoomdream.settings import presets
 from zoomdream.settings.deforum import import_settings
+from zoomdream.settings.model import MAX_PIXELS
 from zoomdream.size import Size
 
 SMALL = ("--size", "64x48", "--octaves", 1, "--steps", 1, "--device", "cpu")
@@ -101,7 +106,7 @@ LAUGHS = "".join(f'<!ENTITY a{n + 1} "{f"&a{n};" * 10}">' for n in range(9))
 BOMB = f'<!DOCTYPE svg [<!ENTITY a0 "ha">{LAUGHS}]>'
 OUTSIDE = '<!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/hostname">]>'
 USES = "".join(f'<g id="a{n + 1}">' + f'<use href="#a{n}"/>' * 10 + "</g>" for n in range(9))
-STATE = read_weights(POCKET_WEIGHTS)
+STATE = read_weights(WEIGHTS)
 NAME, FIRST = next((key, value) for key, value in STATE.items() if key.endswith("weight"))
 
 
@@ -123,8 +128,10 @@ def script(text: str) -> Maker:
 ZOOM = ("zoom", "a.png", "-o", "o.gif", "--frames", 1)
 CLIP = ("clip", "a.mp4", "-o", "o.gif", "--end", 0.1)
 RENDER = ("render", "p.toml", "sample", "-o", "o.gif", "--frames", 1)
-WEIGHTS = ("zoom", "-o", "o.gif", "--frames", 1, "--weights")
+WITH_WEIGHTS = ("zoom", "-o", "o.gif", "--frames", 1, "--weights")
 BIG = "has 60000x60000 pixels, and 200,000,000 are the most: --max-pixels lifts the limit"
+GREY = np.linspace(0, 2, 40 * 60, dtype=np.float32).reshape(40, 60)
+BIG_WINDOW = struct.pack("<4i", 0, 0, 59_999, 59_999)
 Row = tuple[str, Maker, tuple[object, ...], int, str]
 TABLE: list[Row] = [
     # Stills that cannot be read
@@ -145,7 +152,11 @@ TABLE: list[Row] = [
      "no picture that can be read"),
     ("32 bits", picture("a.tiff", Image.new("F", (64, 64))), ("zoom", "a.tiff", "-o", "o.gif"), 3,
      "has 32 bits a channel: save it with 8 or 16"),
+    ("an EXR bomb", content("a.png", exr({"Y": GREY}, displayWindow=("box2i", BIG_WINDOW))), ZOOM, 3, BIG),
+    ("an EXR, cut short", content("a.png", exr({"Y": GREY})[:900]), ZOOM, 3, "damaged or cut short"),
     # Stills that are strange, but good
+    ("EXR", content("a.png", exr({"Y": GREY})), ZOOM, 0, "o.gif: "),
+    ("Radiance HDR", content("a.png", radiance(GREY[..., None].repeat(3, 2))), ZOOM, 0, "o.gif: "),
     ("mislabelled", content("a.png", whole("sample.jpg")), ZOOM, 0, "o.gif: "),
     ("CMYK", picture("a.png", SAMPLE.convert("CMYK"), format="JPEG"), ZOOM, 0, "o.gif: "),
     ("16 bits", lambda f: cv2.imwrite(str(f / "a.png"), np.full((40, 60, 3), 9999, np.uint16)), ZOOM,
@@ -181,17 +192,17 @@ TABLE: list[Row] = [
     ("itself", content("p.toml", b'extends = "p.toml"'), RENDER, 2, "p.toml"),
     # Weights
     ("pickled code", lambda f: (f / "w.pth").write_bytes(pickle.dumps({"a": Evil()})),
-     (*WEIGHTS, "w.pth"), 5, "w.pth is no file of weights that can be read safely"),
-    ("code in torch's own", lambda f: torch.save({"a": Evil()}, f / "w.pth"), (*WEIGHTS, "w.pth"), 5,
+     (*WITH_WEIGHTS, "w.pth"), 5, "w.pth is no file of weights that can be read safely"),
+    ("code in torch's own", lambda f: torch.save({"a": Evil()}, f / "w.pth"), (*WITH_WEIGHTS, "w.pth"), 5,
      "w.pth is no file of weights that can be read safely"),
-    ("empty", content("w.safetensors", b""), (*WEIGHTS, "w.safetensors"), 5, "no file of weights"),
+    ("empty", content("w.safetensors", b""), (*WITH_WEIGHTS, "w.safetensors"), 5, "no file of weights"),
     ("a head of terabytes", content("w.safetensors", struct.pack("<Q", 1 << 42) + b"{}"),
-     (*WEIGHTS, "w.safetensors"), 5, "no file of weights"),
-    ("one is missing", weights("w.safetensors", first=None), (*WEIGHTS, "w.safetensors"), 5,
+     (*WITH_WEIGHTS, "w.safetensors"), 5, "no file of weights"),
+    ("one is missing", weights("w.safetensors", first=None), (*WITH_WEIGHTS, "w.safetensors"), 5,
      "is not for pocket: it lacks"),
-    ("one is misshapen", weights("w.safetensors", first=torch.zeros(3)), (*WEIGHTS, "w.safetensors"), 5,
+    ("one is misshapen", weights("w.safetensors", first=torch.zeros(3)), (*WITH_WEIGHTS, "w.safetensors"), 5,
      "is (3,) instead of"),
-    ("one is NaN", weights("w.safetensors", first=FIRST * float("nan")), (*WEIGHTS, "w.safetensors"), 5,
+    ("one is NaN", weights("w.safetensors", first=FIRST * float("nan")), (*WITH_WEIGHTS, "w.safetensors"), 5,
      "holds values that are not finite"),
     # Drawings
     ("a drawing", content("a.png", svg('<rect width="30" height="9" fill="red"/>')), ZOOM, 0, "o.gif: "),
@@ -332,21 +343,15 @@ def test_a_drawing_fetches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert read_still(Path("a.svg"))[0, :, 300, 500].tolist() == [1, 0, 0]  # what is in it is shown
 
 
-def test_a_drawing_that_takes_for_ever_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from zoomdream.media import drawing
-
-    monkeypatch.setattr(drawing, "PATIENCE", 2.0)
+def test_a_drawing_that_takes_for_ever_is_given_up() -> None:
     blurs = '<feGaussianBlur stdDeviation="90"/>' * 90
     many = "".join(
         f'<filter id="f{n}">{blurs}</filter><rect width="60" height="40" filter="url(#f{n})"/>'
         for n in range(90)
     )
-    (tmp_path / "a.svg").write_bytes(svg(many))
     started = time.monotonic()
-    with pytest.raises(zd.InputError, match="takes more than 2 s to draw"):
-        read_still(tmp_path / "a.svg", fill=Size(1500, 1000))
+    with pytest.raises(ValueError, match="takes more than 2 s to draw"):
+        draw_drawing(svg(many), Size(1500, 1000), MAX_PIXELS, seconds=2)
     assert time.monotonic() - started < 20
 
 
@@ -443,6 +448,15 @@ def stills(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+def light(folder: Path) -> list[Path]:
+    planes = np.random.default_rng(0).random((3, 40, 60), np.float32)
+    (folder / "a.exr").write_bytes(exr(dict(zip("RGB", planes, strict=True))))
+    (folder / "b.exr").write_bytes(exr(dict(zip("RGBA", planes[[0, 1, 2, 0]], strict=True))))
+    (folder / "a.hdr").write_bytes(radiance(np.moveaxis(planes, 0, 2)))
+    cv2.imwrite(str(folder / "b.hdr"), np.ascontiguousarray(np.moveaxis(planes, 0, 2)))
+    return sorted(folder.iterdir())
+
+
 def clips(folder: Path) -> list[Path]:
     frames = films.counting(6)
     for name, *how in (
@@ -500,8 +514,8 @@ def journals(folder: Path) -> list[Path]:
 
 
 def play_one(path: Path) -> None:
-    footage = open_video(path)
-    next(iter(decode_clip(footage, Size.square(32), footage.fps).frames))
+    video = open_video(path)
+    next(iter(decode_clip(video, Size.square(32), video.fps).frames))
 
 
 def check_mood(path: Path) -> None:
@@ -513,7 +527,7 @@ def recover_one(path: Path) -> None:
     """As a render that goes on does, and a look at what there is."""
     target = path.parent.parent / "film.mp4"
     with contextlib.suppress(ZoomdreamError):
-        presets.job_of(interrupted_job(target), "film.mp4")
+        interrupted_job(target)
     journal = Journal(path.parent, SegmentPlan(Size(48, 32), zd.Output(fps=4).fps or 1))  # type: ignore[arg-type]
     journal.recover()
     assert journal.frame in (0, *range(21))
@@ -521,6 +535,7 @@ def recover_one(path: Path) -> None:
 
 LOADERS: list[tuple[str, int, Callable[[Path], list[Path]], Callable[[Path], object]]] = [
     ("stills", 4000, stills, read_still),
+    ("linear light", 400, light, read_still),
     ("clips", 150, clips, play_one),
     ("drawings", 350, drawings, read_still),
     ("presets", 2500, moods, check_mood),
@@ -528,10 +543,6 @@ LOADERS: list[tuple[str, int, Callable[[Path], list[Path]], Callable[[Path], obj
     ("weights", 1200, networks, read_weights),
     ("journals", 800, journals, recover_one),
 ]
-
-
-def test_ten_thousand_mutations_are_tried() -> None:
-    assert sum(count for _, count, *_ in LOADERS) >= 10_000
 
 
 @pytest.mark.parametrize(("count", "make", "load"), [row[1:] for row in LOADERS],
@@ -547,24 +558,29 @@ def test_mutated_files_give_our_errors_only(
     paths = make(tmp_path / "here")
     kept = {path: path.read_bytes() for path in paths}
     touched: list[str] = request.getfixturevalue("watched")
-    rng, good, slowest, longest = random.Random(2015), 0, 0.0, 0
+    rng, slowest, longest = random.Random(2015), 0.0, 0
+    outcomes = Counter[str]()
     for number in range(count):
         path = paths[number % len(paths)]
         for each, data in kept.items():
             if not each.exists() or each == path or load is recover_one:
                 each.write_bytes(data)
         data = mutated(kept[path], rng)
+        outcomes["changed"] += data != kept[path]
         path.write_bytes(data)
         started = time.monotonic()
         try:
             load(path)
-            good += 1
+            outcomes["read"] += 1
         except ZoomdreamError as error:
+            outcomes["refused"] += 1
             longest = max(longest, len(str(error)))
         except Exception as error:
             raise AssertionError(f"mutation {number} of {path.name}: {error!r}") from error
         slowest = max(slowest, time.monotonic() - started)
     assert touched == []
-    assert 0 < good <= count
+    assert outcomes["read"] + outcomes["refused"] == count  # each mutation was tried
+    assert outcomes["changed"] > 0.9 * count  # and was one
+    assert outcomes["read"] > 0  # some did no harm
     assert slowest < 20
     assert longest < 1000

@@ -27,6 +27,7 @@ from zoomdream.errors import (
 from zoomdream.events import Film, Note, Picture, Progress, Start, Step
 from zoomdream.settings.model import (
     STILL_DREAM,
+    STUDY_JOB,
     Anchor,
     Camera,
     DreamSpec,
@@ -48,24 +49,24 @@ if TYPE_CHECKING:
     from zoomdream.film.render import render, render_film
     from zoomdream.film.resume import interrupted_job, join_so_far
     from zoomdream.film.still import dream_image
+    from zoomdream.network.catalog import network_info, networks
     from zoomdream.network.classes import class_names
+    from zoomdream.network.layers import network_layers
     from zoomdream.network.network import load_network as load
-    from zoomdream.network.objective import (
-        channel,
-        direction,
-        imagenet_class,
-        layer,
-        objective,
-    )
+    from zoomdream.network.objective import objective
+    from zoomdream.network.target import channel, direction, imagenet_class, layer
+    from zoomdream.network.weights import has_weights
     from zoomdream.study.bench import bench_table, run_bench
     from zoomdream.study.comparison import compare_clips, plot_comparison
     from zoomdream.study.doctor import machine_checks
     from zoomdream.study.layer_sheet import layer_sheet
+    from zoomdream.study.layers import LayerDream
     from zoomdream.study.neuron_sheet import neuron_sheet
 
 __version__ = "0.1.0"
 __all__ = [
     "STILL_DREAM",
+    "STUDY_JOB",
     "Anchor",
     "Camera",
     "DreamSpec",
@@ -74,6 +75,7 @@ __all__ = [
     "Guide",
     "InputError",
     "Interrupted",
+    "LayerDream",
     "NeuronSpec",
     "Note",
     "Output",
@@ -95,6 +97,7 @@ __all__ = [
     "dream",
     "dream_image",
     "guide",
+    "has_weights",
     "imagenet_class",
     "interrupted_job",
     "join_so_far",
@@ -103,6 +106,9 @@ __all__ = [
     "load",
     "load_preset",
     "machine_checks",
+    "network_info",
+    "network_layers",
+    "networks",
     "neuron_sheet",
     "objective",
     "plot_comparison",
@@ -112,22 +118,27 @@ __all__ = [
 ]
 
 _NEEDS_TORCH = {
+    "LayerDream": "study.layers:LayerDream",
     "bench_table": "study.bench:bench_table",
-    "channel": "network.objective:channel",
+    "channel": "network.target:channel",
     "class_names": "network.classes:class_names",
     "compare_clips": "study.comparison:compare_clips",
-    "direction": "network.objective:direction",
+    "direction": "network.target:direction",
     "dream": "film.picture:dream_picture",
     "dream_image": "film.still:dream_image",
     "guide": "dreaming.guide:guide",
-    "imagenet_class": "network.objective:imagenet_class",
+    "has_weights": "network.weights:has_weights",
+    "imagenet_class": "network.target:imagenet_class",
     "interrupted_job": "film.resume:interrupted_job",
     "join_so_far": "film.resume:join_so_far",
-    "layer": "network.objective:layer",
+    "layer": "network.target:layer",
     "layer_sheet": "study.layer_sheet:layer_sheet",
     "load": "network.network:load_network",
     "machine_checks": "study.doctor:machine_checks",
     "neuron_sheet": "study.neuron_sheet:neuron_sheet",
+    "network_info": "network.catalog:network_info",
+    "network_layers": "network.layers:network_layers",
+    "networks": "network.catalog:networks",
     "objective": "network.objective:objective",
     "plot_comparison": "study.comparison:plot_comparison",
     "render": "film.render:render",

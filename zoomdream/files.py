@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, digests, checks of a target; files that ship with us."""
+"""Write files that are whole or not there, digest them, check targets, find files that ship with us."""
 
 import contextlib
 import errno
@@ -14,15 +14,16 @@ from zoomdream.errors import OutputError, UsageError
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file that is either there as a whole or not at all, whatever happens."""
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
+    partial = path.with_name(f"{path.name}.part")
+    with partial.open("wb") as file:
         file.write(content)
         flush(file)
-    part.replace(path)
+    partial.replace(path)
     flush_folder(path.parent)
 
 
 def flush(file: BinaryIO) -> None:
+    """Brings what was written to an open file to disk."""
     file.flush()
     os.fsync(file.fileno())
 
@@ -45,7 +46,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """A file or a folder."""
+    """Removes a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -53,7 +54,7 @@ def remove(path: Path) -> None:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or of all files of a folder in order; folders in it are left out."""
+    """Computes the SHA-256 of a file, or of all files of a folder in order; folders in it are left out."""
     if not path.is_dir():
         return str(running_digest(path).hexdigest())
     total = hashlib.sha256()
@@ -64,22 +65,22 @@ def digest(path: Path) -> str:
 
 
 def running_digest(path: Path, size: int | None = None) -> Any:
-    """The running SHA-256 of a file's first `size` bytes; raises OSError where it is shorter."""
-    total, left = hashlib.sha256(), size
+    """Begins a SHA-256 with a file's first `size` bytes; raises OSError where it is shorter."""
+    running, left = hashlib.sha256(), size
     with path.open("rb") as file:
         while left is None or left > 0:
             content = file.read(1 << 20 if left is None else min(left, 1 << 20))
             if not content:
                 break
-            total.update(content)
+            running.update(content)
             left = None if left is None else left - len(content)
     if left:
         raise OSError(f"{path} is cut short")
-    return total
+    return running
 
 
 def shipped(name: str) -> Path:
-    """A file or folder that comes with zoomdream: from the installed package, or from a checkout."""
+    """Finds a file or folder that comes with zoomdream: from the installed package, or from a checkout."""
     package = Path(__file__).parent
     places = (package / name, package.parent / name, package.parent / "examples" / name)
     return next((place for place in places if place.exists()), places[0])
@@ -87,16 +88,22 @@ def shipped(name: str) -> Path:
 
 def check_file(target: Path, force: bool) -> None:
     """Raises OutputError where a file could not be put, before any work is done."""
-    check_folder(target, f"-o dream{target.suffix}")
+    check_folder(target, f"`target=dream{target.suffix}`")
     if target.is_dir():
         raise OutputError(f"{target} is a folder: name a file")
     check_free(target, force)
 
 
-def check_folder(target: Path, such: str) -> None:
+def check_folder(target: Path, example: str) -> None:
+    """Raises UsageError and OutputError where nothing could be put under a name.
+
+    example: of an argument, for the message.
+    """
     folder = target.absolute().parent
     if target.name in ("", ".."):
-        raise UsageError(f'"{target}" has no name: write to a file or a new folder, as in {such}')
+        raise UsageError(
+            f'"{target}" has no name: write to a file or a new folder, as in {example}'
+        )
     if not folder.is_dir():
         raise OutputError(f"{folder} is not a folder: create it, or write elsewhere")
     if not os.access(folder, os.W_OK):
@@ -104,6 +111,7 @@ def check_folder(target: Path, such: str) -> None:
 
 
 def check_free(target: Path, force: bool) -> None:
+    """Raises OutputError where something has the name, unless it may be replaced."""
     if is_taken(target) and not force:
         raise OutputError(
             f"{target} is there already: add `force=True` to replace it, or take another name"
@@ -111,11 +119,12 @@ def check_free(target: Path, force: bool) -> None:
 
 
 def is_taken(target: Path) -> bool:
+    """Whether a file has the name, or a folder with something in it."""
     return any(target.iterdir()) if target.is_dir() else target.exists()
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """The same file under another name, or a copy where the system has no such thing."""
+    """Gives a file another name as well; copies it where the system has no links."""
     try:
         os.link(source, target)
     except OSError:
@@ -124,7 +133,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def readable_errors(target: Path) -> Iterator[None]:
-    """The system's own errors, in a sentence."""
+    """Raises OSErrors of the block as an OutputError, in a sentence."""
     try:
         yield
     except OSError as error:

@@ -24,27 +24,28 @@ class Size(NamedTuple):
 
     @classmethod
     def of(cls, picture: Shaped) -> "Size":
-        """Of a tensor or array whose last two axes are rows and columns."""
+        """The size of a tensor or array whose last two axes are rows and columns."""
         height, width = picture.shape[-2:]
         return cls(width, height)
 
     @classmethod
     def of_channels_last(cls, pixels: Shaped) -> "Size":
-        """Of an array (H, W, C)."""
+        """The size of an array (H, W, C)."""
         height, width, _ = pixels.shape
         return cls(width, height)
 
     @classmethod
     def square(cls, side: int) -> "Size":
+        """The size with two equal sides."""
         return cls(side, side)
 
     @classmethod
     def rounded(
         cls, width: float | Fraction, height: float | Fraction, *, least: int = 1, multiple: int = 1
     ) -> "Size":
-        """Each side to the nearest multiple of so many px, and at least `least`."""
-        wide, high = (max(least, round(side / multiple) * multiple) for side in (width, height))
-        return cls(wide, high)
+        """Rounds each side to the nearest multiple of so many px, and to at least `least`."""
+        sides = (max(least, round(side / multiple) * multiple) for side in (width, height))
+        return cls(*sides)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -67,17 +68,17 @@ class Size(NamedTuple):
         return min(self)
 
     def scaled(self, factor: float | Fraction, *, least: int = 1, multiple: int = 1) -> "Size":
-        """Both sides times a factor, rounded as `rounded` does."""
+        """Multiplies both sides by a factor and rounds them as `rounded` does."""
         return self.rounded(
             self.width * factor, self.height * factor, least=least, multiple=multiple
         )
 
     def within(self, longest: int, *, least: int = 1, multiple: int = 1) -> "Size":
-        """Shrunk to `longest` px on the longer side; a smaller one is only rounded, never enlarged."""
+        """Shrinks to `longest` px on the longer side; a smaller size is only rounded, never enlarged."""
         return self.scaled(min(1.0, longest / self.longer), least=least, multiple=multiple)
 
     def covering(self, other: "Size") -> "Size":
-        """Scaled until it just covers another size; of the same shape as before."""
+        """Scales until it just covers another size, and keeps the shape."""
         return self.scaled(max(other.width / self.width, other.height / self.height))
 
     def __str__(self) -> str:

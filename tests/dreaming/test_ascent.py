@@ -1,53 +1,66 @@
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 import torch
 
+import zoomdream as zd
 from tests.conftest import difference
-from zoomdream.dreaming.ascent import dream, octave_sizes, smooth
-from zoomdream.dreaming.tiles import tile_side
+from zoomdream.dreaming.ascent import StepListener, dream, octave_sizes, smooth
+from zoomdream.dreaming.session import DreamSession
+from zoomdream.dreaming.tiles import fits_twice, tile_side
 from zoomdream.files import shipped
 from zoomdream.media.color import to_opponent
 from zoomdream.media.frame import Frame, cover
 from zoomdream.media.image_reader import read_still
 from zoomdream.network.device import choose_place
-from zoomdream.network.engine import compiler
+from zoomdream.network.engine.replay import Replay
 from zoomdream.network.network import Network, load_network
-from zoomdream.process import _MMAP_MAX
+from zoomdream.process import exact_cudnn, freed_memory_kept, large_blocks
 from zoomdream.settings.model import DreamSpec
 from zoomdream.size import Size
 
 SPEC = DreamSpec(octaves=2, steps=3)
 
 
+@pytest.fixture
+def session(pocket: Network) -> DreamSession:
+    return DreamSession(pocket)
+
+
 def seeded(number: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(number)
 
 
-def test_dreaming_raises_the_objective_and_stays_in_range(photo: Frame, pocket: Network) -> None:
-    dreamt = dream(photo, pocket, SPEC, seeded()).frame
-    _, before = pocket.gradient(photo)
-    _, after = pocket.gradient(dreamt)
+def test_dreaming_raises_the_objective_and_stays_in_range(
+    photo: Frame, session: DreamSession
+) -> None:
+    dreamt = dream(photo, session, SPEC, seeded()).frame
+    _, before = session.gradient(photo)
+    _, after = session.gradient(dreamt)
     assert after[0] > 1.5 * before[0]
     assert 0 <= dreamt.min() <= dreamt.max() <= 1
     assert dreamt.shape == photo.shape
 
 
-def test_a_seed_gives_the_same_pixels(photo: Frame, pocket: Network) -> None:
-    one, same, other = (dream(photo, pocket, SPEC, seeded(s)).frame for s in (1, 1, 2))
+def test_a_seed_gives_the_same_pixels(photo: Frame, session: DreamSession) -> None:
+    one, same, other = (dream(photo, session, SPEC, seeded(s)).frame for s in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
-def test_no_steps_change_nothing(photo: Frame, pocket: Network) -> None:
-    assert torch.equal(dream(photo, pocket, DreamSpec(steps=0), seeded()).frame, photo)
+def test_no_steps_change_nothing(photo: Frame, session: DreamSession) -> None:
+    assert torch.equal(dream(photo, session, DreamSpec(steps=0), seeded()).frame, photo)
 
 
-def test_octaves_carry_detail_and_leave_the_picture_sharp(photo: Frame, pocket: Network) -> None:
+def test_octaves_carry_detail_and_leave_the_picture_sharp(
+    photo: Frame, session: DreamSession
+) -> None:
     """With steps of no size, going through the octaves must not blur anything."""
     spec = DreamSpec(octaves=4, steps=1, step_size=0)
-    assert difference(dream(photo, pocket, spec, seeded()).frame, photo) < 1e-3
+    assert difference(dream(photo, session, spec, seeded()).frame, photo) < 1e-3
 
 
 def test_octave_sizes() -> None:
@@ -58,19 +71,19 @@ def test_octave_sizes() -> None:
 
 
 @pytest.mark.parametrize("tile", [64, 128])
-def test_tiles_look_like_the_whole(pocket: Network, tile: int) -> None:
+def test_tiles_look_like_the_whole(session: DreamSession, tile: int) -> None:
     large = cover(read_still(shipped("sample.jpg")), Size(320, 256))
     spec = DreamSpec(octaves=2, steps=2)
-    whole = dream(large, pocket, spec, seeded()).frame
-    tiled = dream(large, pocket, spec.change(tile=tile), seeded()).frame
+    whole = dream(large, session, spec, seeded()).frame
+    tiled = dream(large, session, spec.change(tile=tile), seeded()).frame
     assert 0 < difference(whole, tiled) < 2
     assert difference(whole, large) > 4 * difference(whole, tiled)
 
 
 def test_tiles_are_chosen_by_memory(pocket: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     def with_memory(total: float, free: float) -> list[int]:
-        there = SimpleNamespace(total=total * 1e9, available=free * 1e9)
-        monkeypatch.setattr(psutil, "virtual_memory", lambda: there)
+        memory = SimpleNamespace(total=total * 1e9, available=free * 1e9)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
         return [tile_side(pocket, pixels) for pixels in (10**4, 15 * 10**6, 24 * 10**6, 10**8)]
 
     large = with_memory(64, 60)
@@ -82,75 +95,72 @@ def test_tiles_are_chosen_by_memory(pocket: Network, monkeypatch: pytest.MonkeyP
     assert 50 < pocket.bytes_per_pixel < 5000
 
 
-def test_large_blocks_of_memory_are_kept_where_sizes_stay(
-    pocket: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: dict[int, int] = {}
-
-    def tune(what: int, value: int) -> int:
-        told[what] = value
-        return 1
-
-    monkeypatch.setattr(compiler, "_mallopt", lambda: tune)
+def test_large_blocks_of_memory_are_kept_where_sizes_stay(session: DreamSession) -> None:
     spec, frame = DreamSpec(octaves=1, steps=1), torch.rand(1, 3, 64, 96)
 
     def kept(tile: int) -> bool:
         """While it dreams; afterwards all is as it was."""
         during: list[bool] = []
-        dream(
-            frame, pocket, spec.change(tile=tile), seeded(),
-            watch=lambda *_: during.append(told.get(_MMAP_MAX) == 0),
-        )  # fmt: skip
-        assert told.pop(_MMAP_MAX, 1) > 0
+
+        def on_step(*_: object) -> None:
+            assert exact_cudnn.active
+            assert freed_memory_kept.active
+            during.append(large_blocks.active)
+
+        dream(frame, session, spec.change(tile=tile), seeded(), on_step=on_step)
+        assert not any(s.active for s in (exact_cudnn, freed_memory_kept, large_blocks))
         return during[0]
 
     assert kept(tile=0)
     assert kept(tile=96)
     assert not kept(tile=64)
-    monkeypatch.setattr("zoomdream.dreaming.tiles.KEPT_MOST", 1000)
+    assert fits_twice(frame, session, 96)
+    assert not fits_twice(frame, session, 96, most=1000)
+    session.tile = 64
+    assert not fits_twice(frame, session, 96)
     assert not kept(tile=96)
 
 
-def test_a_film_keeps_its_tile(pocket: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_film_keeps_its_tile(session: DreamSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory that is free for another process meanwhile changes no pixel."""
     photo = cover(read_still(shipped("sample.jpg")), Size(384, 320))
-    spec, made = DreamSpec(octaves=1, steps=1), []
-    monkeypatch.setattr(pocket, "tile", 256)
+    spec, pictures = DreamSpec(octaves=1, steps=1), []
+    session.tile = 256
     for free in (60, 0.1):
-        there = SimpleNamespace(total=64e9, available=free * 1e9)
-        monkeypatch.setattr(psutil, "virtual_memory", lambda there=there: there)
-        made.append(dream(photo, pocket, spec, seeded()).frame)
-    assert torch.equal(*made)
+        memory = SimpleNamespace(total=64e9, available=free * 1e9)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda memory=memory: memory)
+        pictures.append(dream(photo, session, spec, seeded()).frame)
+    assert torch.equal(*pictures)
 
 
-def test_an_octave_of_the_full_size_counts(photo: Frame, pocket: Network) -> None:
+def test_an_octave_of_the_full_size_counts(photo: Frame, session: DreamSession) -> None:
     few, many = (DreamSpec(octaves=n, octave_scale=1.0001, steps=2) for n in (1, 3))
-    once, thrice = (dream(photo, pocket, spec, seeded()).frame for spec in (few, many))
+    once, thrice = (dream(photo, session, spec, seeded()).frame for spec in (few, many))
     assert difference(thrice, photo) > 1.5 * difference(once, photo)
 
 
-def test_a_mask_limits_where_it_dreams(photo: Frame, pocket: Network) -> None:
+def test_a_mask_limits_where_it_dreams(photo: Frame, session: DreamSession) -> None:
     mask = torch.zeros(1, 1, *photo.shape[2:])
     mask[..., 64:] = 1
-    dreamt = dream(photo, pocket, DreamSpec(octaves=3, steps=3), seeded(), mask).frame
+    dreamt = dream(photo, session, DreamSpec(octaves=3, steps=3), seeded(), mask).frame
     assert torch.equal(dreamt[..., :64], photo[..., :64])
     assert difference(dreamt[..., 68:], photo[..., 68:]) > 3
 
 
-def test_a_small_mask_does_not_make_it_stronger(photo: Frame, pocket: Network) -> None:
+def test_a_small_mask_does_not_make_it_stronger(photo: Frame, session: DreamSession) -> None:
     changes = []
     for start in (0, 96):
         mask = torch.zeros(1, 1, *photo.shape[2:])
         mask[..., start:] = 1
-        dreamt = dream(photo, pocket, DreamSpec(octaves=1, steps=1), seeded(), mask).frame
+        dreamt = dream(photo, session, DreamSpec(octaves=1, steps=1), seeded(), mask).frame
         changes.append(difference(dreamt[..., 100:], photo[..., 100:]))
     assert changes[1] == pytest.approx(changes[0], rel=0.02)
 
 
-def test_keep_color_changes_brightness_only(pocket: Network) -> None:
+def test_keep_color_changes_brightness_only(session: DreamSession) -> None:
     grey = 0.4 + 0.2 * torch.rand(1, 3, 64, 64, generator=seeded())
     spec = DreamSpec(octaves=1, steps=2, step_size=0.02, keep_color=True)
-    dreamt = dream(grey, pocket, spec, seeded()).frame
+    dreamt = dream(grey, session, spec, seeded()).frame
     before, after = to_opponent(grey), to_opponent(dreamt)
     inside = ((dreamt > 0) & (dreamt < 1)).all(1, keepdim=True)
     assert torch.allclose((after - before)[:, 1:] * inside, torch.zeros(1), atol=1e-5)
@@ -168,8 +178,8 @@ def test_smoothing_keeps_the_sum_and_lowers_the_highs() -> None:
 
 def test_several_layers_and_channels(photo: Frame) -> None:
     at = choose_place("cpu", "fp32")
-    both = load_network("pocket", ["strokes", "eyes=2"], at=at)
-    one = load_network("pocket", ["eyes:5"], at=at)
+    both = DreamSession(load_network("pocket", ["strokes", "eyes=2"], at=at))
+    one = DreamSession(load_network("pocket", ["eyes:5"], at=at))
     _, energies = both.gradient(photo)
     assert len(energies) == 2
     assert both.objective(energies) > 0
@@ -182,9 +192,9 @@ def test_weights_mean_the_same_on_every_layer(photo: Frame) -> None:
     at = choose_place("cpu", "fp32")
     gradients = []
     for layers in (["strokes"], ["creatures"], ["strokes", "creatures"]):
-        network = load_network("pocket", layers, at=at)
-        network.balance(photo)
-        gradients.append(network.gradient(photo)[0].flatten())
+        session = DreamSession(load_network("pocket", layers, at=at))
+        session.balance(photo)
+        gradients.append(session.gradient(photo)[0].flatten())
     shallow, deep, both = gradients
     towards = [float(torch.cosine_similarity(both, single, dim=0)) for single in (shallow, deep)]
     assert min(towards) > 0.3
@@ -194,7 +204,91 @@ def test_weights_mean_the_same_on_every_layer(photo: Frame) -> None:
 def test_bf16_follows_fp32(photo: Frame, layers: list[str], least: float) -> None:
     """Deep stages round more often: 0.98 at `eyes`, 0.97 at the default's `creatures`."""
     one, other = (
-        load_network("pocket", layers, at=choose_place("cpu", kind)).gradient(photo)[0].flatten()
-        for kind in ("fp32", "bf16")
+        DreamSession(load_network("pocket", layers, at=choose_place("cpu", precision)))
+        .gradient(photo)[0]
+        .flatten()
+        for precision in ("fp32", "bf16")
     )
     assert torch.cosine_similarity(one, other, dim=0) > least
+
+
+@pytest.mark.parametrize("more", [{}, {"tile": 64}, {"grow": 0.1}, {"keep_color": True}])
+@pytest.mark.parametrize("octaves", [1, 3])
+def test_pictures_of_a_batch_are_dreamt_as_if_alone(
+    session: DreamSession, photo: Frame, octaves: int, more: dict[str, Any]
+) -> None:
+    batch = torch.cat([photo, photo.flip(3), (photo * 1.2).clamp(0, 1)])
+    spec = DreamSpec(octaves=octaves, steps=2, **more)
+    together = dream(batch, session, spec, seeded()).frame
+    assert together.shape == batch.shape
+    for number in range(3):
+        alone = dream(batch[number : number + 1], session, spec, seeded()).frame
+        assert float((together[number] - alone[0]).abs().max()) < 1e-5
+        assert difference(alone, batch[number : number + 1]) > 0.5
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_pictures_of_a_batch_are_balanced_each_alone(photo: Frame, recorded: bool) -> None:
+    """Each layer has its share on each picture, however much stronger others are."""
+    network = load_network("pocket", ["strokes", "creatures"], at=choose_place("cpu", "fp32"))
+    batch = torch.cat([photo, photo * 0.1, photo.flip(3).square()])
+
+    def gradient(frames: Frame) -> Frame:
+        replay = Replay(frames.device, lambda work, _: work) if recorded else None
+        session = DreamSession(network, replay=replay)
+        session.balance(frames)
+        return session.gradient(frames)[0]
+
+    together = gradient(batch)
+    for number in range(3):
+        alone = gradient(batch[number : number + 1])[0]
+        assert torch.allclose(together[number], alone, atol=1e-4 * float(alone.abs().max()))
+
+
+def test_python_dreams_on_a_batch_as_on_each_alone(photo: Frame) -> None:
+    batch = torch.cat([photo, photo * 0.1, photo.flip(3).square()])
+    network = load_network("pocket", at=choose_place("cpu", "fp32"))
+    together = zd.dream(batch, network, steps=2, octaves=2)
+    for number in range(3):
+        alone = zd.dream(batch[number : number + 1], network, steps=2, octaves=2)
+        assert difference(together[number : number + 1], alone) < 0.01
+        assert difference(alone, batch[number : number + 1]) > 1
+
+
+def test_a_listener_ends_a_dream_with_the_picture_so_far(
+    session: DreamSession, photo: Frame
+) -> None:
+    """At a coarse octave too, where what was dreamt is laid over the whole picture."""
+    spec = DreamSpec(octaves=3, octave_scale=1.3, steps=2)
+    so_far: list[Frame] = []
+
+    def listen(last: int) -> StepListener:
+        def on_step(objective: float, picture: Callable[[], Frame]) -> bool:
+            assert objective > 0
+            so_far.append(picture())
+            return len(so_far) <= last
+
+        return on_step
+
+    whole = dream(photo, session, spec, seeded()).frame
+    for last in (0, 3, 5):
+        so_far.clear()
+        ended = dream(photo, session, spec, seeded(), on_step=listen(last))
+        assert len(so_far) == last + 1
+        assert torch.equal(ended.frame, so_far[-1])
+        assert ended.frame.shape == photo.shape
+        assert difference(ended.frame, photo) > 0.1
+        assert ended.objective > 0
+        assert (difference(ended.frame, whole) < 1e-3) == (last == 5)
+    so_far.clear()
+    dream(photo, session, spec, seeded(), on_step=lambda _, picture: so_far.append(picture()))
+    assert len(so_far) == 6  # nothing given back means to go on
+
+
+def test_a_listener_ends_a_dream_within_a_mask(session: DreamSession, photo: Frame) -> None:
+    mask = torch.zeros(1, 1, *photo.shape[2:])
+    mask[..., 64:] = 1
+    spec = DreamSpec(octaves=2, steps=2)
+    ended = dream(photo, session, spec, seeded(), mask, on_step=lambda *_: False).frame
+    assert torch.equal(ended[..., :64], photo[..., :64])
+    assert difference(ended[..., 68:], photo[..., 68:]) > 0.1

@@ -8,18 +8,19 @@ import torch
 import zoomdream as zd
 from tests import films
 from tests.conftest import Command, decode
-from zoomdream.dreaming import guide
 from zoomdream.dreaming.ascent import dream
-from zoomdream.dreaming.guide import MOST_POSITIONS, Features, GuideSource, Style
+from zoomdream.dreaming.guide import MOST_POSITIONS, Features, GuidedLayer, GuideSource, Style
+from zoomdream.dreaming.session import DreamSession
 from zoomdream.dreaming.slideshow import Slideshow, open_guide
 from zoomdream.errors import InputError, Interrupted, UsageError
 from zoomdream.files import shipped
 from zoomdream.film.render import render_film
-from zoomdream.media.frame import Frame, cover, to_bytes
+from zoomdream.media.frame import Frame, as_frame, cover, to_bytes
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.sheet import write_sheet
 from zoomdream.network.device import choose_place
-from zoomdream.network.network import Network, load_network
+from zoomdream.network.network import load_network
+from zoomdream.network.target import Target
 from zoomdream.settings.model import DreamSpec, Guide
 from zoomdream.size import Size
 
@@ -38,33 +39,40 @@ def rings() -> Frame:
 @pytest.fixture
 def folder(tmp_path: Path, rings: Frame, photo: Frame) -> Path:
     """Two pictures that take turns, and what is no picture."""
-    made = tmp_path / "guides"
-    (made / "more").mkdir(parents=True)
-    (made / "notes.txt").write_text("not a picture")
-    write_sheet(made / "a.png", to_bytes(rings))
-    write_sheet(made / "b.png", to_bytes(photo))
-    return made
+    guides = tmp_path / "guides"
+    (guides / "more").mkdir(parents=True)
+    (guides / "notes.txt").write_text("not a picture")
+    write_sheet(guides / "a.png", to_bytes(rings))
+    write_sheet(guides / "b.png", to_bytes(photo))
+    return guides
 
 
-def guiding(network: Network, path: Path, length: float = 10.0, **more: object) -> GuideSource:
-    return GuideSource(Guide(picture=path, **more), network, 10**8, length)
+def session_for(*layers: str) -> DreamSession:
+    return DreamSession(load_network("pocket", layers, at=CPU))
+
+
+def source_of(
+    session: DreamSession, path: Path, length: float = 10.0, **more: object
+) -> GuideSource:
+    return GuideSource(Guide(picture=path, **more), session, 10**8, length)
 
 
 @pytest.mark.parametrize("style", ["best", "soft"])
 def test_guiding_raises_the_match(style: Style, photo: Frame, folder: Path) -> None:
-    network = load_network("pocket", ["eyes"], at=CPU)
-    found = guiding(network, folder)
-    (features,) = found.features(0)
+    session = session_for("eyes")
+    network, plain = session.network, session.objectives
+    source = source_of(session, folder)
+    features = source.features(0)["eyes"]
     spec = DreamSpec(octaves=2, steps=8, step_size=0.01)
 
+    @torch.no_grad()
     def likeness(guided: bool) -> float:
         settings = Guide(picture=folder, style=style)
-        network.guides = found.seeds(settings, 0.0) if guided else None
-        with torch.no_grad():
-            after = dream(photo, network, spec, torch.Generator().manual_seed(1)).frame
-        return features.likeness(network.values(after)[0])
+        session.objectives = source.objectives(settings, 0.0) if guided else plain
+        after = dream(photo, session, spec, torch.Generator().manual_seed(1)).frame
+        return features.likeness(network.activations(after)["eyes"])
 
-    before = features.likeness(network.values(photo)[0])
+    before = features.likeness(network.activations(photo)["eyes"])
     assert likeness(True) > before + 0.02
     assert likeness(True) > likeness(False) + 0.02
 
@@ -76,8 +84,8 @@ def test_the_best_match_is_that_of_the_notebook() -> None:
     flat, other = x.reshape(5, -1), y.reshape(5, -1)
     wanted = other[:, flat.T.dot(other).argmax(1)].reshape(x.shape)
     features = Features.of(torch.from_numpy(y)[None].float())
-    found = features.seed(torch.from_numpy(x)[None].float(), "best")
-    assert torch.allclose(found[0], torch.from_numpy(wanted).float())
+    seed = features.seed(torch.from_numpy(x)[None].float(), "best")
+    assert torch.allclose(seed[0], torch.from_numpy(wanted).float())
 
 
 def test_soft_moves_as_far_as_the_picture_does() -> None:
@@ -98,16 +106,17 @@ def test_soft_moves_as_far_as_the_picture_does() -> None:
         )
 
 
-def test_matching_is_bounded_and_in_parts_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    value = torch.rand(1, 8, 60, 60)
-    features = Features.of(torch.rand(1, 8, 100, 100))
+def test_matching_is_bounded_and_in_parts_the_same() -> None:
+    value, guide = torch.rand(1, 8, 60, 60), torch.rand(1, 8, 100, 100)
+    features = Features.of(guide)
     assert len(features.vectors) == MOST_POSITIONS
+    assert len(Features.of(guide, most=7).vectors) == 7
+    at_once = 100 * MOST_POSITIONS
     styles: tuple[Style, ...] = ("best", "soft")
     for style in styles:
         whole = features.seed(value, style)
-        monkeypatch.setattr(guide, "CHUNK", 100 * MOST_POSITIONS)
-        assert torch.allclose(features.seed(value, style), whole, atol=1e-5)
-        monkeypatch.undo()
+        assert torch.allclose(features.seed(value, style, at_once), whole, atol=1e-5)
+    assert features.likeness(value, at_once) == pytest.approx(features.likeness(value))
 
 
 def test_pictures_take_turns_and_nothing_jumps() -> None:
@@ -125,15 +134,15 @@ def test_pictures_take_turns_and_nothing_jumps() -> None:
 
 
 def test_the_seed_goes_over_smoothly(folder: Path, photo: Frame) -> None:
-    network = load_network("pocket", ["eyes"], at=CPU)
-    found = guiding(network, folder, seconds=1, fade=0.5)
+    session = session_for("eyes")
+    source = source_of(session, folder, seconds=1, fade=0.5)
     spec = Guide(picture=folder, seconds=1, fade=0.5, style="soft")
-    (value,) = network.values(photo)
+    activations = session.network.activations(photo)
+    value = activations["eyes"]
 
     def seed(t: float, amount: float = 1.0) -> torch.Tensor:
-        (made,) = found.seeds(spec.change(amount=amount), t)
-        assert made is not None
-        return made(value, value)
+        (guided,) = source.objectives(spec.change(amount=amount), t)
+        return guided.seeds(activations)["eyes"]
 
     whole = float((seed(0.0) - seed(1.0)).norm())
     steps = [float((seed(t / 40) - seed((t + 1) / 40)).norm()) for t in range(40)]
@@ -151,7 +160,7 @@ def test_a_guide_may_be_a_picture_a_folder_or_a_clip(tmp_path: Path, folder: Pat
     for length, count in ((10.0, 8), (1.0, 4), (0.0, 1)):
         run = open_guide(Guide(picture=clip), 32, 10**8, length)
         assert (len(run.pictures), run.seconds) == (count, 0.25)
-        numbers = [films.number(zd_frame(p)) for p in run.pictures]
+        numbers = [films.number(as_frame(picture)) for picture in run.pictures]
         assert numbers == [6 * n for n in range(count)]
     slow = open_guide(Guide(picture=clip, seconds=1), 32, 10**8, 10)
     assert (len(slow.pictures), slow.seconds) == (2, 1)
@@ -169,43 +178,42 @@ def test_a_guide_may_be_a_picture_a_folder_or_a_clip(tmp_path: Path, folder: Pat
             open_guide(Guide(picture=tmp_path / path), 32, 10**8, 1)
 
 
-def zd_frame(picture: np.ndarray) -> Frame:
-    from zoomdream.media.frame import as_frame
-
-    return as_frame(picture)
-
-
 def test_whole_layers_are_guided_and_single_channels_are_not(folder: Path, photo: Frame) -> None:
-    network = load_network("pocket", ["eyes=0.5", "creatures", "faces:3", "class:lion"], at=CPU)
-    seeds = guiding(network, folder).seeds(Guide(picture=folder), 0.0)
-    assert [seed is not None for seed in seeds] == [True, True, False, False]
-    network.guides = seeds
-    gradient, energies = network.gradient(photo)
+    session = session_for("eyes=0.5", "creatures", "faces:3", "class:lion")
+    objectives = source_of(session, folder).objectives(Guide(picture=folder), 0.0)
+    assert [isinstance(part, GuidedLayer) for part in objectives] == [True, True, False, False]
+    assert [part.weight for part in objectives] == [0.5, 1, 1, 1]
+    assert list(map(str, objectives)) == list(map(str, session.objectives))
+    session.objectives = objectives
+    gradient, energies = session.gradient(photo)
     assert torch.isfinite(gradient).all()
     assert len(energies) == 4
-    with pytest.raises(UsageError, match=r"dream.layers=creatures"):
-        guiding(load_network("pocket", ["eyes:3"], at=CPU), folder)
+    with pytest.raises(UsageError, match=r"dream\.layers=creatures"):
+        source_of(session_for("eyes:3"), folder)
 
 
 def test_variety_does_not_touch_what_is_guided(folder: Path, photo: Frame) -> None:
-    network = load_network("pocket", ["eyes"], at=CPU)
-    network.guides = guiding(network, folder).seeds(Guide(picture=folder), 0.0)
-    mix = [torch.rand(1, 384, 1, 1) * 3]
-    assert torch.equal(network.gradient(photo, mix)[0], network.gradient(photo)[0])
+    session = session_for("eyes")
+    channel_weights = [torch.rand(1, 384, 1, 1) * 3]
+    plain = session.gradient(photo)[0]
+    assert not torch.equal(session.gradient(photo, channel_weights)[0], plain)
+    session.objectives = source_of(session, folder).objectives(Guide(picture=folder), 0.0)
+    guided = session.gradient(photo)[0]
+    assert torch.equal(session.gradient(photo, channel_weights)[0], guided)
+    assert not torch.equal(guided, plain)
 
 
 def test_tiles_are_guided_as_the_whole_is(folder: Path) -> None:
-    network = load_network("pocket", ["eyes"], at=CPU)
+    session = session_for("eyes")
     picture = films.photograph(Size(320, 256))
-    network.guides = guiding(network, folder).seeds(Guide(picture=folder), 0.0)
-    made = []
+    session.objectives = source_of(session, folder).objectives(Guide(picture=folder), 0.0)
+    changes = []
     for tile in (1024, 128):
         spec = DreamSpec(octaves=1, steps=1, jitter=0, tile=tile, step_size=0.02)
         with torch.no_grad():
-            made.append(
-                dream(picture, network, spec, torch.Generator().manual_seed(0)).frame - picture
-            )
-    pair = torch.corrcoef(torch.stack([m.flatten() for m in made]))
+            dreamt = dream(picture, session, spec, torch.Generator().manual_seed(0)).frame
+        changes.append((dreamt - picture).flatten())
+    pair = torch.corrcoef(torch.stack(changes))
     assert float(pair[0, 1]) > 0.95
 
 
@@ -256,9 +264,44 @@ def test_films_take_a_guide(command: str, zoomdream: Command, tmp_path: Path, fo
     assert f'picture = "{folder}"' in (tmp_path / "guided.mp4.toml").read_text()
 
 
-def test_python_takes_a_guide_too(photo: Frame, folder: Path) -> None:
-    spec = DreamSpec(octaves=1, steps=2)
-    plain, guided = (
-        zd.dream_picture(photo, dream=spec, guide=g) for g in (Guide(), Guide(picture=folder))
-    )
+def test_python_takes_a_guide_too(photo: Frame, rings: Frame) -> None:
+    network = load_network("pocket", ["eyes"], at=CPU)
+    plain = zd.dream(photo, network, steps=2, octaves=1)
+    guided = zd.dream(photo, network, zd.guide(rings, "eyes"), steps=2, octaves=1)
+    assert guided.shape == photo.shape
     assert float((plain - guided).abs().mean()) > 0.002
+
+
+@pytest.mark.parametrize("style", ["best", "soft"])
+@pytest.mark.parametrize("amount", [1.0, 0.4])
+def test_a_guide_is_a_guided_layer_made_by_hand(
+    style: Style, amount: float, photo: Frame, rings: Frame
+) -> None:
+    network = load_network("pocket", ["eyes", "scales"], at=CPU)
+    features = Features.of(network.activations(as_frame(rings))["eyes"])  # it is small enough
+    by_hand = GuidedLayer(Target("eyes"), features, style, amount)
+    guide = zd.guide(rings, "eyes", style=style, amount=amount)
+    sessions = [DreamSession(network, wanted) for wanted in (by_hand, guide)]
+    gradients = [session.gradient(photo)[0] for session in sessions]
+    assert torch.equal(*gradients)
+    assert not torch.equal(gradients[0], DreamSession(network, "eyes").gradient(photo)[0])
+    mixed = DreamSession(network, 0.5 * guide + zd.layer("scales"))
+    assert mixed.weights == [0.5, 1]
+    assert str(0.5 * guide) == "eyes guided=0.5"
+    assert torch.isfinite(mixed.gradient(photo)[0]).all()
+
+
+def test_the_same_pictures_guide_by_settings_and_by_hand(photo: Frame, folder: Path) -> None:
+    session = session_for("eyes")
+    by_hand = DreamSession(session.network, zd.guide(read_still(folder / "a.png"), "eyes"))
+    session.objectives = source_of(session, folder / "a.png").objectives(
+        Guide(picture=folder / "a.png"), 0.0
+    )
+    assert torch.equal(session.gradient(photo)[0], by_hand.gradient(photo)[0])
+
+
+def test_a_guide_needs_a_whole_layer_and_a_picture(rings: Frame) -> None:
+    with pytest.raises(UsageError, match="eyes:3: a guide is matched with a whole layer"):
+        zd.guide(rings, "eyes:3")
+    with pytest.raises(InputError, match="no picture"):
+        zd.guide("rings.png", "eyes")

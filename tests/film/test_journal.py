@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 import zoomdream as zd
 from tests.conftest import Command, decode, difference
 from tests.conftest import start as start_command
+from tests.watching import watched_network
 from zoomdream.errors import Interrupted, OutputError, UsageError
 from zoomdream.events import Note
 from zoomdream.files import digest, shipped
@@ -34,8 +35,7 @@ from zoomdream.media.ffmpeg import ffmpeg_path
 from zoomdream.media.image_reader import read_still
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
-from zoomdream.network.network import Network, load_network
-from zoomdream.network.objective import objective
+from zoomdream.network.network import load_network
 from zoomdream.network.weights import read_weights, weights_path
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs signals")
@@ -255,44 +255,7 @@ def dying_ffmpeg(folder: Path, output: str) -> Path:
     return path
 
 
-def network_of(function: Callable[[torch.Tensor], torch.Tensor]) -> Network:
-    """A network that dreams of what a function makes of the layer `strokes`; on the CPU."""
-
-    def strokes(activations: dict[str, torch.Tensor]) -> torch.Tensor:
-        return function(activations["strokes"])
-
-    return load_network("pocket", objective(strokes, "strokes"), at=choose_place("cpu", "fp32"))
-
-
-def energy(strokes: torch.Tensor) -> torch.Tensor:
-    return strokes.square().mean()
-
-
-def test_what_fails_in_the_middle_of_a_frame_goes_on(tmp_path: Path) -> None:
-    whole, film = tmp_path / "whole.mp4", tmp_path / "a.mp4"
-    render_film(job("zoom", whole), network=network_of(energy))
-    calls = itertools.count()
-
-    def failing(strokes: torch.Tensor) -> torch.Tensor:
-        if next(calls) == 50:
-            raise ArithmeticError("theirs")
-        return energy(strokes)
-
-    with pytest.raises(ArithmeticError, match="theirs"):
-        render_film(job("zoom", film), network=network_of(failing), commit_seconds=0.0)
-    assert not film.exists()
-    begun: list[int] = []
-    render_film(
-        job("zoom", film),
-        lambda e: begun.append(e.done) if isinstance(e, zd.Start) else None,
-        network=network_of(energy),
-        resume=True,
-    )
-    assert begun[0] >= 8
-    assert fingerprint(film) == fingerprint(whole)
-
-
-@pytest.mark.parametrize("row", ["listener", "ffmpeg"])
+@pytest.mark.parametrize("row", ["exception", "listener", "ffmpeg"])
 def test_whatever_goes_wrong_it_goes_on(
     row: str, tmp_path: Path, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,9 +271,19 @@ def test_whatever_goes_wrong_it_goes_on(
             patch.setenv("IMAGEIO_FFMPEG_EXE", str(dying))
             with pytest.raises(OutputError, match="cannot be written: ffmpeg says I died"):
                 render_film(job("zoom", film), commit_seconds=0.0)
-        else:
+        elif row == "listener":
             with pytest.raises(KeyError, match="mine"):
                 render_film(job("zoom", film), fail, commit_seconds=0.0)
+        else:
+            calls = itertools.count()
+
+            def fail_late(_: torch.Tensor) -> None:
+                if next(calls) == 25:
+                    raise ArithmeticError("theirs")
+
+            network = watched_network(fail_late, device="cpu")
+            with pytest.raises(ArithmeticError):
+                render_film(job("zoom", film), network=network, commit_seconds=0.0)
     assert not film.exists()
     begun: list[int] = []
     render_film(
@@ -548,22 +521,15 @@ def test_without_enough_memory_it_goes_on_in_tiles(error: Exception, tmp_path: P
     """As if a gradient of more than 480x480 px were too much; and it stays so when it goes on."""
     big = zd.Output(size=(512, 480), fps=4, frames=4)
     wanted = job("zoom", tmp_path / "whole").change(output=big, dream=zd.DreamSpec(octaves=1))
-    sizes: list[int] = []
+    render_film(wanted)
+    asked: list[int] = []  # px of the pictures that were looked at; the layer's stride is 16
 
-    def watched(strokes: torch.Tensor) -> torch.Tensor:
-        sizes.append(strokes.shape[2] * strokes.shape[3])
-        return energy(strokes)
-
-    render_film(wanted, network=network_of(watched))
-    most = sizes[0] * 480 * 480 // (512 * 480)
-    assert set(sizes) == {sizes[0]}
-
-    def short_of_memory(strokes: torch.Tensor) -> torch.Tensor:
-        value = watched(strokes)
-        if sizes[-1] > most and len(sizes) > 1:  # the first call is before any gradient
+    def on_look(value: torch.Tensor) -> None:
+        asked.append(16 * 16 * value.shape[2] * value.shape[3])
+        if asked[-1] > 480 * 480:
             raise error
-        return value
 
+    network = watched_network(on_look, device="cpu")
     notes: list[str] = []
 
     def listen(event: object) -> None:
@@ -571,31 +537,26 @@ def test_without_enough_memory_it_goes_on_in_tiles(error: Exception, tmp_path: P
             notes.append(event.text)
 
     tiled = wanted.change(target=tmp_path / "tiled")
-    sizes.clear()
     with pytest.raises(Interrupted):
-        render_film(tiled, listen, network=network_of(short_of_memory), stopping=stop_after(2))
+        render_film(tiled, listen, network=network, stopping=stop_after(2))
     assert notes == ["memory ran out: it goes on in tiles of 256 px"]
-    assert max(sizes[1:]) > most
-    sizes.clear()
-    render_film(tiled, listen, network=network_of(short_of_memory), resume=True)
+    del asked[:]
+    render_film(tiled, listen, network=network, resume=True)
     assert len(notes) == 1
-    assert max(sizes[1:]) <= most  # it is not tried again
+    assert max(asked) <= 480 * 480  # it is not tried again
     one, other = (read_still(tmp_path / name / "000000.png") for name in ("whole", "tiled"))
     assert 0 < difference(one, other) < 2  # of the same picture: later ones have fed on others
 
 
 def test_without_any_memory_it_says_so(tmp_path: Path) -> None:
-    calls = itertools.count()
+    def fail(_: torch.Tensor) -> None:
+        raise MemoryError
 
-    def without_memory(strokes: torch.Tensor) -> torch.Tensor:
-        if next(calls):  # the first call is before any gradient
-            raise MemoryError
-        return energy(strokes)
-
+    network = watched_network(fail, device="cpu")
     with pytest.raises(
         UsageError, match="not enough memory to dream with pocket, even in tiles of"
     ):
-        render_film(job("zoom", tmp_path / "a.mp4"), network=network_of(without_memory))
+        render_film(job("zoom", tmp_path / "a.mp4"), network=network)
 
 
 @pytest.mark.slow

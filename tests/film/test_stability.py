@@ -1,7 +1,6 @@
 """A feedback zoom stays alive: `python -m pytest -m slow` watches 2,000 frames (minutes)."""
 
 import os
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -18,45 +17,44 @@ APART = 60  # frames between two that are compared for what is new
 
 
 def watch(frames: int, size: Size) -> dict[str, list[float]]:
-    """Measures colour (L, a, b), saturation, high frequencies and novelty over a default zoom."""
-    output = zd.Output(size=size, frames=frames, fps=30)
-    job = zd.RenderJob(source=Path("sample"), output=output)
+    """Colour (L, a, b), saturation, high frequencies and novelty of each frame of a default zoom."""
+    job = zd.RenderJob(source="sample", output=zd.Output(size=size, frames=frames))
     undone = camera_flow(job.camera, size, APART / 30)
-    readings: dict[str, list[float]] = {
+    measured: dict[str, list[float]] = {
         key: [] for key in ("L", "a", "b", "saturation", "high", "new")
     }
     last: list[torch.Tensor] = []
     with zd.render(job) as film:
         for dreamt in film:
             for key, value in zip("Lab", mean_lab(dreamt.frame).tolist(), strict=True):
-                readings[key].append(value)
-            readings["saturation"].append(saturation(dreamt.frame))
-            readings["high"].append(high_frequencies(dreamt.frame))
+                measured[key].append(value)
+            measured["saturation"].append(saturation(dreamt.frame))
+            measured["high"].append(high_frequencies(dreamt.frame))
             if len(last) == APART:
-                readings["new"].append(novelty(dreamt.frame, warp(last.pop(0), undone)))
+                measured["new"].append(novelty(dreamt.frame, warp(last.pop(0), undone)))
             last.append(dreamt.frame)
-    return readings
+    return measured
 
 
 @pytest.mark.slow
 def test_two_thousand_frames_look_alive() -> None:
     """After the first 100 frames, against the running median of the frames around (3 s)."""
     frames = int(os.environ.get("ZOOMDREAM_STABILITY_FRAMES", "2000"))
-    readings = watch(frames, Size.square(256))
-    lab = np.stack([readings[key] for key in "Lab"], 1)[100:]
+    measured = watch(frames, Size.square(256))
+    lab = np.stack([measured[key] for key in "Lab"], 1)[100:]
     middle = np.median(lab, 0)
-    saturations, highs = np.array(readings["saturation"])[100:], np.array(readings["high"])[100:]
+    saturations, highs = np.array(measured["saturation"])[100:], np.array(measured["high"])[100:]
     assert np.linalg.norm(lab - middle, axis=1).max() < 3
     assert np.abs(saturations / np.median(saturations) - 1).max() < 0.05
     assert np.abs(highs / np.median(highs) - 1).max() < 0.10
-    assert min(readings["new"]) > 0.2
+    assert min(measured["new"]) > 0.2
 
 
 def test_a_hundred_frames_look_alive() -> None:
     """The quick version: from frame 60 to 120 nothing runs away, and there is something new."""
-    readings = watch(120, Size.square(96))
+    measured = watch(120, Size.square(96))
     for key, most in (("saturation", 0.25), ("high", 0.25)):
-        late = readings[key][60:]
+        late = measured[key][60:]
         assert max(late) / min(late) - 1 < most
-    assert abs(median(readings["L"][90:]) - median(readings["L"][60:90])) < 4
-    assert median(readings["new"]) > 0.15
+    assert abs(median(measured["L"][90:]) - median(measured["L"][60:90])) < 4
+    assert median(measured["new"]) > 0.15

@@ -82,6 +82,17 @@ def test_blur_keeps_the_mean_and_spreads_as_its_sigma() -> None:
     assert float((spread.sum(0) * at**2).sum()) == pytest.approx(4, rel=0.02)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_blur_takes_every_picture_of_a_batch(channels: int) -> None:
+    batch = torch.rand(3, channels, 20, 30, generator=torch.Generator().manual_seed(1))
+    blurred = blur(batch, 1.5)
+    assert blurred.shape == batch.shape
+    for picture, alone in zip(blurred, batch, strict=True):
+        assert torch.equal(picture, blur(alone[None], 1.5)[0])
+    by_torch = blur(batch.double(), 1.5)  # as on a GPU
+    assert torch.allclose(blurred.double(), by_torch, atol=1e-6)
+
+
 def test_pink_noise_falls_with_frequency() -> None:
     planes = pink_noise(Size.square(64), torch.Generator().manual_seed(1))
     coarse = resize(planes, Size.square(32)).std()

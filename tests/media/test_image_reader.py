@@ -1,12 +1,16 @@
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from zoomdream.errors import InputError
-from zoomdream.media.image_reader import read_mask, read_still
+from zoomdream.media.image_reader import decode_image, read_mask, read_still, relaxed_decoders
 from zoomdream.media.noise import noise_picture
 from zoomdream.size import Size
 
@@ -56,6 +60,57 @@ def test_sixteen_bits_grey_and_alpha(tmp_path: Path) -> None:
     frame = read_still(tmp_path / "clear.png")
     assert frame[0, :, 0, 0].tolist() == [0, 0, 1]
     assert frame[0, :, 0, 3].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bits_are_those_of_the_file(tmp_path: Path, suffix: str, channels: int) -> None:
+    """OpenCV's IMREAD_COLOR_RGB exchanges red and blue of a TIFF, and spoils a row of it."""
+    deep = np.random.default_rng(0).integers(0, 65536, (40, 60, channels), np.uint16)
+    order = [2, 1, 0, 3][:channels]
+    cv2.imwrite(str(tmp_path / f"a{suffix}"), np.ascontiguousarray(deep[..., order]))
+    assert np.array_equal(decode_image(tmp_path / f"a{suffix}").pixels, deep)
+
+
+def test_two_threads_read_at_once_and_the_limit_is_back_afterwards(tmp_path: Path) -> None:
+    """The second thread enters before the first leaves, and leaves after it."""
+    Image.new("RGB", (60, 40)).save(tmp_path / "a.png")
+    before = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    both_in, one_out = threading.Barrier(2, timeout=60), threading.Barrier(2, timeout=60)
+    limits: dict[str, int | None] = {}
+
+    def first() -> None:
+        with relaxed_decoders:
+            both_in.wait()
+            limits["first"] = Image.MAX_IMAGE_PIXELS
+        one_out.wait()
+
+    def second() -> None:
+        with relaxed_decoders:
+            both_in.wait()
+            one_out.wait()
+            read_still(tmp_path / "a.png")
+            limits["second"] = Image.MAX_IMAGE_PIXELS
+
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(first), threads.submit(second)]:
+            done.result()
+    assert limits == {"first": None, "second": None}
+    assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters)) == before
+
+
+def test_many_reads_in_threads_leave_the_limit_as_it_was(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), LEFT_RED)
+    before = Image.MAX_IMAGE_PIXELS
+    start = threading.Barrier(4, timeout=60)
+
+    def read(_: int) -> int:
+        start.wait()
+        return sum(read_still(tmp_path / "a.png").shape[3] for _ in range(50))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(read, range(4))) == [50 * 30] * 4
+    assert before == Image.MAX_IMAGE_PIXELS
 
 
 def test_what_is_no_picture(tmp_path: Path) -> None:

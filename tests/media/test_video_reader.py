@@ -21,9 +21,9 @@ LONG_GROUPS = ("-c:v", "libx264", "-g", 250, "-bf", 3, "-qp", 0, "-pix_fmt", "yu
 
 
 def shown(path: Path, **how: Any) -> tuple[VideoFile, Clip, list[Frame]]:
-    footage = open_video(path)
-    clip = decode_clip(footage, footage.size, how.pop("fps", footage.fps), **how)
-    return footage, clip, list(clip.frames)
+    video = open_video(path)
+    clip = decode_clip(video, video.size, how.pop("fps", video.fps), **how)
+    return video, clip, list(clip.frames)
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,8 @@ def test_constant_rates_are_exact_and_every_frame_comes_once(
     tmp_path: Path, fps: str, exact: Fraction, name: str
 ) -> None:
     write(counting(40), tmp_path / name, fps)
-    footage, clip, frames = shown(tmp_path / name)
-    assert footage.fps == exact
+    video, clip, frames = shown(tmp_path / name)
+    assert video.fps == exact
     assert clip.length == 40
     assert [number(frame) for frame in frames] == list(range(40))
     assert clip.faults == []
@@ -49,8 +49,8 @@ def test_a_varying_rate_becomes_an_even_one(tmp_path: Path) -> None:
     keep = "select='not(eq(mod(n,3),1))'"
     run("-i", tmp_path / "a.mp4", "-vf", keep, "-fps_mode", "vfr", "-c:v", "libx264rgb", "-qp", 0,
         tmp_path / "v.mp4")  # fmt: skip
-    footage, _, frames = shown(tmp_path / "v.mp4")
-    assert footage.fps == 20
+    video, _, frames = shown(tmp_path / "v.mp4")
+    assert video.fps == 20
     assert len(frames) == 40
     for index, frame in enumerate(frames):
         assert abs(number(frame) - index * 1.5) <= 1
@@ -89,8 +89,8 @@ def test_a_part_beyond_the_end_is_refused(tmp_path: Path) -> None:
 def test_turned_phones_are_turned_back(tmp_path: Path, turn: int) -> None:
     write(counting(5), tmp_path / "a.mp4")
     run("-display_rotation", turn, "-i", tmp_path / "a.mp4", "-c", "copy", tmp_path / "t.mp4")
-    footage, _, frames = shown(tmp_path / "t.mp4")
-    assert footage.size == (Size(48, 64) if turn in (90, 270) else Size(64, 48))
+    video, _, frames = shown(tmp_path / "t.mp4")
+    assert video.size == (Size(48, 64) if turn in (90, 270) else Size(64, 48))
     corners = {90: (-8, 8), 180: (-8, -8), 270: (8, -8)}  # (y, x) of the red one
     y, x = corners[turn]
     assert frames[0][0, 0, y, x] > 0.8
@@ -116,8 +116,8 @@ def test_animated_pictures_are_clips(tmp_path: Path, kind: str) -> None:
     coder = {"gif": "gif", "webp": "libwebp_anim", "apng": "apng"}[kind]
     lossless = ("-lossless", 1) if kind == "webp" else ()
     write(counting(12), tmp_path / f"a.{kind}", 10, "-c:v", coder, *lossless)
-    footage, _, frames = shown(tmp_path / f"a.{kind}")
-    assert footage.fps == 10
+    video, _, frames = shown(tmp_path / f"a.{kind}")
+    assert video.fps == 10
     assert [abs(number(f) - n) <= 1 for n, f in enumerate(frames)] == [True] * 12
 
 
@@ -220,7 +220,7 @@ def test_a_playlist_leads_nowhere(tmp_path: Path) -> None:
 
 def test_other_shapes_are_filled_and_cut(tmp_path: Path) -> None:
     write(counting(3, Size(96, 48)), tmp_path / "a.mp4")
-    footage = open_video(tmp_path / "a.mp4")
-    frame = next(iter(decode_clip(footage, Size.square(48), footage.fps).frames))
+    video = open_video(tmp_path / "a.mp4")
+    frame = next(iter(decode_clip(video, Size.square(48), video.fps).frames))
     assert frame.shape == (1, 3, 48, 48)
     assert frame[0, 0, 8, 8] < 0.2  # the red corner is cut off

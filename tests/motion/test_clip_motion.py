@@ -189,7 +189,7 @@ def test_sound_is_in_step(
     assert abs(seen - 1.0) < 0.001
     assert abs(beep - seen) < 1 / 25
     assert len(wave) / 48000 < 2.06
-    assert probe(tmp_path / made).codec == codec
+    assert probe(tmp_path / made).sound_codec == codec
 
 
 @pytest.mark.parametrize("given", ["in.mp4", "in.mkv"])
@@ -217,7 +217,7 @@ def test_no_sound_where_there_is_none_or_none_is_wanted(tmp_path: Path, zoomdrea
     assert gif.code == 0
     assert "silent: name it .mp4 or .webm" in gif.err
     for name in ("a.mp4", "b.mp4", "c.gif"):
-        assert probe(tmp_path / name).codec == ""
+        assert probe(tmp_path / name).sound_codec == ""
 
 
 def test_metrics_of_a_dreamt_clip(tmp_path: Path, zoomdream: Command) -> None:

@@ -22,8 +22,8 @@ from zoomdream.network.engine.compiler import Engine, fold
 from zoomdream.network.engine.replay import TIMES_BEFORE_RECORDING, Replay, Work
 from zoomdream.network.layers import network_layers, truncate
 from zoomdream.network.network import Network
-from zoomdream.network.objective import Target, layer, objectives_of
 from zoomdream.network.pocket.network import Blur, Edges
+from zoomdream.network.target import Target, layer, objectives_of
 from zoomdream.network.weights import load_or_random, random_network
 from zoomdream.size import Size
 
@@ -441,6 +441,20 @@ def test_a_recording_takes_weights_mixtures_and_pictures_as_they_are_now() -> No
     assert replay.recordings == 1
     replayed.free_memory()
     assert replay.recordings == 0
+
+
+def test_a_recording_is_of_the_objectives_that_have_channel_weights() -> None:
+    tested = Network(
+        network_info("pocket"), random_network(network_info("pocket")),
+        [layer("scales"), layer("eyes")], CPU,
+    )  # fmt: skip
+    plain, replayed = DreamSession(tested), DreamSession(tested, replay=Replay(CPU.device, copying))
+    frame = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    channel_weights = torch.rand(1, 384, 1, 1) * 3
+    for weights in ([channel_weights, None], [None, channel_weights]):
+        for _ in range(TIMES_BEFORE_RECORDING + 2):
+            gradient = replayed.gradient(frame, weights)[0]
+            assert torch.allclose(gradient, plain.gradient(frame, weights)[0], rtol=1e-4, atol=1e-7)
 
 
 class Flowing(TorchDispatchMode):  # type: ignore[no-untyped-call]

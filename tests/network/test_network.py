@@ -1,21 +1,28 @@
 import pickle
+from collections import OrderedDict
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch import nn
 
+import zoomdream as zd
+from tests.conftest import difference
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.errors import UsageError, WeightsError
-from zoomdream.network.catalog import CATALOG, DEVIATION, MEAN, network_info
+from zoomdream.media.frame import Frame
+from zoomdream.network.catalog import CATALOG, DEVIATION, MEAN, NetworkInfo, network_info
 from zoomdream.network.classes import class_number
 from zoomdream.network.device import choose_place
 from zoomdream.network.engine.compiler import fold
 from zoomdream.network.layers import network_layers, truncate
-from zoomdream.network.network import Network, load_network
-from zoomdream.network.objective import Target, layer
+from zoomdream.network.network import Network, load_network, load_networks
+from zoomdream.network.target import Target, layer
 from zoomdream.network.weights import random_network, weights_path
+from zoomdream.size import Size
 
 CPU = choose_place("cpu", "fp32")
 SMALL = "squeezenet1_1"
@@ -192,7 +199,7 @@ def test_missing_weights_and_no_connection(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
     with pytest.raises(WeightsError) as caught:
         load_network("vgg16", at=CPU)
-    for part in ("no route to host", "vgg16-397923af.pth", str(tmp_path), "--model pocket"):
+    for part in ("no route to host", "vgg16-397923af.pth", str(tmp_path), "`model=pocket`"):
         assert part in str(caught.value)
 
 
@@ -226,3 +233,93 @@ def test_pictures_are_scaled_as_torchvision_does_inside(name: str) -> None:
     (expected,) = cut((picture - mean) / deviation).values()
     (activation,) = network.activations(picture).values()
     assert (activation - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+def tiny(_: int) -> nn.Module:
+    """A network from another library, or of one's own."""
+    return nn.Sequential(
+        OrderedDict(
+            stem=nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU()),
+            body=nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.SiLU(inplace=True)),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flat=nn.Flatten(),
+            answers=nn.Linear(16, 5),
+        )
+    )
+
+
+TINY = NetworkInfo(
+    "tiny", "nothing known", ("body",), 0.01, build=tiny, least=16,
+    mean=(0.5, 0.4, 0.3), deviation=(0.2, 0.2, 0.25),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
+    save_file(tiny(5).state_dict(), path)
+    return path
+
+
+def test_a_network_from_another_library_is_one_entry(tiny_weights: Path, photo: Frame) -> None:
+    layers = network_layers(TINY)
+    assert [(part.name, part.channels, part.stride) for part in layers[:2]] == [
+        ("stem", 8, 2), ("body", 16, 4),
+    ]  # fmt: skip
+    network = load_network(TINY, ["stem=0.5", "body"], weights=tiny_weights, at=CPU)
+    assert network.channels == {"stem": 8, "body": 16}
+    module = tiny(5).eval()
+    module.load_state_dict(load_file(tiny_weights))
+    mean, deviation = (torch.tensor(x).view(1, 3, 1, 1) for x in (TINY.mean, TINY.deviation))
+    expected = module[:2]((photo - mean) / deviation)  # type: ignore[index]
+    for activation in (network.activations(photo), network.look(photo).activations):
+        assert torch.allclose(activation["body"], expected, atol=1e-4)
+    dreamt = zd.dream(photo, network, steps=2, octaves=2, step_size=0.05)
+    assert difference(dreamt, photo) > 1
+    by_default = load_network(TINY, weights=tiny_weights, at=CPU)
+    assert list(map(str, by_default.objectives)) == ["body"]
+    wish = zd.layer("stem") - 0.2 * zd.channel("body", 3)
+    assert difference(zd.dream(photo, network, wish, steps=2, octaves=1), photo) > 1
+
+
+def test_an_entry_of_ones_own_is_answered_as_any_other(tiny_weights: Path) -> None:
+    with pytest.raises(WeightsError, match="tiny comes without weights: give a file of them"):
+        load_network(TINY, at=CPU)
+    with pytest.raises(UsageError, match='no layer "bodi" in tiny: did you mean body'):
+        load_network(TINY, ["bodi"], weights=tiny_weights, at=CPU)
+    with pytest.raises(UsageError, match="body of tiny has channels 0 to 15: 16 is too high"):
+        load_network(TINY, ["body:16"], weights=tiny_weights, at=CPU)
+    with pytest.raises(UsageError, match="5 classes, which are not ImageNet's"):
+        load_network(TINY, ["class:lion"], weights=tiny_weights, at=CPU)
+    with pytest.raises(UsageError, match="at least 16x16"):
+        TINY.check_size(Size(15, 40))
+    with pytest.raises(WeightsError, match="is not for pocket"):
+        load_network("pocket", weights=tiny_weights, at=CPU)
+    network = load_network(TINY, ["class:3"], weights=tiny_weights, at=CPU)
+    gradient, (energy,) = DreamSession(network).gradient(torch.rand(1, 3, 40, 40))
+    assert gradient.abs().max() > 0
+    assert energy > 0
+
+
+def test_weights_may_be_renamed_and_shipped_by_an_entry(tmp_path: Path, tiny_weights: Path) -> None:
+    renamed = {f"net.{key}": value for key, value in load_file(tiny_weights).items()}
+    save_file(renamed, tmp_path / "old.safetensors")
+    info = replace(
+        TINY,
+        weights_file=tmp_path / "old.safetensors",
+        adapt_weights=lambda state: {key.removeprefix("net."): v for key, v in state.items()},
+    )
+    shipped, given = load_network(info, at=CPU), load_network(TINY, weights=tiny_weights, at=CPU)
+    assert shipped.fingerprint == given.fingerprint
+    other = replace(TINY, mean=(0.1, 0.1, 0.1))
+    assert load_network(other, weights=tiny_weights, at=CPU).fingerprint != given.fingerprint
+
+
+def test_networks_for_each_objective_alone(tiny_weights: Path) -> None:
+    wishes = [zd.layer("stem"), zd.channel("body", 2)]
+    networks = list(load_networks(TINY, wishes, weights=tiny_weights, at=CPU))
+    assert [network.layers for network in networks] == [("stem",), ("body",)]
+    assert [network.objectives for network in networks] == [(wishes[0],), (wishes[1],)]
+    with pytest.raises(UsageError, match='no layer "none"'):
+        list(load_networks(TINY, [zd.layer("none")], weights=tiny_weights, at=CPU))

@@ -4,7 +4,7 @@ from typing import Any, cast
 import pytest
 
 from zoomdream.errors import UsageError, nearest
-from zoomdream.network.objective import Target
+from zoomdream.network.target import Target
 from zoomdream.settings.clock import Clock
 from zoomdream.settings.fields import Settings, setting
 from zoomdream.settings.model import (

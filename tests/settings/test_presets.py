@@ -22,7 +22,7 @@ from zoomdream.files import shipped
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network
-from zoomdream.network.objective import Target
+from zoomdream.network.target import Target
 from zoomdream.network.weights import random_network
 from zoomdream.settings import presets
 from zoomdream.settings.clock import Clock

@@ -9,16 +9,17 @@ import torch
 from tests.conftest import Command
 from zoomdream.dreaming.ascent import octave_sizes
 from zoomdream.media.frame import Frame
-from zoomdream.network import network
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import load_network
-from zoomdream.network.objective import Target
 from zoomdream.network.weights import load_or_random
 from zoomdream.settings.model import DreamSpec, Output, RenderJob
 from zoomdream.size import Size
-from zoomdream.study import bench
-from zoomdream.study.bench import _convolutions, _film, _networks, _textbook
+from zoomdream.study.bench import load_contenders
+from zoomdream.study.comparison import strength
+from zoomdream.study.convolutions import BareConvolutions
+from zoomdream.study.textbook import textbook_dream
+from zoomdream.study.timing import time_film
 
 TINY = ("--size", "128x64", "--octaves", 2, "--steps", 1, "--rounds", 1, "--frames", 4)
 
@@ -43,36 +44,37 @@ def test_it_tells_ratios_and_where_time_goes(zoomdream: Command, tmp_path: Path)
 def test_as_json(zoomdream: Command, model: str) -> None:
     done = zoomdream("bench", "--model", model, *TINY, "--json")
     assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert found["network"] == model
-    assert found["size"] == [128, 64]
-    assert found["octaves"] == 2
+    result = json.loads(done.out)
+    assert result["network"] == model
+    assert result["size"] == [128, 64]
+    assert result["octaves"] == 2
     for name in ("step", "frame", "textbook", "limit", "textbook_ratio", "limit_ratio", "film", "gflop",
                  "overhead", "fps", "gflops", "limit_gflops"):  # fmt: skip
-        assert 0 < found[name] < 1e6, name
-    assert found["overhead"] > 1
-    assert found["film"] > found["spent"]["dreaming"]
-    assert found["memory"] > 1e8
+        assert 0 < result[name] < 1e6, name
+    assert result["overhead"] > 1
+    assert result["film"] > result["spent"]["dreaming"]
+    assert result["memory"] > 1e8
 
 
 @pytest.mark.parametrize("steps", [0, 1])
-def test_its_film_is_as_long_as_a_time(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "FRAMES", (5, 7))
+def test_its_film_is_as_long_as_a_time(steps: int) -> None:
     job = RenderJob(output=Output(size=(64, 64)), dream=DreamSpec(octaves=1, steps=steps))
+    network = load_network("pocket")
     for seconds, frames in ((0.0, 5), (1000.0, 7)):
-        monkeypatch.setattr(bench, "SECONDS", seconds)
-        told: list[str] = []
-        _film(job, load_network("pocket"), 0, told.append)
-        assert told == ["a few frames", f"a film of {frames} frames"]
+        phases: list[str] = []
+        film = time_film(job, network, 0, phases.append, fewest=5, most=7, seconds=seconds)
+        assert phases == ["a few frames", f"a film of {frames} frames"]
+        assert film.frames == frames
+        assert sum(film.spent.values()) == pytest.approx(film.frame, rel=1e-3)
 
 
 def test_operations_are_counted() -> None:
     """One convolution of 12 channels of 2x2 pixels, each 4x4 of them, to 48; there and back."""
     at = choose_place("cpu", "fp32")
     network = load_network("pocket", ["edges"], at=at)
-    found = _convolutions(network, [Size(32, 64)], steps=3)
-    assert found.flop == 3 * 2 * 2 * (48 * 12 * 4 * 4) * (32 * 16)
-    found.run()
+    convolutions = BareConvolutions(network, [Size(32, 64)], steps=3)
+    assert convolutions.flop == 3 * 2 * 2 * (48 * 12 * 4 * 4) * (32 * 16)
+    convolutions.run()
 
 
 def test_the_textbook_way_dreams(photo: Frame) -> None:
@@ -80,17 +82,18 @@ def test_the_textbook_way_dreams(photo: Frame) -> None:
     job = RenderJob(
         dream=DreamSpec(layers=("strokes",), octaves=1, steps=3), output=Output(size=(128, 96))
     )
-    network, module, random = _networks(job)
-    assert not random
+    contenders = load_contenders(job)
+    network, module = contenders.network, contenders.textbook
+    assert not contenders.random
+    sizes = octave_sizes(Size(128, 96), job.dream, 32)
     with torch.no_grad():
-        dreamt = _textbook(photo, module, octave_sizes(Size(128, 96), job.dream, 32), job)
-        before, after = (network.gradient(frame)[1][0] for frame in (photo, dreamt))
-    assert after > 1.5 * before
+        dreamt = textbook_dream(photo, module, network.info, sizes, job.dream, job.seed)
+    assert strength(network, dreamt) > 1.5 * strength(network, photo)
 
 
 def test_what_is_not_here_is_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(network, "fetch", None)
-    module, random = load_or_random(network_info("squeezenet1_1"), [Target("features.3")], None)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", None)
+    module, random = load_or_random(network_info("squeezenet1_1"))
     assert random
     assert all(torch.isfinite(p).all() for p in module.parameters())

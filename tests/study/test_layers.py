@@ -1,14 +1,19 @@
+"""Layers are seen at equal strength, on whole and labelled sheets; mistakes are told before the work."""
+
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image, ImageFont
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import Command
 from zoomdream.dreaming.ascent import dream
+from zoomdream.dreaming.session import DreamSession
 from zoomdream.errors import OutputError, UsageError
-from zoomdream.media import sheet
 from zoomdream.media.color import to_lab
 from zoomdream.media.frame import Frame
 from zoomdream.media.sheet import (
@@ -21,24 +26,15 @@ from zoomdream.media.sheet import (
     wrapped,
     write_sheet,
 )
-from zoomdream.network import network
-from zoomdream.network.catalog import CATALOG, bare_network, network_info
+from zoomdream.network.catalog import CATALOG, network_info
 from zoomdream.network.layers import network_layers
 from zoomdream.network.network import load_network
-from zoomdream.network.objective import Target
-from zoomdream.network.weights import read_weights
+from zoomdream.network.target import Target
 from zoomdream.settings.model import STUDY_JOB
 from zoomdream.size import Size
-from zoomdream.study import layers
-from zoomdream.study.layers import (
-    STRENGTH,
-    LayerDream,
-    cut_detail,
-    detail_box,
-    dream_layers,
-    faded,
-    visible_change,
-)
+from zoomdream.study.layer_sheet import cut_detail, detail_box
+from zoomdream.study.layers import STRENGTH, LayerDream, dream_layers
+from zoomdream.study.perception import faded, visible_change
 
 QUICK = STUDY_JOB.change(
     dream=STUDY_JOB.dream.change(octaves=2, steps=3), device="cpu", precision="fp32"
@@ -46,25 +42,25 @@ QUICK = STUDY_JOB.change(
 
 
 def test_every_layer_changes_the_picture_as_much(photo: Frame) -> None:
-    seen = list(dream_layers(QUICK, photo))
-    assert [s.layer for s in seen] == network_layers("pocket")
-    for one in seen:
+    dreams = list(dream_layers(QUICK, photo))
+    assert [one.layer for one in dreams] == network_layers(network_info("pocket"))
+    for one in dreams:
         assert one.change == pytest.approx(STRENGTH, rel=0.02)
         assert one.change == pytest.approx(visible_change(photo, one.picture), rel=1e-3)
-    drawn = {one.layer.name: one.picture - photo for one in seen}
+    drawn = {one.layer.name: one.picture - photo for one in dreams}
     alike = torch.corrcoef(torch.stack([change.flatten() for change in drawn.values()]))
     assert float(alike.fill_diagonal_(0).max()) < 0.9  # each sees something else
 
 
 def test_equal_sizes_are_not_equal_changes(photo: Frame) -> None:
     """What the levelling is for."""
-    found = []
+    changes = []
     for name in ("strokes", "creatures"):
-        network = load_network("pocket", [name])
+        session = DreamSession(load_network("pocket", [name]))
         rng = torch.Generator().manual_seed(0)
-        after = dream(photo, network, QUICK.dream, rng).frame
-        found.append(visible_change(photo, after))
-    assert max(found) > 1.25 * min(found)
+        after = dream(photo, session, QUICK.dream, rng).frame
+        changes.append(visible_change(photo, after))
+    assert max(changes) > 1.25 * min(changes)
 
 
 def test_strength_is_seen_in_lab(photo: Frame) -> None:
@@ -87,9 +83,9 @@ def test_fading_goes_both_ways_and_knows_of_clipping() -> None:
     after[..., 16:] = 1.0
     after[..., :16] = 0.8
     for strength in (2.0, 6.0):
-        found = faded(before, after, strength)
-        assert float(found.max()) <= 1
-        assert visible_change(before, found) == pytest.approx(strength, rel=0.01)
+        mixed = faded(before, after, strength)
+        assert float(mixed.max()) <= 1
+        assert visible_change(before, mixed) == pytest.approx(strength, rel=0.01)
 
 
 def test_a_detail_is_the_same_part_of_every_picture() -> None:
@@ -108,26 +104,25 @@ def test_a_detail_is_the_same_part_of_every_picture() -> None:
 @pytest.mark.parametrize("name", list(CATALOG))
 def test_no_label_is_cut_off(name: str) -> None:
     font = ImageFont.load_default(TEXT)
-    found = network_layers(name)
-    for layer in found:
-        seen = LayerDream(Target(layer.name), layer, torch.zeros(1), 0.0)
-        for text in seen.caption:
+    layers = network_layers(network_info(name))
+    for layer in layers:
+        for text in LayerDream(Target(layer.name), layer, torch.zeros(1), 0.0).caption:
             for width in (96, 320):
                 parts = wrapped(text, width, font)
                 assert "".join(parts).replace(" ", "") == text.replace(" ", "")
                 assert all(font.getlength(part) <= width for part in parts)
                 assert len(parts) == 1 or width < 320
-    columns = fitting_columns(len(found) + 1, Size(328, 280))
-    rows = -(-(len(found) + 1) // columns)
+    columns = fitting_columns(len(layers) + 1, Size(328, 280))
+    rows = -(-(len(layers) + 1) // columns)
     assert 0.8 < columns * 328 / (rows * 280) < 3
-    assert rows * columns - len(found) - 1 < columns
+    assert rows * columns - len(layers) - 1 < columns
 
 
 def test_other_networks_have_sheets_too(
     tmp_path: Path, zoomdream: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    module = bare_network(network_info("googlenet"))
+    module = network_info("googlenet").bare()
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             spread = max(1, parameter[0].numel()) ** -0.5  # what goes in stays about as large
@@ -136,11 +131,11 @@ def test_other_networks_have_sheets_too(
     save_file(module.state_dict(), tmp_path / "w.safetensors")
     reads: list[Path] = []
 
-    def read(path: Path) -> dict[str, torch.Tensor]:
+    def read(path: Path) -> Any:
         reads.append(path)
-        return read_weights(path)
+        return load_file(path)
 
-    monkeypatch.setattr(network, "read_weights", read)
+    monkeypatch.setattr(safetensors.torch, "load_file", read)
     done = zoomdream(
         "layers", "sample", "-o", "sheet.png", "--model", "googlenet", "--weights", "w.safetensors",
         "--layers", "conv1,inception4c:7,class:lion", "--zoom-in", "0.4,0.3,0.2", "--json",
@@ -155,8 +150,8 @@ def test_other_networks_have_sheets_too(
     ]
     assert "the whole picture, channel 291 of 1000" in done.err
     assert all(abs(e["change"] / STRENGTH - 1) < 0.03 for e in done.events[:-1])
-    with Image.open(tmp_path / "sheet.png") as made:
-        assert list(made.size) == done.events[-1]["size"]
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert list(sheet.size) == done.events[-1]["size"]
     assert len(reads) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["sheet.png", "w.safetensors"]
 
@@ -164,9 +159,12 @@ def test_other_networks_have_sheets_too(
 def test_what_is_refused_is_refused_before_the_work(
     tmp_path: Path, zoomdream: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layers, "at_strength", lambda *_: pytest.fail("nothing may be dreamt"))
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("nothing may be dreamt")
+
+    monkeypatch.setattr(torch, "randint", fail)  # from which each step draws its jitter
     (tmp_path / "there.png").write_bytes(b"")
-    for words, code, said in (
+    for words, code, message in (
         (("sample",), 2, "add -o layers.png"),
         (("sample", "-o", "sheet.gif"), 2, ".png, .jpg or .webp would do"),
         (("sample", "-o", "there.png"), 4, "--force"),
@@ -180,7 +178,7 @@ def test_what_is_refused_is_refused_before_the_work(
     ):
         done = zoomdream("layers", *words)
         assert done.code == code, (words, done.err)
-        assert said in done.err.replace("\n", " "), words
+        assert message in done.err.replace("\n", " "), words
     assert sorted(p.name for p in tmp_path.iterdir()) == ["there.png"]
 
 
@@ -188,15 +186,17 @@ def test_a_sheet_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
     canvas = contact_sheet([Cell(torch.zeros(1, 3, 32, 48), ("a",))], 0, 48)
     for name in ("a.png", "a.jpg", "a.webp"):
         write_sheet(tmp_path / name, canvas)
-        with Image.open(tmp_path / name) as made:
-            assert made.size == (canvas.shape[1], canvas.shape[0])
+        with Image.open(tmp_path / name) as sheet:
+            assert sheet.size == (canvas.shape[1], canvas.shape[0])
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sheet, "put", full)
-    with pytest.raises(OutputError, match=r"b.png cannot be written: No space"):
-        write_sheet(tmp_path / "b.png", canvas)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OutputError, match=r"b.png cannot be written: No space"):
+            write_sheet(tmp_path / "b.png", canvas)
+    assert not (tmp_path / "b.png").exists()
     with pytest.raises(OutputError, match="more than WEBP holds"):
         write_sheet(tmp_path / "b.webp", canvas.repeat(400, 1))
 
@@ -213,7 +213,7 @@ def test_a_second_picture_stands_under_the_first() -> None:
 
 
 def test_what_means_nothing_is_refused(zoomdream: Command) -> None:
-    for words, told in (
+    for words, message in (
         (("--layers", ","), 'layer "" is not NAME'),
         (("--layers", ""), 'layer "" is not NAME'),
         (("--layers", "eyes=-1"), '"eyes=-1" has a weight'),
@@ -221,7 +221,7 @@ def test_what_means_nothing_is_refused(zoomdream: Command) -> None:
     ):
         done = zoomdream("layers", "sample", "-o", "a.png", "--size", 64, *words)
         assert done.code == 2
-        assert told in done.err, done.err
+        assert message in done.err, done.err
 
 
 def test_a_tiny_detail_is_marked_all_the_same(zoomdream: Command, tmp_path: Path) -> None:

@@ -1,34 +1,33 @@
 """Single neurons: that they are excited, that a sheet's names mean what is dreamt, and what is refused."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from tests.conftest import Command
 from zoomdream.dreaming.ascent import dream
+from zoomdream.dreaming.session import DreamSession
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame, cover
 from zoomdream.media.noise import noise_picture
 from zoomdream.media.sheet import GAP
 from zoomdream.network.catalog import CATALOG, network_info
+from zoomdream.network.classes import class_names
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.objective import Target, class_names
-from zoomdream.network.weights import random_network
+from zoomdream.network.target import Target
+from zoomdream.network.weights import load_module, random_network
 from zoomdream.settings import presets
 from zoomdream.settings.model import DreamSpec, NeuronSpec
 from zoomdream.size import Size
-from zoomdream.study import neurons
-from zoomdream.study.neurons import (
-    _likeness,
-    _noises,
-    neuron_cells,
-    neuron_label,
-    top_channels,
-    visualize_neurons,
-)
+from zoomdream.study.channels import mean_activations, top_channels
+from zoomdream.study.fourier import noise_pictures
+from zoomdream.study.neuron_sheet import neuron_cells, neuron_label
+from zoomdream.study.neurons import gram_likeness, visualize_neurons
 
 CPU = choose_place("cpu", "fp32")
 QUICK = NeuronSpec(size=48, steps=12)
@@ -39,10 +38,21 @@ def eyes() -> Network:
     return load_network("pocket", ["eyes"], at=CPU)
 
 
-def excitement(network: Network, pictures: torch.Tensor) -> torch.Tensor:
+class AlteredEyes(Network):
+    """Pocket's eyes, whose activations are changed: (N, 384, H, W) in and out."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        self._change = change
+        info = network_info("pocket")
+        super().__init__(info, load_module(info), [Target("eyes")], CPU)
+
+    def activations(self, frames: Tensor) -> dict[str, Tensor]:
+        return {"eyes": self._change(super().activations(frames)["eyes"])}
+
+
+def excitement(network: Network, pictures: Tensor) -> Tensor:
     """(N, C): each channel's mean over the map."""
-    with torch.no_grad():
-        return network.values(pictures)[0].mean((2, 3))
+    return mean_activations(network, network.layers[0], pictures)
 
 
 def targets(*texts: str) -> list[Target]:
@@ -51,20 +61,24 @@ def targets(*texts: str) -> list[Target]:
 
 def test_each_picture_excites_its_own_neuron_most(eyes: Network) -> None:
     chosen = (12, 40, 77, 200)
-    made = visualize_neurons(eyes, targets(*(f"eyes:{n}" for n in chosen)), QUICK.change(steps=30))
-    assert made.shape == (4, 1, 3, 48, 48)
-    assert 0 <= made.min() <= made.max() <= 1
-    found = excitement(eyes, made[:, 0])[:, list(chosen)]
-    assert found.argmax(0).tolist() == [0, 1, 2, 3]
-    before = excitement(eyes, _noises(Size.square(48), 0))[:, list(chosen)].amax(0)
-    assert (found.diagonal() > 1.5 * before).all()
+    wanted = targets(*(f"eyes:{number}" for number in chosen))
+    pictures = visualize_neurons(eyes, wanted, QUICK.change(steps=30))
+    assert pictures.shape == (4, 1, 3, 48, 48)
+    assert 0 <= pictures.min() <= pictures.max() <= 1
+    reached = excitement(eyes, pictures[:, 0])[:, list(chosen)]
+    assert reached.argmax(0).tolist() == [0, 1, 2, 3]
+    before = excitement(eyes, noise_pictures(Size.square(48), 0))[:, list(chosen)].amax(0)
+    assert (reached.diagonal() > 1.5 * before).all()
 
 
-def test_a_batch_is_as_one_by_one(eyes: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_is_as_one_by_one(eyes: Network) -> None:
     wanted = targets("eyes:1", "eyes:2", "eyes:3-0.5*4")
     together = visualize_neurons(eyes, wanted, QUICK)
-    monkeypatch.setattr(neurons, "AT_ONCE", 1)
-    alone = visualize_neurons(eyes, wanted, QUICK)
+    steps: list[tuple[int, int]] = []
+    alone = visualize_neurons(
+        eyes, wanted, QUICK, progress=lambda *step: steps.append(step), pixels_at_once=1
+    )
+    assert steps == [(number + 1, 3 * QUICK.steps) for number in range(3 * QUICK.steps)]
     assert (together - alone).abs().max() < 0.02
     last = visualize_neurons(eyes, wanted[2:], QUICK)
     assert torch.equal(alone[2:], last)
@@ -78,65 +92,53 @@ def test_a_seed_gives_the_same_pictures(eyes: Network) -> None:
 
 
 def test_a_direction_takes_away_what_it_has_less_of(eyes: Network) -> None:
-    both = visualize_neurons(eyes, targets("eyes:12+40", "eyes:12-40", "eyes:12-1*40+7"), QUICK)[
-        :, 0
-    ]
-    found = excitement(eyes, both)
-    assert found[0, 40] > 2 * found[1, 40]
-    assert found[1, 12] > 10 * found[1, 40]
-    assert found[2, 7] > found[1, 7]
+    wanted = targets("eyes:12+40", "eyes:12-40", "eyes:12-1*40+7")
+    reached = excitement(eyes, visualize_neurons(eyes, wanted, QUICK)[:, 0])
+    assert reached[0, 40] > 2 * reached[1, 40]
+    assert reached[1, 12] > 10 * reached[1, 40]
+    assert reached[2, 7] > reached[1, 7]
 
 
 def test_a_neuron_alone_leaves_the_rest_of_the_channel(eyes: Network) -> None:
     wanted, spec = targets("eyes:12"), QUICK.change(size=96)
-    maps = [
-        eyes.values(visualize_neurons(eyes, wanted, spec.change(neuron=neuron))[0])[0][
-            0, 12
-        ].detach()
-        for neuron in (True, False)
-    ]
-    shares = [float(found[6, 6] / found.mean()) for found in maps]
+    shares = []
+    for neuron in (True, False):
+        pictures = visualize_neurons(eyes, wanted, spec.change(neuron=neuron))[0]
+        channel = eyes.activations(pictures)["eyes"][0, 12]
+        shares.append(float(channel[6, 6] / channel.mean()))
     assert shares[0] > 2 * shares[1]
 
 
-def test_diverse_answers_differ_more(eyes: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_diverse_answers_differ_more(eyes: Network) -> None:
     wanted, spec = targets("eyes:12"), QUICK.change(diverse=3, steps=24)
 
-    def likeness(pictures: torch.Tensor) -> float:
+    def likeness(pictures: Tensor) -> float:
         with torch.no_grad():
-            return float(_likeness(eyes.values(pictures)[0], 3).mean())
+            return float(gram_likeness(eyes.activations(pictures)["eyes"], 3).mean())
 
     apart = likeness(visualize_neurons(eyes, wanted, spec)[0])
-    monkeypatch.setattr(neurons, "APART", 0.0)
-    assert apart < 0.9 * likeness(visualize_neurons(eyes, wanted, spec)[0])
+    at_no_cost = visualize_neurons(eyes, wanted, spec, diversity_cost=0.0)[0]
+    assert apart < 0.9 * likeness(at_no_cost)
 
 
-def test_top_finds_the_channel_that_was_planted(
-    eyes: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_top_finds_the_channel_that_was_planted(eyes: Network) -> None:
     (planted,) = targets("eyes:266")
     picture = visualize_neurons(eyes, [planted], QUICK.change(size=96))[0]
-    assert top_channels(eyes, picture, 3)[0] == planted
-    seen = eyes.values
-
-    def always_on(frames: torch.Tensor) -> list[torch.Tensor]:
-        (value,) = seen(frames)
-        return [value + 1e5 * (torch.arange(value.shape[1]) == 5).view(1, -1, 1, 1)]
-
-    monkeypatch.setattr(eyes, "values", always_on)
-    assert int(excitement(eyes, picture).argmax()) == 5
-    assert top_channels(eyes, picture, 3)[0] == planted
-    assert targets("eyes:5")[0] not in top_channels(eyes, picture, 30)
+    assert top_channels(eyes, "eyes", picture, 3)[0] == planted
+    always_on = AlteredEyes(lambda value: value + 1e5 * (torch.arange(384) == 5).view(1, -1, 1, 1))
+    assert int(excitement(always_on, picture).argmax()) == 5
+    assert top_channels(always_on, "eyes", picture, 3)[0] == planted
+    assert targets("eyes:5")[0] not in top_channels(always_on, "eyes", picture, 30)
 
 
 def test_a_dream_climbs_what_the_sheet_shows(eyes: Network) -> None:
     """eyes:12 under a picture is eyes:12 of --layer, and a negative weight is its contrary."""
     spec = DreamSpec(octaves=1, steps=6)
 
-    def dreamt(*layers: str) -> torch.Tensor:
-        network = load_network("pocket", layers, at=CPU)
+    def dreamt(*layers: str) -> Tensor:
+        session = DreamSession(load_network("pocket", layers, at=CPU))
         start, rng = noise_picture(Size.square(96), 1), torch.Generator().manual_seed(0)
-        frame = dream(start, network, spec, rng).frame
+        frame = dream(start, session, spec, rng).frame
         return excitement(eyes, frame)[0]
 
     plain, direction = dreamt("eyes:12"), dreamt("eyes:12-0.5*40")
@@ -172,19 +174,18 @@ def test_it_begins_with_a_picture(eyes: Network, photo: Frame) -> None:
 
 @pytest.mark.parametrize(
     ("name", "layer"),
-    [(kind.name, Target.parse(kind.layers[0]).layer) for kind in CATALOG.values()]
+    [(info.name, Target.parse(info.layers[0]).layer) for info in CATALOG.values()]
     + [(name, "class") for name in ("pocket", "squeezenet1_1", "googlenet")],
 )
-def test_every_network_has_neurons(name: str, layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neurons, "NOISES", 2)
-    kind = network_info(name)
-    network = Network(kind, random_network(kind), [Target(layer)], CPU)
-    spec = NeuronSpec(size=max(32, kind.least), steps=2, step_size=0.3)
+def test_every_network_has_neurons(name: str, layer: str) -> None:
+    info = network_info(name)
+    network = Network(info, random_network(info), [Target(layer)], CPU)
+    spec = NeuronSpec(size=max(32, info.least), steps=2, step_size=0.3)
     wanted = Target(layer, ((7, 1.0),))
-    (made,) = visualize_neurons(network, [wanted], spec)
-    assert torch.isfinite(made).all()
-    first = _noises(Size.square(spec.size), 0)
-    assert (made - first).abs().amax((1, 2, 3)).min() > 0.01
+    (pictures,) = visualize_neurons(network, [wanted], spec, noise_count=2)
+    assert torch.isfinite(pictures).all()
+    first = noise_pictures(Size.square(spec.size), 0, most=2)
+    assert (pictures - first).abs().amax((1, 2, 3)).min() > 0.01
 
 
 def test_a_sheet_is_written_with_names(zoomdream: Command, tmp_path: Path) -> None:
@@ -199,21 +200,14 @@ def test_a_sheet_is_written_with_names(zoomdream: Command, tmp_path: Path) -> No
     assert zoomdream("channels", "faces", "-o", "c.jpg", *top, *small).code == 0
 
 
-def test_a_silent_neuron_is_told(eyes: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = eyes.values
-    monkeypatch.setattr(
-        eyes,
-        "values",
-        lambda frames: [seen(frames)[0] * (torch.arange(384) != 7).view(1, -1, 1, 1)],
-    )
+def test_a_silent_neuron_is_told() -> None:
+    silenced = AlteredEyes(lambda value: value * (torch.arange(384) != 7).view(1, -1, 1, 1))
     wanted = targets("eyes:7", "eyes:12")
-    made = visualize_neurons(eyes, wanted, QUICK)
-    assert [c.caption for c in neuron_cells(eyes, wanted, made)] == [
-        ("eyes:7", "silent"),
-        ("eyes:12",),
-    ]
-    before = _noises(Size.square(48), 0)
-    assert excitement(eyes, made[0]).mean() > excitement(eyes, before).mean()
+    pictures = visualize_neurons(silenced, wanted, QUICK)
+    cells = neuron_cells(silenced, wanted, pictures)
+    assert [cell.caption for cell in cells] == [("eyes:7", "silent"), ("eyes:12",)]
+    before = noise_pictures(Size.square(48), 0)
+    assert excitement(silenced, pictures[0]).mean() > excitement(silenced, before).mean()
 
 
 def test_labels_are_what_is_dreamt_with() -> None:
@@ -248,18 +242,27 @@ def test_what_is_wrong_is_told(words: str, zoomdream: Command, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("layer", "told"),
+    ("layer", "message"),
     [("eys", "did you mean eyes"), ("eyes:384", "too high"), ("eyes=2", "leave out the ="),
      ("eyes:3,", "NAME:CHANNEL"), ("class:lio", "did you mean")],
 )  # fmt: skip
-def test_wrong_neurons_are_told(layer: str, told: str, zoomdream: Command) -> None:
+def test_wrong_neurons_are_told(layer: str, message: str, zoomdream: Command) -> None:
     done = zoomdream("channels", layer, "-o", "a.png")
     assert done.code == 2
-    assert told in done.err
+    assert message in done.err
 
 
 def test_too_small_for_the_network_is_told() -> None:
-    kind = network_info("inception_v3")
-    network = Network(kind, random_network(kind), [Target("Mixed_5b")], CPU)
-    with pytest.raises(UsageError, match="96 or more"):
+    info = network_info("inception_v3")
+    network = Network(info, random_network(info), [Target("Mixed_5b")], CPU)
+    with pytest.raises(UsageError, match="48x48 is too small for inception_v3: at least 96x96"):
         visualize_neurons(network, targets("Mixed_5b:1"), QUICK)
+
+
+def test_a_gradient_that_overflows_is_told(eyes: Network) -> None:
+    overflowing = AlteredEyes(lambda value: value * 1e38 * 1e38)
+    with pytest.raises(
+        UsageError, match=r"of pocket overflows in torch\.float32: use `precision=fp32`"
+    ):
+        visualize_neurons(overflowing, targets("eyes:12"), QUICK.change(steps=1))
+    eyes.check_finite(0.5)

@@ -1,5 +1,10 @@
+"""Pocket keeps what its card says, and its recipe teaches; `python -m zoomdream.training.*` starts."""
+
 import copy
+import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,18 +14,22 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import squeezenet1_0
 
+from tests.conftest import ROOT
 from zoomdream.dreaming.ascent import dream
+from zoomdream.dreaming.session import DreamSession
+from zoomdream.files import digest
 from zoomdream.media.frame import Frame
-from zoomdream.network import network
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.layers import network_layers
 from zoomdream.network.network import load_network
-from zoomdream.network.pocket.network import STAGES, Fire, Pocket
-from zoomdream.network.weights import POCKET_WEIGHTS, fill_network, read_weights, sha256
+from zoomdream.network.pocket.network import STAGES, WEIGHTS, Fire, Pocket
+from zoomdream.network.weights import fill_network, read_weights
 from zoomdream.settings.model import DreamSpec
+from zoomdream.study.comparison import strength
 from zoomdream.training.evaluate import compare
-from zoomdream.training.pictures import Picture, drawn
+from zoomdream.training.pictures import Picture, draw_picture
+from zoomdream.training.pool import Pool
 from zoomdream.training.teacher import (
     DEVIATION_PLANES,
     MARGIN,
@@ -31,27 +40,38 @@ from zoomdream.training.teacher import (
     strokes_kept,
     widen,
 )
-from zoomdream.training.train import Pool, Training
+from zoomdream.training.train import Training, dream_batch
 
-CARD = Path(network.__file__).parent / "pocket" / "README.md"
+CARD = WEIGHTS.with_name("README.md")
 
 
 def test_the_weights_are_small_and_those_of_the_card() -> None:
-    assert POCKET_WEIGHTS.stat().st_size < 8e6
-    assert sha256(POCKET_WEIGHTS) in CARD.read_text()
+    assert WEIGHTS.stat().st_size < 8e6
+    assert digest(WEIGHTS) in CARD.read_text()
+
+
+def test_the_commands_of_the_card_start() -> None:
+    modules = set(re.findall(r"python -m ([\w.]+)", CARD.read_text()))
+    assert modules == {"zoomdream.training.train", "zoomdream.training.evaluate"}
+    for module in modules:
+        done = subprocess.run(
+            [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True,
+            check=True, env={**os.environ, "COLUMNS": "100"},
+        )  # fmt: skip
+        assert "--teacher-weights" in done.stdout
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_three_steps_raise_each_stage(stage: str, photo: Frame) -> None:
     network = load_network("pocket", [stage], at=choose_place("cpu", "fp32"))
     spec = DreamSpec(octaves=1, steps=3)
-    dreamt = dream(photo, network, spec, torch.Generator().manual_seed(0)).frame
-    assert network.gradient(dreamt)[1][0] > 1.2 * network.gradient(photo)[1][0]
+    dreamt = dream(photo, DreamSession(network), spec, torch.Generator().manual_seed(0)).frame
+    assert strength(network, dreamt) > 1.2 * strength(network, photo)
 
 
 def test_stages_have_the_strides_of_the_card() -> None:
     card = CARD.read_text()
-    for layer in network_layers("pocket"):
+    for layer in network_layers(network_info("pocket")):
         assert re.search(rf"\| `{layer.name}` \| {layer.stride} \| {layer.channels} \|", card)
 
 
@@ -63,7 +83,7 @@ def test_any_size_will_do() -> None:
 
 
 def test_drawn_pictures_are_seeded() -> None:
-    one, same, other = (drawn(np.random.default_rng(seed), 64) for seed in (1, 1, 2))
+    one, same, other = (draw_picture(np.random.default_rng(seed), 64) for seed in (1, 1, 2))
     assert one.shape == (64, 64, 3)
     assert (one == same).all()
     assert (one != other).any()
@@ -74,7 +94,7 @@ def test_loading_takes_under_half_a_second() -> None:
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
-        fill_network(network_info("pocket"), read_weights(POCKET_WEIGHTS), POCKET_WEIGHTS)
+        fill_network(network_info("pocket"), read_weights(WEIGHTS), WEIGHTS)
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < 0.5
 
@@ -91,7 +111,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
 @pytest.fixture(scope="module")
 def pictures() -> list[Picture]:
     rng = np.random.default_rng(0)
-    return [drawn(rng) for _ in range(3)]
+    return [draw_picture(rng) for _ in range(3)]
 
 
 def inherited(teacher: Teacher, pictures: list[Picture]) -> Pocket:
@@ -129,9 +149,9 @@ def test_training_goes_down_and_goes_on(
     def training() -> Training:
         student = inherited(teacher, pictures)
         optimiser = torch.optim.AdamW(student.parameters(), lr=1.0)
-        kept, pool = strokes_kept(student, teacher), Pool(pictures, 0)
+        strokes, pool = strokes_kept(student, teacher), Pool(pictures, 0)
         average, cpu = copy.deepcopy(student), torch.device("cpu")
-        return Training(student, average, kept, teacher, pool, cpu, optimiser)
+        return Training(student, average, strokes, teacher, pool, cpu, optimiser)
 
     first = training()
     errors = [first.step(2, 0.2) for _ in range(6)]
@@ -144,4 +164,13 @@ def test_training_goes_down_and_goes_on(
     for a, b in zip(first.average.parameters(), second.average.parameters(), strict=True):
         assert torch.equal(a, b)
     shipped = load_network("pocket", ["eyes"], weights=tmp_path / "pocket.safetensors")
-    assert shipped.channels == [384]
+    assert shipped.channels == {"eyes": 384}
+
+
+def test_networks_dream_what_they_learn_from_next(pictures: list[Picture]) -> None:
+    student, pool = Pocket(), Pool(pictures, 0)
+    start = pool.batch(2, 96)
+    dreamt = dream_batch(lambda x: dict(student.features(x)), start, pool.rng)
+    assert dreamt.shape == start.shape
+    assert 0 <= dreamt.min() <= dreamt.max() <= 1
+    assert (dreamt - start).abs().mean() > 0.01

@@ -245,7 +245,7 @@ def resume(
         console.print(f"{escape(str(joined))}: the first {frames} frames")
         return
     with event_printer(as_json) as show:
-        job = presets.job_of(zd.interrupted_job(output), str(output))
+        job = zd.interrupted_job(output)
         job = job.change(target=output, force=force)
         render_job(job, show, stop_signals(context), resume=True)
 

@@ -14,8 +14,6 @@ from zoomdream.cli.console import AsJson, console, print_json, status, waking_up
 from zoomdream.cli.options import LOOK, NEURONS, make_job, make_section, required, settings_options
 from zoomdream.errors import UsageError
 from zoomdream.settings.model import STUDY_JOB, NeuronSpec, RenderJob
-from zoomdream.settings.timeline import at_start
-from zoomdream.size import Size
 
 
 @app.command(rich_help_panel=SEE)
@@ -63,17 +61,13 @@ def layers(
     [bold]zoomdream layers photo.jpg -o layers.png --zoom-in 0.5,0.4,0.15[/bold]
     """
     target = required(output, "layers.png", ".jpg", ".webp")
-    job = make_job(settings, STUDY_JOB, source=image)
+    job = make_job(settings, STUDY_JOB, source=image, target=target)
     with waking_up():
-        from zoomdream.film.inputs import resolve_source
-        from zoomdream.media.image_reader import read_still
-        from zoomdream.media.sheet import check_sheet, write_sheet
-        from zoomdream.study.layers import LayerDream
-    check_sheet(target, job.force)
+        layer_sheet = zd.layer_sheet
     names = None if picked is None else [name.strip() for name in picked.split(",")]
     done = 0
 
-    def show_layer(dreamt: LayerDream, total: int) -> None:
+    def show_layer(dreamt: "zd.LayerDream", total: int) -> None:
         nonlocal done
         done += 1
         name, about = dreamt.caption
@@ -82,9 +76,8 @@ def layers(
             print_json({"event": "layer", "name": name, "change": dreamt.change, **count})
         console.print(f"{done} of {total}: {escape(name)} ({about})")
 
-    sheet = zd.layer_sheet(
-        at_start(job),
-        read_still(resolve_source(image, job), job.max_pixels, Size.square(size)),
+    sheet_size = layer_sheet(
+        job,
         names,
         size=size,
         columns=columns,
@@ -92,10 +85,9 @@ def layers(
         zoom_in=_place(zoom_in) if zoom_in else (),
         progress=show_layer,
     )
-    write_sheet(target, sheet, job.force)
     if as_json:
-        print_json({"event": "done", "path": target, "size": Size.of_channels_last(sheet)})
-    console.print(f"{escape(str(target))}: {Size.of_channels_last(sheet)}")
+        print_json({"event": "done", "path": target, "size": sheet_size})
+    console.print(f"{escape(str(target))}: {sheet_size}")
 
 
 def _place(text: str) -> list[float]:
@@ -215,18 +207,13 @@ def models(
     """Lists the networks, or the layers of one."""
     from rich.table import Table
 
-    from zoomdream.network.catalog import CATALOG, network_info
-    from zoomdream.network.layers import network_layers
-    from zoomdream.network.objective import Target
-    from zoomdream.network.weights import weights_path
-
     out = Console()
     if name is None:
         table = Table("network", "MB", "here?", "first layers", "tends to dream", box=None)
-        for kind in CATALOG.values():
-            fetched = "yes" if weights_path(kind).exists() else "no"
+        for info in zd.networks():
+            fetched = "yes" if zd.has_weights(info) else "no"
             table.add_row(
-                kind.name, f"{kind.megabytes:g}", fetched, " + ".join(kind.layers), kind.dreams
+                info.name, f"{info.megabytes:g}", fetched, " + ".join(info.layers), info.dreams
             )
         out.print(table)
         out.print(
@@ -234,11 +221,10 @@ def models(
             "zoomdream models NAME lists a network's layers."
         )
         return
-    kind = network_info(name)
-    first_choices = [Target.parse(text).layer for text in kind.layers]
+    info = zd.network_info(name)
     table = Table("layer", "channels", "stride", box=None)
-    for layer in network_layers(kind):
-        mark = "  (a first choice)" if layer.name in first_choices else ""
+    for layer in zd.network_layers(info):
+        mark = "  (a first choice)" if layer.name in info.first_layers else ""
         table.add_row(layer.name + mark, str(layer.channels), str(layer.stride))
     out.print(table)
 

@@ -26,12 +26,12 @@ from zoomdream.settings.model import DreamSpec
 from zoomdream.size import Size
 
 SMOOTHING = (0.5, 1.0, 2.0)  # Gaussians, in units of `smooth`, that are averaged
-LARGE_PICTURE = 10_000_000  # values of a picture whose memory has to be looked after
+LARGE_PICTURE = 10_000_000  # values of pictures that are smoothed with less memory
 COARSEST_SIDE = 96  # px of the shorter side at the smallest octave, where their number is not given
 MOST_OCTAVES = 12  # likewise
 GENTLER = 0.8  # size of a step at one octave to that at the coarser one before it, likewise
 StepListener = Callable[[float, Callable[[], Frame]], bool | None]
-"""Is given the objective before each step, and a function for the picture after it; False ends the dream."""
+"""Gets the objective before each step, and a function for the picture after it; False ends the dream."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,9 @@ def dream(
     frame: (N, 3, H, W) in 0..1, on the network's device; several are dreamt side by side, each as if it
     were alone, with the same shifts. step_mask: (1, 1, H, W), a factor of the steps at each place; where it
     is 0 nothing is dreamt. rng: a CPU generator, from which jitter and tile shifts are drawn. on_step: is
-    called after each step. The objective is the mean squared activation of what is wanted (the geometric
-    mean over several objectives, by their weights). Raises UsageError where the gradient overflows.
+    called after each step; where it returns False the dream ends. The objective is the mean squared
+    activation of what is wanted (the geometric mean over several objectives, by their weights). Raises
+    UsageError where the gradient overflows.
     """
     if spec.steps == 0:
         return Dreamt(frame, 0.0)
@@ -108,28 +109,32 @@ def _ascended(
 
 
 def _enlarged(frame: Frame, base: Frame, picture: Frame, step_mask: Tensor | None) -> Frame:
-    """What was dreamt at some octave, laid over the frame. base: the frame at that octave's size."""
+    """Lays what was dreamt at some octave over the frame. base: the frame at that octave's size."""
     dreamt = (frame + resize(picture - base, Size.of(frame))).clamp_(0, 1)
     return dreamt if step_mask is None else dreamt.where(step_mask > 0, frame)
 
 
 def octave_sizes(size: Size, spec: DreamSpec, least: int) -> list[Size]:
-    """Of each octave, small to full; those too small for the network are left out."""
+    """Lists the octaves' sizes, small to full; those too small for the network are left out."""
     octaves = spec.octaves or _enough(size.shorter, spec.octave_scale)
     smaller = [size.scaled(spec.octave_scale**-k) for k in range(octaves - 1, 0, -1)]
     return [*(small for small in smaller if small.shorter >= least), size]
 
 
 def _enough(side: int, scale: float) -> int:
-    """Octaves for which the smallest is `COARSEST` px or more on its shorter side, so that creatures are
-    as large a part of a picture whatever its size."""
+    """Counts the octaves for which the smallest has `COARSEST_SIDE` px or more on its shorter side.
+
+    So creatures are as large a part of a picture whatever its size.
+    """
     wanted = 1 + max(0, math.floor(math.log(side / COARSEST_SIDE) / math.log(scale)))
     return min(wanted, MOST_OCTAVES)
 
 
 def _gentler(spec: DreamSpec, octave: int) -> DreamSpec:
-    """Of a dream with as many octaves as are needed: each finer one's steps are smaller, so that all of
-    them together change a large picture no more than a small one."""
+    """Makes the steps of a finer octave smaller, where the number of octaves follows from the size.
+
+    So all octaves together change a large picture no more than a small one.
+    """
     return spec.model_copy(update={"step_size": spec.step_size * GENTLER**octave})
 
 
@@ -142,7 +147,7 @@ def step(
     channel_weights: ChannelWeights | None = None,
     measured: bool = True,
 ) -> tuple[Frame, float]:
-    """One step of ascent, clipped to 0..1; and the objective before it, where it is measured.
+    """Takes one step of ascent, clipped to 0..1; gives also the objective before it, where it is measured.
 
     spec: as `dream` takes it, with a `tile`.
     """
@@ -161,7 +166,7 @@ def step(
 
 
 def _mean_absolute(gradient: Tensor) -> Tensor:
-    """Of each picture, (N, 1, 1, 1); of a single one a scalar."""
+    """Measures each picture's mean absolute gradient, (N, 1, 1, 1); of a single one a scalar."""
     if len(gradient) == 1:
         norm: Tensor = torch.linalg.vector_norm(gradient, 1)
         return norm / gradient.numel()
@@ -170,9 +175,9 @@ def _mean_absolute(gradient: Tensor) -> Tensor:
 
 
 def smooth(gradient: Tensor, sigma: float) -> Tensor:
-    """The mean of three Gaussian blurs, of `SMOOTHING` times sigma px; 0 leaves it as it is.
+    """Averages three Gaussian blurs, of `SMOOTHING` times sigma px; 0 leaves the gradient as it is.
 
-    Of a large picture plane by plane, in place: it takes a third of the memory, and as long.
+    A large one is smoothed plane by plane, in place: it takes a third of the memory, and as long.
     """
     if sigma == 0:
         return gradient

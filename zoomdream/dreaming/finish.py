@@ -1,4 +1,4 @@
-"""Old paper, laid over what was dreamt on white."""
+"""What is made of frames after they were dreamt, and not dreamt on again: old paper is laid over them."""
 
 from collections.abc import Callable, Sequence
 
@@ -39,19 +39,19 @@ Finish = Callable[[Frame], Frame]
 
 
 def finishes(job: RenderJob) -> list[Finish]:
-    """What is made of a job's frames after they were dreamt, one after another; not dreamt on again."""
+    """Lists what is done to a job's frames after they were dreamt; the results are not dreamt on again."""
     return [OldPaper(job.paper, job.seed)]
 
 
 def finished(frame: Frame, chain: Sequence[Finish]) -> Frame:
-    """A frame after a chain of finishes."""
+    """Applies a chain of finishes to a frame, one after another."""
     for finish in chain:
         frame = finish(frame)
     return frame
 
 
 def _glaze(size: Size, age: float, seed: int) -> Tensor:
-    """(1, 3, H, W) in 0..1, made at 512 px and stretched: nothing in it is fine."""
+    """Makes paper's colour, (1, 3, H, W) in 0..1, at 512 px and stretched: nothing in it is fine."""
     rng = torch.Generator().manual_seed(seed)
     small = size.within(512, least=8)
     cloud = _waves(small, 40, rng)
@@ -59,18 +59,18 @@ def _glaze(size: Size, age: float, seed: int) -> Tensor:
     wet = torch.sigmoid((pool - 1.0) / 0.05)  # water stood here, and left a rim where it dried
     tide = torch.exp(-(((pool - 1.0) / 0.07) ** 2))
     brown = 0.25 + 0.16 * cloud + 0.22 * wet + 0.3 * tide + 0.6 * _rim(small)
-    cream, taken = (torch.tensor(c).view(1, 3, 1, 1) for c in (_CREAM, _BROWN))
-    glaze = (1 - age) + age * (cream - taken * brown.clamp_min(0))
+    cream, darkening = (torch.tensor(c).view(1, 3, 1, 1) for c in (_CREAM, _BROWN))
+    glaze = (1 - age) + age * (cream - darkening * brown.clamp_min(0))
     return resize(glaze, size).clamp_(0, 1)
 
 
 def _waves(size: Size, across: float, rng: torch.Generator) -> Tensor:
-    """Smooth 1/f noise without anything finer than about `across` of it, (1, 1, H, W), deviation 1."""
-    made = mean_inside(pink_noise(size, rng)[:, :1], size.longer / across / 2)
-    return (made - made.mean()) / made.std().clamp_min(1e-6)
+    """Makes smooth 1/f noise, (1, 1, H, W), deviation 1, with no more than about `across` waves."""
+    waves = mean_inside(pink_noise(size, rng)[:, :1], size.longer / across / 2)
+    return (waves - waves.mean()) / waves.std().clamp_min(1e-6)
 
 
 def _rim(size: Size) -> Tensor:
-    """0 in the middle, 1 at the border, where paper browns first; (1, 1, H, W)."""
+    """Grades from 0 in the middle to 1 at the border, where paper browns first; (1, 1, H, W)."""
     y, x = (torch.linspace(-1, 1, side).abs() for side in size.shape)
     return torch.maximum(y[:, None], x[None, :])[None, None] ** 8

@@ -25,30 +25,30 @@ from zoomdream.dreaming.session import DreamSession
 from zoomdream.dreaming.slideshow import open_guide, shown_to_network
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame, as_frame
-from zoomdream.network.network import Network
-from zoomdream.network.objective import Activations, Objective, Target
+from zoomdream.network.objective import Activations, ActivationsOf, Objective
+from zoomdream.network.target import Target
 from zoomdream.settings.model import Guide as GuideSpec
 from zoomdream.settings.model import RenderJob
 
 MOST_POSITIONS = 1024  # positions of a guide that are matched with, in each layer
-MATCHES_AT_ONCE = 1 << 22  # matches that are held at once, in one layer
+MATCHES_AT_ONCE = 1 << 22  # matches in memory at once, in one layer
 SHARPNESS = 4.0  # of the softmax over matches
-_HELD = 3  # pictures whose features are kept
+_MOST_HELD = 3  # pictures whose features are kept
 Style = Literal["best", "soft"]
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a guide shows to one layer: feature vectors (M, C), and the same by their mean length."""
+    """A guide's feature vectors in one layer, (M, C), and the same divided by their mean length."""
 
     vectors: Tensor
     scaled: Tensor
 
     @classmethod
     def of(cls, value: Tensor, most: int = MOST_POSITIONS) -> "Features":
-        """Takes those of a layer's activations on the guide, (1, C, H, W): of `most` positions at most.
+        """Takes them from a layer's activations on the guide, (1, C, H, W), at `most` positions at most.
 
-        Which ones is always the same, and follows no grid.
+        The choice is always the same, and follows no grid.
         """
         vectors = value[0].flatten(1).T
         if len(vectors) > most:
@@ -58,9 +58,9 @@ class Features:
         return cls(vectors.contiguous(), (vectors / length).contiguous())
 
     def seed(self, value: Tensor, style: Style, at_once: int = MATCHES_AT_ONCE) -> Tensor:
-        """The guided seed of a layer's activations (N, C, H, W): at each position what matches there.
+        """Computes the guided seed of a layer's activations (N, C, H, W): what matches at each position.
 
-        at_once: matches that are held at a time.
+        at_once: matches in memory at a time.
         """
         match = _best if style == "best" else _soft
         rows = max(1, at_once // len(self.vectors))
@@ -72,7 +72,7 @@ class Features:
         return seeds[0] if len(seeds) == 1 else torch.cat(seeds)
 
     def likeness(self, value: Tensor, at_once: int = MATCHES_AT_ONCE) -> float:
-        """How well a layer's activations (1, C, H, W) are matched: the mean best cosine, up to 1."""
+        """Measures how well a layer's activations (1, C, H, W) are matched: the mean best cosine, up to 1."""
         positions = F.normalize(value[0].flatten(1).T, dim=1)
         vectors = F.normalize(self.vectors, dim=1)
         rows = max(1, at_once // len(vectors))
@@ -81,20 +81,21 @@ class Features:
 
 
 def _matches(values: Tensor, guide: Features) -> Tensor:
-    """(N, M) from (N, C): dot products, by the lengths of the place's vector and of the guide's mean one.
+    """Matches vectors (N, C) with a guide's: dot products (N, M), divided by lengths.
 
-    So they are about 0 to 2 whatever the layer, and strong features win, as they do where lengths are left.
+    By that of each vector, and by the mean length of the guide's: so they are about 0 to 2 whatever the
+    layer, and strong features still win.
     """
     return F.normalize(values.float(), dim=1).to(values.dtype) @ guide.scaled.T
 
 
 def _best(values: Tensor, guide: Features) -> Tensor:
-    """(N, C) from (N, C): the guide's vector of the largest dot product."""
+    """Replaces each vector (N, C) by the guide's of the largest dot product."""
     return guide.vectors[_matches(values, guide).argmax(1)]
 
 
 def _soft(values: Tensor, guide: Features) -> Tensor:
-    """(N, C) from (N, C): the mean of the guide's vectors, by the softmax of their matches."""
+    """Replaces each vector (N, C) by the mean of the guide's, weighted by the softmax of their matches."""
     shares = torch.softmax(SHARPNESS * _matches(values, guide).float(), 1)
     return shares.to(values.dtype) @ guide.vectors
 
@@ -126,7 +127,7 @@ class GuidedLayer(Objective):
     def seeds(
         self, activations: Activations, channel_weights: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """At each place the guide's features that match it, mixed with the layer's own seed."""
+        """Takes at each place the guide's features that match it, mixed with the layer's own seed."""
         (name,) = self.layers
         value = activations[name]
         guided = self.features.seed(value, self.style)
@@ -170,11 +171,9 @@ class Guide(Objective):
     def energy(self, activations: Activations) -> Tensor:
         return self.layer.energy(activations)
 
-    @torch.no_grad()
-    def bound(self, network: Network) -> GuidedLayer:
-        """The guided layer, with the features that this network finds in the picture."""
-        picture = shown_to_network(self.picture, network.info.least).to(network.at.device)
-        features = Features.of(network.activations(picture)[self.layer.layer])
+    def bound(self, look: ActivationsOf, least: int) -> GuidedLayer:
+        """The guided layer, with the features that the network finds in the picture."""
+        features = Features.of(look(shown_to_network(self.picture, least))[self.layer.layer])
         return GuidedLayer(self.layer, features, self.style, self.amount, weight=self.weight)
 
 
@@ -219,7 +218,7 @@ class GuideSource:
         self._features: OrderedDict[int, dict[str, Features]] = OrderedDict()
 
     def objectives(self, spec: GuideSpec, t: float) -> tuple[Objective, ...]:
-        """What is wanted at t seconds: the session's objectives, guided. spec: as it is then."""
+        """Gives the session's objectives, guided by the pictures at t seconds. spec: as it is then."""
         number, next_number, share = self._slideshow.at(t)
         features = self.features(number)
         following = self.features(next_number) if share else {}
@@ -236,12 +235,12 @@ class GuideSource:
 
     @torch.no_grad()
     def features(self, number: int) -> dict[str, Features]:
-        """Of one of the guide's pictures, for each layer."""
+        """Takes the features of one of the guide's pictures, for each layer."""
         if number not in self._features:
             frame = as_frame(self._slideshow.pictures[number]).to(self._network.at.device)
             activations = self._network.activations(frame)
             self._features[number] = {name: Features.of(v) for name, v in activations.items()}
-            while len(self._features) > _HELD:
+            while len(self._features) > _MOST_HELD:
                 self._features.popitem(last=False)
         return self._features[number]
 
@@ -249,7 +248,7 @@ class GuideSource:
 def open_guide_source(
     job: RenderJob, session: DreamSession, length: float = 0.0
 ) -> GuideSource | None:
-    """What guides a job's dream; None without a guide.
+    """Opens the guide of a job's dream; None without one.
 
     length: seconds that the film lasts. Raises as `GuideSource` does.
     """

@@ -12,24 +12,22 @@ from zoomdream.media.color import to_opponent
 from zoomdream.media.frame import Frame, blur, resize
 from zoomdream.size import Size
 
-_LOOK = 384  # px of the longer side at which lines are looked for
+_SEARCH_SIDE = 384  # px of the longer side at which lines are looked for
 _FINE = 2.0  # px of that: the width that an edge is looked for in
-_FAINT, _EDGE = (
-    0.05,
-    0.15,
-)  # contrast of an edge that does not count yet, and of one that does in full
+_FAINT = 0.05  # contrast of an edge that does not count yet
+_EDGE = 0.15  # contrast of an edge that counts in full
 _DENSE = 0.06  # share of edges in a neighbourhood at which half the dreaming is done
 _INK = 0.7  # share of the dreaming that a line itself is spared, so that writing can still be read
 
 
 def near_lines(frame: Frame, reach: float) -> Tensor:
-    """How near lines and edges are, (1, 1, H, W) in 0..1: a factor for the steps of a dream.
+    """Maps how near lines and edges are, (N, 1, H, W) in 0..1: a factor for the steps of a dream.
 
-    frame: (1, 3, H, W). reach: the deviation of the Gaussian that spreads them, in frame widths. It is
+    frame: (N, 3, H, W). reach: the deviation of the Gaussian that spreads them, in frame widths. It is
     lower again on the lines themselves, and 0 where nothing is near.
     """
     size = Size.of(frame)
-    small = size.within(_LOOK)
+    small = size.within(_SEARCH_SIDE)
     luma = to_opponent(resize(frame, small))[:, :1]
     edges = (luma - mean_inside(luma, _FINE)).abs()
     edges = ((edges - _FAINT) / (_EDGE - _FAINT)).clamp(0, 1)
@@ -39,5 +37,5 @@ def near_lines(frame: Frame, reach: float) -> Tensor:
 
 
 def mean_inside(plane: Tensor, sigma: float) -> Tensor:
-    """A Gaussian mean of what is within the border."""
+    """Averages a plane by a Gaussian, of what is within the border alone."""
     return blur(plane, sigma) / blur(torch.ones_like(plane), sigma)

@@ -4,10 +4,10 @@ import torch
 
 
 def draw_integer(rng: torch.Generator, low: int, high: int) -> int:
-    """An integer, both ends included."""
+    """Draws an integer from `low` to `high`, both included."""
     return int(torch.randint(low, high + 1, (1,), generator=rng)) if high > low else low
 
 
 def frame_rng(seed: int, number: int) -> torch.Generator:
-    """Randomness of one frame: from (seed, frame) alone, never carried from frame to frame."""
+    """Makes one frame's generator: from (seed, frame) alone, never carried from frame to frame."""
     return torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)

@@ -15,7 +15,8 @@ from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame
 from zoomdream.network.engine.replay import Replay
 from zoomdream.network.network import Network, standard_picture
-from zoomdream.network.objective import Objective, Wanted, objectives_of
+from zoomdream.network.objective import Activations, Objective
+from zoomdream.network.target import Wanted, objectives_of
 
 ChannelWeights = Sequence[Tensor | None]
 """For each objective (1, C, 1, 1): factors of its channels' energies; None leaves them alike."""
@@ -42,16 +43,23 @@ class DreamSession:
         self.network = network
         asked = objectives_of(wanted) if wanted else network.objectives
         _check_loaded(asked, network)
-        self.objectives = tuple(part.bound(network) for part in asked)
+        self.objectives = tuple(part.bound(self._look_at, network.info.least) for part in asked)
         self.weights = [part.weight for part in asked]
         self.tile = 0
-        self._scales: list[float] | None = None
+        self._scales: list[list[float]] | None = None  # of each objective, on each picture
         self._replay = replay or Replay(network.at.device)
-        self._factors_on_device: tuple[list[float], Tensor] | None = None
+        self._factors_on_device: tuple[list[list[float]], Tensor] | None = None
+
+    @torch.no_grad()
+    def _look_at(self, frame: Frame) -> Activations:
+        return self.network.activations(frame.to(self.network.at.device))
 
     @torch.no_grad()
     def balance(self, frame: Frame) -> None:
-        """Makes weights mean the same on every layer, by the gradients that layers have on a frame."""
+        """Makes weights mean the same on every layer, by the gradients that layers have on pictures.
+
+        frame: (N, 3, H, W); each picture of a batch is balanced alone.
+        """
         scales = []
         for part in self.objectives:
             look = self.network.look(frame)
@@ -61,33 +69,39 @@ class DreamSession:
             ).amax()
             in_range = {layer: seed / top for layer, seed in seeds.items()}  # of fp16
             gradient = look.backward_to_input(in_range)
-            size = float(gradient.float().abs().mean() * top)
-            scales.append((size + 1e-12) / divisor)
+            sizes = [
+                float(picture.abs().mean() * top) for picture in torch.split(gradient.float(), 1)
+            ]
+            scales.append([(size + 1e-12) / divisor for size in sizes])
         self._scales = scales
 
     @torch.no_grad()
     def gradient(
         self, frame: Frame, channel_weights: ChannelWeights | None = None, measured: bool = True
     ) -> tuple[Tensor, list[float]]:
-        """The gradient of what is wanted at pictures, and each objective's energy if `measured`.
+        """Computes the gradient of what is wanted at pictures, and each objective's energy if `measured`.
 
         frame: (N, 3, H, W) in 0..1, H and W at least `network.info.least`. The gradient has its shape,
         float32, in no particular unit: normalise it.
         """
-        factors = self._factors()
+        factors = self._factors(len(frame))
         weights = [None] * len(factors) if channel_weights is None else list(channel_weights)
         if self._replay.on and all(part.replays for part in self.objectives):
-            given = [weight for weight in weights if weight is not None]
+            tensors = [weight for weight in weights if weight is not None]
+            weighted = tuple(weight is not None for weight in weights)
+
+            def look(frame: Tensor, factors: Tensor, *tensors: Tensor) -> list[Tensor]:
+                by_picture = factors.view(len(weighted), -1, 1, 1, 1).unbind()
+                return self._look(frame, by_picture, _in_place(tensors, weighted), measured)
+
             gradient, *energies = self._replay(
-                (measured, self.objectives),
-                lambda frame, factors, *given: self._look(
-                    frame, factors.split(1), _spread(given, weights), measured
-                ),
-                frame, self._on_device(factors), *given,
+                (measured, self.objectives, weighted),
+                look, frame, self._on_device(factors), *tensors,
             )  # fmt: skip
             gradient = gradient.clone()  # the next one is written over it
         else:
-            gradient, *energies = self._look(frame, factors, weights, measured)
+            numbers = [_factor(factor, frame.device) for factor in factors]
+            gradient, *energies = self._look(frame, numbers, weights, measured)
         return gradient, [float(energy) for energy in energies]
 
     def _look(
@@ -97,7 +111,7 @@ class DreamSession:
         channel_weights: Sequence[Tensor | None],
         measured: bool,
     ) -> list[Tensor]:
-        """The gradient, and each objective's energy if `measured`. factors: of each one's seeds."""
+        """Computes the gradient, and each objective's energy if `measured`. factors: of each one's seeds."""
         look = self.network.look(frame)
         total: dict[str, Tensor] = {}
         energies = []
@@ -109,35 +123,41 @@ class DreamSession:
                 total[layer] = total[layer] + seed if layer in total else seed
         return [look.backward(total), *energies]
 
-    def _factors(self) -> list[float]:
-        """What each objective's seeds are multiplied by, for its weight."""
+    def _factors(self, count: int) -> list[list[float]]:
+        """Computes what each objective's seeds are multiplied by, for its weight.
+
+        count: of pictures. Each has its own factor where so many were balanced; else all have the same one.
+        """
         if self._scales is None:
             self.balance(standard_picture().to(self.network.at.device))
         whole = sum(map(abs, self.weights)) or 1.0
-        pairs = zip(self.weights, self._scales or [], strict=True)
-        return [weight / whole / scale for weight, scale in pairs]
+        factors = []
+        for weight, scales in zip(self.weights, self._scales or [], strict=True):
+            scales = scales if len(scales) == count else [sum(scales) / len(scales)]
+            factors.append([weight / whole / scale for scale in scales])
+        return factors
 
-    def _on_device(self, factors: list[float]) -> Tensor:
-        """The same as a tensor, which is brought there only when they change."""
+    def _on_device(self, factors: list[list[float]]) -> Tensor:
+        """Gives factors as a tensor on the device, which is brought there only when they change."""
         if self._factors_on_device is None or self._factors_on_device[0] != factors:
             at = self.network.at.device
             self._factors_on_device = factors, torch.tensor(factors, device=at)
         return self._factors_on_device[1]
 
     def objective(self, energies: Sequence[float]) -> float:
-        """One number from the objectives' energies: their geometric mean, by weight; 0 without any."""
+        """Averages the objectives' energies: their geometric mean, by weight; 0 without any."""
         if not energies:
             return 0.0
         logs = (w * math.log(max(e, 1e-12)) for w, e in zip(self.weights, energies, strict=True))
         return math.exp(sum(logs) / (sum(map(abs, self.weights)) or 1.0))
 
     def free_memory(self) -> None:
-        """Gives memory back that only makes the next gradient quicker."""
+        """Frees memory that only makes the next gradient quicker."""
         self._replay.forget()
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """What the next frame's dream is made from, besides settings and pictures; on the CPU."""
+        """What the next frame's dream follows from, besides settings and pictures; on the CPU."""
         return {"tile": torch.tensor(self.tile)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -145,10 +165,17 @@ class DreamSession:
         self.tile = int(state["tile"])
 
 
-def _spread(given: Sequence[Tensor], like: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """What was given for those that are not None, in their places."""
-    rest = iter(given)
-    return [None if part is None else next(rest) for part in like]
+def _factor(by_picture: list[float], device: torch.device) -> float | Tensor:
+    """Turns a factor for each picture into a tensor, (N, 1, 1, 1); a single one stays a number."""
+    if len(by_picture) == 1:
+        return by_picture[0]
+    return torch.tensor(by_picture, device=device).view(-1, 1, 1, 1)
+
+
+def _in_place(tensors: Sequence[Tensor], places: Sequence[bool]) -> list[Tensor | None]:
+    """Puts tensors in those places that have one, and None in the others."""
+    remaining = iter(tensors)
+    return [next(remaining) if has_one else None for has_one in places]
 
 
 def _check_loaded(objectives: Sequence[Objective], network: Network) -> None:

@@ -16,7 +16,7 @@ from zoomdream.size import Size
 
 GUIDE_LONGER_SIDE = 224  # px of a guide's longer side, as Mordvintsev has it
 TURN, CLIP_TURN = 4.0, 0.25  # seconds that a picture of a folder has, and one of a clip
-MOST_PICTURES = 1000  # that are taken of a clip: longer ones are looked at less often
+MOST_PICTURES = 1000  # that are taken of a clip: of longer ones at longer intervals
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Slideshow:
     fade: float
 
     def at(self, t: float) -> tuple[int, int, float]:
-        """Which picture it is at t seconds, the next one, and how far it has gone over into that."""
+        """Finds the picture at t seconds, the next one, and how far it has faded into that, 0..1."""
         turn, count = math.floor(t / self.seconds), len(self.pictures)
-        here, fade = t / self.seconds - turn, min(1.0, self.fade / self.seconds)
-        share = max(0.0, (here - (1 - fade)) / fade) if fade and count > 1 else 0.0
+        progress, fade = t / self.seconds - turn, min(1.0, self.fade / self.seconds)
+        share = max(0.0, (progress - (1 - fade)) / fade) if fade and count > 1 else 0.0
         return turn % count, (turn + 1) % count, share
 
 
 def open_guide(spec: Guide, least: int, limit: int, length: float) -> Slideshow:
-    """A guide's pictures: one, a folder's by name, or a clip's. Raises InputError.
+    """Reads a guide's pictures: one, a folder's by name, or a clip's. Raises InputError.
 
     least: px of a side that the network takes. limit: pixels that each may have. length: seconds that the
     film lasts, beyond which nothing of a clip is read.
@@ -74,26 +74,26 @@ def _clip(path: Path) -> Path | None:
 
 
 def _from_clip(path: Path, spec: Guide, least: int, limit: int, length: float) -> Slideshow:
-    """A clip's pictures, each of which has the time from it to the next."""
+    """Reads a clip's pictures, each of which lasts until the next."""
     footage = open_video(path, limit)
     lasting = min(length, float(footage.end))
     seconds = max(spec.seconds or CLIP_TURN, lasting / MOST_PICTURES)
     frames = decode_clip(footage, _shown(footage.size, least), footage.fps).frames
     every = seconds * float(footage.fps)
     count = max(1, math.ceil(lasting / seconds))
-    taken: list[ImageArray] = []
+    pictures: list[ImageArray] = []
     for number, frame in enumerate(islice(frames, round((count - 1) * every) + 1)):
-        if number == round(len(taken) * every):
-            taken.append(to_bytes(frame))
-    return Slideshow(tuple(taken), seconds, spec.fade)
+        if number == round(len(pictures) * every):
+            pictures.append(to_bytes(frame))
+    return Slideshow(tuple(pictures), seconds, spec.fade)
 
 
 def shown_to_network(picture: Frame, least: int) -> Frame:
-    """A guide's picture at the size that it is looked at. least: px of a side that the network takes."""
+    """Resizes a guide's picture for the network. least: px of a side that it takes."""
     return resize(picture, _shown(Size.of(picture), least)).clamp(0, 1)
 
 
 def _shown(natural: Size, least: int) -> Size:
-    """`GUIDE_LONGER_SIDE` px or less on the longer side, `least` or more on the shorter."""
+    """Fits a size into `GUIDE_LONGER_SIDE` px on the longer side, but `least` or more on the shorter."""
     share = max(min(1.0, GUIDE_LONGER_SIDE / natural.longer), least / natural.shorter)
     return natural.scaled(share, least=least)

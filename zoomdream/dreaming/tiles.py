@@ -28,7 +28,7 @@ KEPT_MOST = 1_000_000_000  # bytes of a gradient, up to which freed blocks of an
 
 
 def fits_twice(frame: Frame, session: DreamSession, tile: int, most: int = KEPT_MOST) -> bool:
-    """Whether pictures are dreamt whole on a CPU, in so little memory that twice of it does no harm.
+    """Says whether pictures are dreamt whole on a CPU, in so little memory that twice of it does no harm.
 
     most: bytes that are little.
     """
@@ -45,15 +45,13 @@ def tiled_gradient(
     channel_weights: ChannelWeights | None,
     measured: bool,
 ) -> tuple[Tensor, float]:
-    """The gradient of the whole picture, by tiles where it is larger than one.
+    """Computes the gradient of the whole picture, by tiles where it is larger than one.
 
     Where memory runs out the session's `tile` becomes half as large, and stays so.
     """
     side = spec.tile
-    shift = (
-        draw_integer(rng, 0, side - 1),
-        draw_integer(rng, 0, side - 1),
-    )  # drawn even when not needed
+    # drawn even where a single tile needs no shift
+    shift = draw_integer(rng, 0, side - 1), draw_integer(rng, 0, side - 1)
     while True:
         side = min(side, session.tile or side)
         try:
@@ -66,7 +64,7 @@ def tiled_gradient(
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether an error says that memory has run out, in the words of any of torch's devices."""
+    """Says whether an error means that memory has run out, in the words of any of torch's devices."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return any(
@@ -75,7 +73,7 @@ def _is_full(error: Exception) -> bool:
 
 
 def _smaller(picture: Frame, network: str, side: int) -> int:
-    """Half the tile's side; raises UsageError where that would be too small."""
+    """Halves a tile's side; raises UsageError where that would be too small."""
     if picture.device.type == "cuda":
         torch.cuda.empty_cache()
     half = min(side, Size.of(picture).longer) // 2 // 32 * 32
@@ -95,7 +93,7 @@ def _tiled(
     channel_weights: ChannelWeights | None,
     measured: bool,
 ) -> tuple[Tensor, float]:
-    """By tiles of a side, on a grid that is shifted."""
+    """Computes the gradient by tiles of a side, on a grid that is shifted."""
     height, width = picture.shape[-2:]
     if height <= side and width <= side:
         gradient, energies = session.gradient(picture, channel_weights, measured)
@@ -115,20 +113,20 @@ def _tiled(
 
 
 def _cuts(length: int, side: int, shift: int) -> Iterator[tuple[int, int]]:
-    """Tiles of one axis: starts and ends, the grid shifted by up to a side."""
+    """Cuts one axis into tiles: starts and ends, the grid shifted by up to a side."""
     edges = [0, *(e for e in range(shift % side, length, side) if e > 0), length]
     yield from pairwise(edges)
 
 
 def _window(start: int, end: int, length: int) -> tuple[int, int]:
-    """A tile with its margin, on the network's grid (multiples of 32 px), inside the picture."""
+    """Widens a tile by its margin, to the network's grid (multiples of 32 px), inside the picture."""
     low = max(0, (start - MARGIN) // 32 * 32)
     high = min(length, -(-(end + MARGIN) // 32) * 32)
     return low, high
 
 
 def _container_memory() -> float:
-    """Bytes that the container this runs in may take; infinite without one."""
+    """Reads how many bytes the container this runs in may take; infinite without one."""
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):
             return int(Path(file).read_text())
@@ -136,7 +134,7 @@ def _container_memory() -> float:
 
 
 def tile_side(network: Network, pixels: int) -> int:
-    """The side of the largest tile for a picture of so many pixels, a multiple of 64 px.
+    """Chooses the side of the largest tile for a picture of so many pixels, a multiple of 64 px.
 
     From the memory that is built in, so that a seed gives the same pixels on most machines, and from
     what is free where that is too little; a film keeps what was taken for it (`DreamSession.tile`).

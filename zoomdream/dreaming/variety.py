@@ -11,7 +11,7 @@ from zoomdream.settings.model import DreamSpec
 def channel_weights_at(
     session: DreamSession, spec: DreamSpec, seed: int, t: float
 ) -> ChannelWeights | None:
-    """What the network looks for at t seconds: a mixture of channels that changes slowly.
+    """Weights the channels of each objective at t seconds: a mixture that changes slowly.
 
     A zoom whose objective stays the same locks into whatever is its own enlargement, an eye in the
     middle for ever. Each channel's energy is multiplied by exp(variety * sin(...)), a wave of its own

@@ -18,7 +18,7 @@ from zoomdream.media.ffmpeg import (
     input_options,
     start_ffmpeg,
 )
-from zoomdream.media.formats import PNG_FOLDER
+from zoomdream.media.film_formats import PNG_FOLDER
 
 FRAMES_AT_ONCE = 32  # frames that an encoder gets at a time: waking it for each slows the dreaming
 LONGEST_WAIT = 4.0  # seconds after which it gets what there is
@@ -94,7 +94,7 @@ class SegmentEncoder:
                 "-video_size", str(spec.size), "-framerate", str(spec.fps), "-i", "-",
                 *form.options(spec.output), *output,
             ),
-            self._log, folder, giving=True,
+            self._log, folder, write_input=True,
         )  # fmt: skip
         self._feeder = threading.Thread(
             target=self._feed, args=(source, spec.plan.frame_bytes), name="feeder", daemon=True

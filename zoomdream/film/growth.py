@@ -9,7 +9,7 @@ from zoomdream.film.inputs import CLIP_LONGER_SIDE, film_size
 from zoomdream.film.original import Original
 from zoomdream.film.spec import FilmSpec
 from zoomdream.film.writer import FilmWriter, open_writer
-from zoomdream.media.formats import nearest_supported
+from zoomdream.media.film_formats import nearest_supported
 from zoomdream.media.frame import Frame, cover
 from zoomdream.settings.model import Output, RenderJob
 

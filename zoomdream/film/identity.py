@@ -13,7 +13,7 @@ from zoomdream.errors import InputError
 from zoomdream.files import digest
 from zoomdream.film.inputs import FILES, resolve_source
 from zoomdream.media.ffmpeg import ffmpeg_version
-from zoomdream.media.formats import h264_encoder
+from zoomdream.media.film_formats import FILM_FORMATS
 from zoomdream.media.frame import as_frame
 from zoomdream.network.network import Network
 from zoomdream.settings.model import RenderJob
@@ -45,7 +45,7 @@ def render_identity(job: RenderJob, network: Network, picture: Any = None) -> di
     }
     identity["format"] = job.target.suffix.lower() if job.target else ""
     if job.output.encoder == "hardware":
-        identity["encoder"] = h264_encoder(job.output)
+        identity["encoder"] = FILM_FORMATS[".mp4"].encoder(job.output).name
     for name, path in settings_by_path(job):
         if name in FILES and path is not None:
             identity[name] = _content(resolve_source(path, job) if name == "source" else path)

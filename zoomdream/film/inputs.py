@@ -7,14 +7,14 @@ from typing import Any
 
 from zoomdream.errors import UsageError
 from zoomdream.files import shipped
-from zoomdream.media.formats import has_sound, nearest_supported
+from zoomdream.media.film_formats import has_sound, nearest_supported
 from zoomdream.media.frame import as_frame, cover
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.noise import noise_picture
 from zoomdream.media.source import Clip, Sound, still_clip
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.objective import Target
+from zoomdream.network.target import Target
 from zoomdream.settings.clock import Clock
 from zoomdream.settings.model import SETTINGS, FlowBlend, RenderJob
 from zoomdream.settings.timeline import nominal_clock
@@ -76,12 +76,12 @@ def _open_video_clip(job: RenderJob, blend: FlowBlend) -> Clip:
     wanted = film_size(job, video.size, longest=CLIP_LONGER_SIDE)
     size, fps, notes = _fitted(job, wanted, job.output.fps or video.fps)
     clip = replace(decode_clip(video, size, fps, blend.start, blend.end), notes=notes)
-    if not (job.output.audio and video.codec):
+    if not (job.output.audio and video.sound_codec):
         return clip
     if job.target is not None and not has_sound(job.target):
         silent = "the film is silent: name it .mp4 or .webm to keep the clip's sound"
         return replace(clip, notes=(*notes, silent))
-    return replace(clip, sound=Sound(path, video.codec, video.first(blend.start)))
+    return replace(clip, sound=Sound(path, video.sound_codec, video.first(blend.start)))
 
 
 def film_size(job: RenderJob, natural: Size, longest: int = STILL_LONGER_SIDE) -> Size:

@@ -12,8 +12,9 @@ from torch import Tensor
 from zoomdream.errors import UsageError
 from zoomdream.film.inputs import film_size, resolve_source
 from zoomdream.media.frame import Frame, as_frame, cover
+from zoomdream.media.image_formats import image_format
 from zoomdream.media.image_reader import decode_image
-from zoomdream.media.image_writer import Pixels, image_format
+from zoomdream.media.image_writer import Pixels
 from zoomdream.media.noise import noise_picture
 from zoomdream.settings.model import RenderJob
 from zoomdream.size import Size

@@ -21,7 +21,7 @@ from zoomdream.media.frame import Frame, as_frame, cover, resize, to_bytes
 from zoomdream.media.image_reader import read_mask
 from zoomdream.media.kinds import as_frames
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.objective import Wanted
+from zoomdream.network.target import Wanted
 from zoomdream.settings.model import STILL_DREAM, DreamSpec, RenderJob
 from zoomdream.settings.timeline import at_middle
 from zoomdream.size import Size

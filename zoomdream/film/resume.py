@@ -18,6 +18,8 @@ from zoomdream.film.journal import (
     read_head,
 )
 from zoomdream.film.spec import FilmSpec
+from zoomdream.settings import presets
+from zoomdream.settings.model import RenderJob
 
 
 def already_finished(target: Path, resume: bool) -> bool:
@@ -68,9 +70,10 @@ def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     ]
 
 
-def interrupted_job(target: Path) -> str:
-    """Returns the job of an interrupted film, as a preset's text; raises UsageError without one."""
-    return str(_interrupted_head(target)["job"])
+def interrupted_job(target: Path) -> RenderJob:
+    """The job of an interrupted film, to be rendered with `resume=True`; raises UsageError without one."""
+    head = _interrupted_head(target)
+    return presets.job_of(str(head["job"]), str(target)).change(target=target)
 
 
 def _interrupted_head(target: Path) -> Entry:

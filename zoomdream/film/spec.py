@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
-from zoomdream.media.formats import PNG_FOLDER, FilmFormat, film_format
+from zoomdream.media.film_formats import PNG_FOLDER, FilmFormat, film_format
 from zoomdream.media.source import Sound
 from zoomdream.settings.model import Output
 from zoomdream.size import Size
@@ -124,5 +124,7 @@ class FilmSpec:
         early = self.early if done < 0 else 0
         raw_bytes = (waiting + early) * self.plan.frame_bytes
         rate = 2 ** ((STANDARD_QUALITY - self.output.quality) / 6)
-        frame_bytes = pixels * (form.bulk if form.even else form.bulk / rate) * rate
+        frame_bytes = (
+            pixels * (form.bytes_per_pixel if form.even else form.bytes_per_pixel / rate) * rate
+        )
         return round(raw_bytes + 3 * STATE_BYTES * pixels + frame_bytes * encoded)

@@ -16,7 +16,8 @@ from zoomdream.film.original import open_original
 from zoomdream.film.picture import StepCounter, dream_still, shown
 from zoomdream.film.target import check_film_target
 from zoomdream.media.frame import Frame
-from zoomdream.media.image_writer import check_image_size, check_image_target, staged_pictures
+from zoomdream.media.image_formats import check_image_size, check_image_target
+from zoomdream.media.image_writer import staged_pictures
 from zoomdream.network.network import Network
 from zoomdream.settings import presets
 from zoomdream.settings.model import Output, RenderJob

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.files import check_file, check_folder, check_free
-from zoomdream.media.formats import film_format, h264_encoder
+from zoomdream.media.film_formats import film_format
 from zoomdream.settings.model import Output
 
 
@@ -23,7 +23,7 @@ def check_film_target(target: Path, force: bool, output: Output) -> None:
             raise UsageError(
                 "a loop has all its frames coded alike: leave out `output.encoder=hardware`"
             )
-        h264_encoder(output)
+        form.encoder(output)
     if form:
         check_file(target, force)
         return

@@ -63,7 +63,11 @@ def open_writer(
                 clear_journal(folder)
             _check_disk_space(spec, journal)
             if state is None:
-                journal.begin(identity, spec.label, spec.record)
+                try:
+                    journal.begin(identity, spec.label, spec.record)
+                except OSError:
+                    clear_journal(folder)
+                    raise
         writer = FilmWriter(spec, journal, state, commit_seconds)
         try:
             writer.encode_waiting()

@@ -1,4 +1,4 @@
-"""Colour spaces: luma and chroma planes, and CIE L*a*b*."""
+"""Colour spaces: luma and chroma planes, linear light, and CIE L*a*b*."""
 
 import torch
 from torch import Tensor
@@ -12,18 +12,23 @@ _OPPONENT = torch.tensor(
 
 
 def to_opponent(frame: Frame) -> Tensor:
-    """Luma and two chroma planes, (1, 3, H, W): linear in the encoded values, as BT.709's Y'CbCr."""
+    """Converts to luma and two chroma planes, (N, 3, H, W): linear in encoded values, as BT.709's Y'CbCr."""
     return torch.einsum("ij,njhw->nihw", _OPPONENT.to(frame.device), frame)
 
 
 def from_opponent(planes: Tensor) -> Frame:
-    """The inverse of `to_opponent`; not clipped."""
+    """Converts back what `to_opponent` gave; not clipped."""
     inverse = torch.linalg.inv(_OPPONENT.double()).float().to(planes.device)
     return torch.einsum("ij,njhw->nihw", inverse, planes)
 
 
+def encode_srgb(light: Tensor) -> Tensor:
+    """Encodes linear light 0..1 as sRGB does (IEC 61966-2-1)."""
+    return torch.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
 def to_lab(frame: Frame) -> Tensor:
-    """CIE L*a*b* (D65), (1, 3, H, W): L 0..100."""
+    """Converts to CIE L*a*b* (D65), (N, 3, H, W): L 0..100."""
     linear = torch.where(
         frame <= 0.04045, frame / 12.92, ((frame.clamp_min(0) + 0.055) / 1.055) ** 2.4
     )

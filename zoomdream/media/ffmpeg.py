@@ -1,4 +1,4 @@
-"""The machine behind `read` and `write`: ffmpeg, started, listened to and never left behind."""
+"""Run ffmpeg: find it, start and end its processes, and list what is in a video file."""
 
 import contextlib
 import os
@@ -19,80 +19,81 @@ from zoomdream.errors import OutputError
 def ffmpeg_path() -> str:
     """The ffmpeg binary of imageio-ffmpeg (`IMAGEIO_FFMPEG_EXE` overrides); raises OutputError."""
     with contextlib.suppress(RuntimeError):
-        if found := shutil.which(str(imageio_ffmpeg.get_ffmpeg_exe())):
-            return str(found)
+        if path := shutil.which(str(imageio_ffmpeg.get_ffmpeg_exe())):
+            return str(path)
     raise OutputError(
         "ffmpeg was not found: pip install imageio-ffmpeg, or let IMAGEIO_FFMPEG_EXE name one"
     )
 
 
 def ffmpeg_version() -> str:
-    """Of the ffmpeg that is used."""
-    said = subprocess.run([ffmpeg_path(), "-version"], capture_output=True, check=False).stdout
-    return said.decode(errors="replace").partition("\n")[0].partition(" Copyright")[0]
+    """The version of the ffmpeg that is used, as it says it."""
+    about = subprocess.run([ffmpeg_path(), "-version"], capture_output=True, check=False).stdout
+    return about.decode(errors="replace").partition("\n")[0].partition(" Copyright")[0]
 
 
-def ffmpeg_command(*words: str, level: str = "error") -> list[str]:
-    """A command line that says only what went wrong."""
-    return [ffmpeg_path(), "-hide_banner", "-loglevel", level, *words]
+def ffmpeg_command(*arguments: str, level: str = "error") -> list[str]:
+    """A command line of an ffmpeg that logs from such a level on."""
+    return [ffmpeg_path(), "-hide_banner", "-loglevel", level, *arguments]
 
 
 def input_options(path: Path, limit: int = 0) -> list[str]:
-    """A file as an input, whatever its name looks like; playlists in it lead to no other place.
+    """Options that name a file as an input, whatever its name looks like; playlists lead nowhere else.
 
     limit: pixels of a frame that is decoded, at most.
     """
-    most = ["-max_pixels", str(limit)] if limit else []
-    return [*most, "-protocol_whitelist", "file", "-i", f"file:{path.absolute()}"]
+    max_pixels = ["-max_pixels", str(limit)] if limit else []
+    return [*max_pixels, "-protocol_whitelist", "file", "-i", f"file:{path.absolute()}"]
 
 
 def start_ffmpeg(
-    words: list[str],
-    said: IO[bytes],
+    command: list[str],
+    log: IO[bytes],
     folder: Path | None = None,
-    taking: bool = False,
-    giving: bool = False,
+    read_output: bool = False,
+    write_input: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """A running ffmpeg, away from the terminal's Ctrl-C where there are sessions.
+    """Starts ffmpeg, away from the terminal's Ctrl-C where there are sessions.
 
-    said: a file for what it says. folder: where it runs. taking: what it puts out is to be read.
-    giving: it is to be fed.
+    log: a file for what it logs. folder: where it runs. read_output, write_input: whether its stdout and
+    stdin are pipes; else they lead nowhere.
     """
     return subprocess.Popen(
-        words,
-        stdin=subprocess.PIPE if giving else subprocess.DEVNULL,
-        stdout=subprocess.PIPE if taking else subprocess.DEVNULL,
-        stderr=said,
+        command,
+        stdin=subprocess.PIPE if write_input else subprocess.DEVNULL,
+        stdout=subprocess.PIPE if read_output else subprocess.DEVNULL,
+        stderr=log,
         cwd=folder,
         start_new_session=os.name != "nt",
     )
 
 
 @contextlib.contextmanager
-def running_ffmpeg(words: list[str], said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """A running ffmpeg whose stdout is read, and which does not outlive the `with` block."""
-    running = start_ffmpeg(words, said, taking=True)
+def running_ffmpeg(command: list[str], log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs ffmpeg, whose stdout is read, and ends it with the `with` block. log: see `start_ffmpeg`."""
+    process = start_ffmpeg(command, log, read_output=True)
     try:
-        yield running
+        yield process
     finally:
-        if running.poll() is None:
-            running.kill()
-        running.wait()
+        if process.poll() is None:
+            process.kill()
+        process.wait()
         with contextlib.suppress(OSError):
-            if running.stdout:
-                running.stdout.close()
+            if process.stdout:
+                process.stdout.close()
 
 
-def error_summary(said: bytes) -> str:
-    """ffmpeg's own last words, in half a sentence."""
-    told = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
-    if any("No space left" in line for line in told):
+def error_summary(log: bytes) -> str:
+    """Sums up in half a sentence what ffmpeg logged before it failed."""
+    lines = [line.strip() for line in log.decode(errors="replace").splitlines() if line.strip()]
+    if any("No space left" in line for line in lines):
         return "the disk is full"
-    known = ("Permission denied", "Read-only", "Unknown encoder", "Invalid argument")
-    best = next(
-        (line for line in told if any(k in line for k in known)), told[-1] if told else "nothing"
+    causes = ("Permission denied", "Read-only", "Unknown encoder", "Invalid argument")
+    telling = next(
+        (line for line in lines if any(cause in line for cause in causes)),
+        lines[-1] if lines else "nothing",
     )
-    return f"ffmpeg says {best[-200:]}"
+    return f"ffmpeg says {telling[-200:]}"
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,14 @@ class Packets:
 
 @dataclass(frozen=True)
 class Streams:
-    """What a film or clip holds."""
+    """What ffmpeg lists of a video file: packets, and what it says about them."""
 
     video: Packets
     sound: Packets
     header: str  # ffmpeg's line about the video stream
-    codec: str  # of the sound; empty without one
+    sound_codec: str  # empty without one
     seconds: float | None  # that the file claims to last
-    faults: tuple[str, ...]  # what ffmpeg complained about while looking
+    faults: tuple[str, ...]  # what ffmpeg logged as errors
 
 
 _PACKET = re.compile(r"^(\d+),\s*-?\d+,\s*(-?\d+),\s*(\d+),", re.MULTILINE)
@@ -125,44 +126,47 @@ def probe(path: Path, limit: int = 0) -> Streams:
 
     Never raises for what is in the file: what cannot be read has no packets.
     """
-    said = subprocess.run(
+    ran = subprocess.run(
         ffmpeg_command("-nostdin", *input_options(path, limit), "-map", "0:v:0?", "-map", "0:a:0?",
                 "-c", "copy", "-f", "framecrc", "-", level="level+info"),
         capture_output=True, check=False,
     )  # fmt: skip
-    listed = said.stdout.decode(errors="replace")
-    told = said.stderr.decode(errors="replace")
-    about = told.split("Output #0")[0]
-    video = next((line for line in about.splitlines() if ": Video: " in line), "")
-    sound = next((line for line in about.splitlines() if ": Audio: " in line), "")
-    codec = sound.partition(": Audio: ")[2].split(",")[0].split(" ")[0]
-    found = re.search(_LENGTH, about)
-    seconds = None
-    if found:
-        seconds = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
-    faults = tuple(line for line in told.splitlines() if "[error]" in line or "[fatal]" in line)
-    bases = {int(n): Fraction(int(a), int(b)) for n, a, b in re.findall(_BASE, listed)}
-    streams: dict[int, list[tuple[int, int]]] = {number: [] for number in bases}
-    for number, shown, length in re.findall(_PACKET, listed):
-        streams[int(number)].append((int(shown), int(length)))
-    packets = [_packets(streams[number], base) for number, base in sorted(bases.items())]
-    kinds = iter(packets)
+    log = ran.stderr.decode(errors="replace")
+    input_log = log.split("Output #0")[0].splitlines()
+    header = next((line for line in input_log if ": Video: " in line), "")
+    sound = next((line for line in input_log if ": Audio: " in line), "")
+    packets = iter(_packets_by_stream(ran.stdout.decode(errors="replace")))
     return Streams(
-        next(kinds, Packets()) if video else Packets(),
-        next(kinds, Packets()) if sound else Packets(),
-        video,
-        codec,
-        seconds,
-        faults,
+        next(packets, Packets()) if header else Packets(),
+        next(packets, Packets()) if sound else Packets(),
+        header,
+        sound.partition(": Audio: ")[2].split(",")[0].split(" ")[0],
+        _claimed_seconds("\n".join(input_log)),
+        tuple(line for line in log.splitlines() if "[error]" in line or "[fatal]" in line),
     )
 
 
-def _packets(listed: list[tuple[int, int]], base: Fraction) -> Packets:
-    ordered = sorted(listed)
+def _claimed_seconds(log: str) -> float | None:
+    """How long a file says it lasts."""
+    clock = _LENGTH.search(log)
+    return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3]) if clock else None
+
+
+def _packets_by_stream(listing: str) -> list[Packets]:
+    """Parses ffmpeg's `framecrc`, in the order of the streams."""
+    bases = {int(n): Fraction(int(a), int(b)) for n, a, b in _BASE.findall(listing)}
+    streams: dict[int, list[tuple[int, int]]] = {number: [] for number in bases}
+    for number, time, length in _PACKET.findall(listing):
+        streams[int(number)].append((int(time), int(length)))
+    return [_packets(sorted(streams[number]), base) for number, base in sorted(bases.items())]
+
+
+def _packets(ordered: list[tuple[int, int]], base: Fraction) -> Packets:
+    """From (time, length) of each, in units of `base` seconds."""
     last = ordered[-1][1] if ordered else 0
-    return Packets(tuple(shown * base for shown, _ in ordered), last * base)
+    return Packets(tuple(time * base for time, _ in ordered), last * base)
 
 
-def count_frames(film: Path) -> int:
-    """How many frames are in a video file."""
-    return len(probe(film).video.times)
+def count_frames(video: Path) -> int:
+    """Counts the frames of a video file, without decoding any."""
+    return len(probe(video).video.times)

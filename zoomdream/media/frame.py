@@ -1,4 +1,4 @@
-"""The currencies that every room trades in, and what can be done with them anywhere.
+"""Frames and flows, the types that all packages exchange, and what can be done with them anywhere.
 
 Conventions, stated once:
 
@@ -32,7 +32,7 @@ ImageArray = NDArray[np.uint8]
 
 
 def as_frame(picture: Any) -> Frame:
-    """A Frame from an array or tensor.
+    """Makes a Frame of an array, a tensor or a matplotlib figure.
 
     Takes (H, W), (H, W, 1|3|4), or tensors (3, H, W) and (1, 3, H, W); uint8 0..255, uint16
     0..65535 or floats 0..1. Alpha is laid over white. A matplotlib figure is drawn as it would be saved:
@@ -41,7 +41,7 @@ def as_frame(picture: Any) -> Frame:
     Raises InputError for any other shape or type, and for values that are not finite.
     """
     if callable(getattr(picture, "savefig", None)):
-        picture = _drawn(picture)
+        picture = _drawn_figure(picture)
     channels_first = isinstance(picture, Tensor)
     try:
         values = picture if channels_first else torch.from_numpy(np.array(picture))
@@ -75,60 +75,60 @@ def as_frame(picture: Any) -> Frame:
     return planes.expand(-1, 3, -1, -1).contiguous()
 
 
-def _drawn(figure: Any) -> ImageArray:
-    """A matplotlib figure's pixels, (H, W, 4)."""
-    made = BytesIO()
-    figure.savefig(made, format="png", dpi="figure", facecolor="auto")
-    return np.asarray(Image.open(made).convert("RGBA"))
+def _drawn_figure(figure: Any) -> ImageArray:
+    """Draws a matplotlib figure: its pixels, (H, W, 4)."""
+    png = BytesIO()
+    figure.savefig(png, format="png", dpi="figure", facecolor="auto")
+    return np.asarray(Image.open(png).convert("RGBA"))
 
 
 def to_bytes(frame: Frame) -> ImageArray:
-    """(H, W, 3) uint8, rounded."""
+    """Rounds a Frame to 8 bits: (H, W, 3), uint8."""
     return _eight_bits(frame).cpu().numpy()
 
 
 def _eight_bits(frame: Frame) -> Tensor:
-    """The only place where a Frame becomes 8 bits."""
+    """Rounds a Frame to 8 bits, (H, W, 3), on its device: the only place where that is done."""
     return (frame[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
 
 
 def start_readback(frame: Frame) -> Callable[[], ImageArray]:
-    """`to_bytes`, begun: a GPU brings it over while it does other things; the function waits for it.
+    """Begins `to_bytes`: a GPU copies while it does other things; the function given back waits for it.
 
-    Not to be kept for long: its memory is page-locked then.
+    Call it soon: until then its memory is page-locked.
     """
     pixels = _eight_bits(frame)
     if pixels.device.type != "cuda":
-        here: ImageArray = pixels.cpu().numpy()
-        return lambda: here
-    there = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
-    there.copy_(pixels, non_blocking=True)
-    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    arrived.record()
+        array: ImageArray = pixels.cpu().numpy()
+        return lambda: array
+    pinned = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
+    pinned.copy_(pixels, non_blocking=True)
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copied.record()
 
     def wait() -> ImageArray:
-        arrived.synchronize()
-        return there.numpy()
+        copied.synchronize()
+        return pinned.numpy()
 
     return wait
 
 
 def to_device(frame: Frame, device: torch.device) -> Frame:
-    """A Frame on a device; a GPU fetches it beside its other work."""
+    """Copies a Frame to a device; a GPU fetches it beside its other work."""
     if device.type != "cuda" or frame.device.type != "cpu":
         return frame.to(device)
     return frame.pin_memory().to(device, non_blocking=True)
 
 
 def resize(frame: Tensor, size: Size) -> Tensor:
-    """Bicubic, without aliasing."""
+    """Resizes (N, C, H, W), bicubic and without aliasing."""
     if Size.of(frame) == size:
         return frame
     return F.interpolate(frame, size.shape, mode="bicubic", align_corners=False, antialias=True)
 
 
 def cover(frame: Frame, size: Size) -> Frame:
-    """Scales to fill `size`, keeps the shape and cuts what stands over equally."""
+    """Scales a Frame to fill `size` and cuts what stands over on both sides equally."""
     whole = Size.of(frame).covering(size)
     left, top = (whole.width - size.width) // 2, (whole.height - size.height) // 2
     part = resize(frame, whole)[..., top : top + size.height, left : left + size.width]
@@ -137,24 +137,30 @@ def cover(frame: Frame, size: Size) -> Frame:
 
 @lru_cache(maxsize=16)
 def gaussian(sigma: float) -> Tensor:
-    """A normalised line of 2 * ceil(3 sigma) + 1 weights."""
+    """The weights of a Gaussian: a line of 2 * ceil(3 sigma) + 1 whose sum is 1."""
     reach = max(1, int(np.ceil(3 * sigma)))
-    at = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    line = torch.exp(-(at**2) / (2 * sigma**2))
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    line = torch.exp(-(offsets**2) / (2 * sigma**2))
     return line / line.sum()
 
 
 def blur(planes: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (1, C, H, W), zero beyond the border; sigma in pixels. On a CPU by OpenCV."""
+    """Blurs (N, C, H, W) by a Gaussian, zero beyond the border; sigma in pixels. On a CPU by OpenCV."""
     line = gaussian(sigma)
     if planes.device.type == "cpu" and planes.dtype == torch.float32:
-        rows = planes[0].permute(1, 2, 0).contiguous().numpy()
-        taps = line.numpy()
-        found = cv2.sepFilter2D(rows, -1, taps, taps, borderType=cv2.BORDER_CONSTANT)
-        return torch.from_numpy(found.reshape(rows.shape)).permute(2, 0, 1)[None]
+        pictures = [_blur_by_opencv(picture, line) for picture in planes]
+        return pictures[0][None] if len(pictures) == 1 else torch.stack(pictures)
     channels = planes.shape[1]
     line = line.to(planes)
     kernel, reach = line.expand(channels, 1, 1, -1), len(line) // 2
     planes = planes.contiguous(memory_format=torch.channels_last)
     planes = F.conv2d(planes, kernel, padding=(0, reach), groups=channels)
     return F.conv2d(planes, kernel.transpose(2, 3), padding=(reach, 0), groups=channels)
+
+
+def _blur_by_opencv(picture: Tensor, line: Tensor) -> Tensor:
+    """Blurs (C, H, W), float32 on a CPU, by a line of weights in both directions."""
+    pixels = picture.permute(1, 2, 0).contiguous().numpy()
+    weights = line.numpy()
+    blurred = cv2.sepFilter2D(pixels, -1, weights, weights, borderType=cv2.BORDER_CONSTANT)
+    return torch.from_numpy(blurred.reshape(pixels.shape)).permute(2, 0, 1)

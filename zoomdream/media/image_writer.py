@@ -1,11 +1,10 @@
-"""Single pictures become files, with their depth, their alpha and the colours of sRGB."""
+"""Write single pictures with their depth, their alpha and the colours of sRGB."""
 
 import contextlib
 import struct
 import tempfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -16,132 +15,86 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from zoomdream.errors import OutputError, UsageError
-from zoomdream.files import check_file, flush_file, flush_folder, readable_errors
-from zoomdream.size import Size
+from zoomdream.files import flush_file, flush_folder, readable_errors
+from zoomdream.media.image_formats import ImageFormat, image_format
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-
-
-@dataclass(frozen=True)
-class ImageFormat:
-    """A kind of picture file."""
-
-    name: str
-    longest: int  # px of a side, at most
-    alpha: bool = True
-    deep: bool = False  # 16 bits a channel
-    options: tuple[tuple[str, Any], ...] = ()
-
-
-_JPEG = ImageFormat("JPEG", 65_500, alpha=False, options=(("quality", 95), ("subsampling", 0)))
-_TIFF = ImageFormat("TIFF", 2**31 - 1, deep=True, options=(("compression", "tiff_deflate"),))
-IMAGE_FORMATS = {
-    ".png": ImageFormat("PNG", 2**31 - 1, deep=True, options=(("compress_level", 4),)),
-    ".jpg": _JPEG,
-    ".jpeg": _JPEG,
-    ".webp": ImageFormat("WebP", 16_383, options=(("quality", 95),)),
-    ".tif": _TIFF,
-    ".tiff": _TIFF,
-}
-
-
-def image_format(target: Path) -> ImageFormat:
-    """The format that a name asks for; raises UsageError."""
-    try:
-        return IMAGE_FORMATS[target.suffix.lower()]
-    except KeyError:
-        raise UsageError(
-            f'"{target.name}" is no kind of picture: name it .png, .jpg, .webp or .tiff'
-        ) from None
-
-
-def check_image_target(target: Path, force: bool) -> None:
-    """Raises UsageError and OutputError where a picture could not be put, before any work is done."""
-    image_format(target)
-    check_file(target, force)
-
-
-def check_image_size(target: Path, size: Size) -> None:
-    """Raises OutputError where a side is more than the format holds."""
-    form = image_format(target)
-    if size.longer > form.longest:
-        raise OutputError(
-            f"{target.name}: {form.name} holds {form.longest} pixels a side, and this has {size.longer}: "
-            "name it .png or .tiff"
-        )
+_PNG_HEADER_BYTES = 33  # the signature and the chunk IHDR; sRGB may follow it
 
 
 @contextlib.contextmanager
 def staged_pictures(target: Path) -> Iterator["StagedPictures"]:
-    """Where a picture, and others beside it, are made; none of them has its name before all are whole."""
+    """A hidden folder beside the target for it and others; none has its name before all are whole."""
     with (
         readable_errors(target),
         tempfile.TemporaryDirectory(
             dir=target.absolute().parent, prefix=f".{target.name}-"
-        ) as place,
+        ) as folder,
     ):
-        yield StagedPictures(Path(place))
+        yield StagedPictures(Path(folder))
 
 
 class StagedPictures:
-    """Pictures that wait for their names. Its methods raise OutputError."""
+    """Files that are written under other names until `place` renames them. Methods raise OutputError."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._made: dict[Path, Path] = {}
+        self._staged: dict[Path, Path] = {}  # where each lies until then, by its target
 
     def add(self, target: Path, pixels: Pixels) -> None:
-        """A picture: (H, W, 3), or (H, W, 4) with alpha; uint8, or uint16 where the format is deep."""
-        self._put(target, encode_image(image_format(target), pixels))
+        """Writes a picture: (H, W, 3), or (H, W, 4) with alpha; uint8, or uint16 for a deep format."""
+        self._write(target, encode_image(image_format(target), pixels))
 
     def add_text(self, target: Path, text: str) -> None:
-        self._put(target, text.encode())
+        """Writes a text file."""
+        self._write(target, text.encode())
 
-    def _put(self, target: Path, content: bytes) -> None:
-        part = self._folder / str(len(self._made))
+    def _write(self, target: Path, content: bytes) -> None:
+        staged = self._folder / str(len(self._staged))
         with readable_errors(target):
-            part.write_bytes(content)
-            flush_file(part)
-        self._made[target] = part
+            staged.write_bytes(content)
+            flush_file(staged)
+        self._staged[target] = staged
 
     def place(self) -> None:
         """Gives all of them their names; what had one of them is replaced."""
-        for target, part in self._made.items():
+        for target, staged in self._staged.items():
             with readable_errors(target):
-                part.replace(target)
-        for folder in {target.absolute().parent for target in self._made}:
+                staged.replace(target)
+        for folder in {target.absolute().parent for target in self._staged}:
             flush_folder(folder)
 
 
-def encode_image(form: ImageFormat, pixels: Pixels) -> bytes:
-    """A picture file's bytes."""
+def encode_image(form: ImageFormat, pixels: Pixels, **options: Any) -> bytes:
+    """Encodes pixels, (H, W, 3 or 4), as a picture file; uint16 where the format is deep.
+
+    options: Pillow's, instead of the format's own and an sRGB profile.
+    """
     if pixels.dtype == np.uint16:
-        return _deep(form, pixels)
-    made = BytesIO()
-    picture = Image.fromarray(pixels)
-    picture.save(made, form.name, icc_profile=_srgb(), **dict(form.options))
-    return made.getvalue()
+        return _encode_deep(form, pixels)
+    file = BytesIO()
+    options = options or {"icc_profile": srgb_profile(), **dict(form.options)}
+    Image.fromarray(pixels).save(file, form.name, **options)
+    return file.getvalue()
 
 
-def _deep(form: ImageFormat, pixels: Pixels) -> bytes:
-    """16 bits a channel, which Pillow has no mode for."""
+def _encode_deep(form: ImageFormat, pixels: Pixels) -> bytes:
+    """Encodes 16 bits a channel, which Pillow has no mode for."""
     code = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
-    good, made = cv2.imencode(".png" if form.name == "PNG" else ".tiff", cv2.cvtColor(pixels, code))
+    suffix = ".png" if form.name == "PNG" else ".tiff"
+    good, encoded = cv2.imencode(suffix, cv2.cvtColor(pixels, code))
     assert good
-    content = made.tobytes()
+    content = encoded.tobytes()
     if form.name != "PNG":
         return content
-    body = b"sRGB\x00"  # the chunk that says so, after the header's 33 bytes
+    body = b"sRGB\x00"  # a chunk's kind and content
     chunk = struct.pack(">I", 1) + body + struct.pack(">I", zlib.crc32(body))
-    return content[:33] + chunk + content[33:]
+    return content[:_PNG_HEADER_BYTES] + chunk + content[_PNG_HEADER_BYTES:]
 
 
 @cache
-def _srgb() -> bytes:
-    """The profile."""
-    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    when = struct.pack(
-        ">6H", 2000, 1, 1, 0, 0, 0
-    )  # not when it was made: the same dream, the same file
-    return made[:24] + when + made[36:]
+def srgb_profile() -> bytes:
+    """The ICC profile of sRGB, always of the same bytes: the same dream is the same file."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    date = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)  # instead of that of its making
+    return profile[:24] + date + profile[36:]

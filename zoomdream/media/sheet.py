@@ -1,29 +1,30 @@
-"""Contact sheets: pictures side by side, each with its caption under it."""
+"""Draw and write contact sheets: pictures side by side, each with its caption under it."""
 
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from zoomdream.errors import OutputError, UsageError
+from zoomdream.errors import OutputError
 from zoomdream.files import write_atomically
 from zoomdream.media.frame import Frame, ImageArray, resize, to_bytes
+from zoomdream.media.image_formats import check_sheet_target, sheet_format
+from zoomdream.media.image_writer import encode_image
 from zoomdream.size import Size
 
 GAP = 8  # px between pictures
 TEXT = 14  # px, height of a caption's letters
-LINE = TEXT + 4  # px from one line to the next
-PAPER, INK, FAINT = (250, 249, 246), (20, 20, 20), (120, 118, 112)
-MARK = (255, 214, 0)
-SHAPE = 1.5  # width by height that a sheet has about, where its columns are not given
-SHEET_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-SHEET_LONGEST = {"JPEG": 65535, "WEBP": 16383, "PNG": 100_000}  # px of a side that a format holds
+LINE = TEXT + 4  # px from one line of a caption to the next
+CAPTION_GAP = 4  # px between pictures and their captions
+BACKGROUND, INK, FAINT_INK = (250, 249, 246), (20, 20, 20), (120, 118, 112)
+MARK = (255, 214, 0)  # the colour of a box
+SHEET_SHAPE = 1.5  # width by height that a sheet has about, where its columns are not given
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Ink = tuple[int, int, int]
 Box = tuple[float, float, float, float]  # left, top, right, bottom, as fractions of a picture
 
 
@@ -40,67 +41,89 @@ class Cell:
     mark: Box | None = None
 
 
+@dataclass(frozen=True)
+class _CellParts:
+    """What of a cell is drawn: its pictures, one under the other, and the lines of its caption."""
+
+    pictures: list[Image.Image]
+    lines: list[tuple[str, Ink]]
+
+    @property
+    def height(self) -> int:
+        """px of its pictures, with the gap between them."""
+        return sum(picture.height + GAP for picture in self.pictures) - GAP
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Cells beside each other, whose captions begin at one height."""
+
+    cells: list[_CellParts]
+
+    @property
+    def caption_top(self) -> int:
+        """px from the row's top to where captions begin."""
+        return max(cell.height for cell in self.cells) + CAPTION_GAP
+
+    @property
+    def height(self) -> int:
+        lines = max(len(cell.lines) for cell in self.cells)
+        return self.caption_top + lines * LINE if lines else self.caption_top - CAPTION_GAP
+
+
 def contact_sheet(cells: Sequence[Cell], columns: int, side: int) -> ImageArray:
-    """Cells in rows of `columns`, (H, W, 3): pictures shrunk to fit a square of `side` px.
+    """Draws cells in rows of `columns`, (H, W, 3): pictures shrunk to fit a square of `side` px.
 
     columns: 0 chooses, so that the sheet is about half as wide again as high. A picture that is smaller
     keeps its size. A caption's line that is too long goes on in the next.
     """
     font = ImageFont.load_default(TEXT)
-    shown = [_pictures(cell, side) for cell in cells]
-    width = max(part.width for parts in shown for part in parts)
-    texts = [_caption(cell.caption, width, font) for cell in cells]
-    tall = [sum(part.height + GAP for part in parts) - GAP for parts in shown]
-    whole = max(tall) + max(map(len, texts)) * LINE + GAP
-    columns = columns or fitting_columns(len(cells), Size(width + GAP, whole))
-    rows = [range(i, min(i + columns, len(cells))) for i in range(0, len(cells), columns)]
-    below = [max(tall[i] for i in row) + 4 for row in rows]  # where captions begin
-    lines = [max(len(texts[i]) for i in row) for row in rows]
-    heights = [
-        place + count * LINE if count else place - 4
-        for place, count in zip(below, lines, strict=True)
+    pictures = [_shrunk(cell, side) for cell in cells]
+    width = max(picture.width for of_cell in pictures for picture in of_cell)
+    parts = [
+        _CellParts(of_cell, _caption(cell.caption, width, font))
+        for of_cell, cell in zip(pictures, cells, strict=True)
     ]
-    across = min(columns, len(cells)) * (width + GAP) + GAP
-    size = Size(across, sum(heights) + GAP * (len(rows) + 1))
-    canvas = Image.new("RGB", size, PAPER)
-    draw, top = ImageDraw.Draw(canvas), GAP
-    for row, height, place in zip(rows, heights, below, strict=True):
-        for column, i in enumerate(row):
-            left, under = GAP + column * (width + GAP), top
-            for part in shown[i]:
-                canvas.paste(part, (left, under))
-                under += part.height + GAP
-            for number, (text, ink) in enumerate(texts[i]):
-                draw.text((left, top + place + number * LINE), text, ink, font)
-        top += height + GAP
+    tallest = max(cell.height for cell in parts)
+    lines = max(len(cell.lines) for cell in parts)
+    columns = columns or fitting_columns(
+        len(cells), Size(width + GAP, tallest + lines * LINE + GAP)
+    )
+    rows = [_Row(parts[i : i + columns]) for i in range(0, len(parts), columns)]
+    size = Size(
+        min(columns, len(cells)) * (width + GAP) + GAP, sum(row.height + GAP for row in rows) + GAP
+    )
+    canvas = Image.new("RGB", size, BACKGROUND)
+    top = GAP
+    for row in rows:
+        for column, cell in enumerate(row.cells):
+            _draw_cell(canvas, cell, GAP + column * (width + GAP), top, row.caption_top, font)
+        top += row.height + GAP
     return np.asarray(canvas).copy()
 
 
+def _draw_cell(
+    canvas: Image.Image, cell: _CellParts, left: int, top: int, caption_top: int, font: Font
+) -> None:
+    """Draws pictures and their caption. caption_top: px from `top` to where it begins."""
+    picture_top = top
+    for picture in cell.pictures:
+        canvas.paste(picture, (left, picture_top))
+        picture_top += picture.height + GAP
+    draw = ImageDraw.Draw(canvas)
+    for number, (text, ink) in enumerate(cell.lines):
+        draw.text((left, top + caption_top + number * LINE), text, ink, font)
+
+
 def fitting_columns(count: int, cell: Size) -> int:
-    """How many columns make a sheet of about `SHAPE`; few places stay empty. cell: a cell's size."""
+    """How many columns make a sheet of about `SHEET_SHAPE` with few empty places. cell: a cell's size."""
 
     def badness(columns: int) -> float:
         rows = -(-count // columns)
-        shape = abs(math.log(columns * cell.width / (rows * cell.height) / SHAPE))
+        shape = abs(math.log(columns * cell.width / (rows * cell.height) / SHEET_SHAPE))
         return shape + (rows * columns - count) / count
 
     return min(range(1, count + 1), key=badness)
-
-
-def check_sheet(path: Path, force: bool) -> None:
-    """Raises UsageError and OutputError where a sheet could not be put, before any work is done."""
-    if path.suffix.lower() not in SHEET_FORMATS:
-        raise UsageError(f"{path} is no name for a sheet: .png, .jpg or .webp would do")
-    if not path.absolute().parent.is_dir():
-        raise OutputError(
-            f"{path.absolute().parent} is not a folder: create it, or write elsewhere"
-        )
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder: name a file")
-    if path.exists() and not force:
-        raise OutputError(
-            f"{path} is there already: add `force=True` to replace it, or take another name"
-        )
 
 
 def write_sheet(path: Path, canvas: ImageArray, force: bool = False, quality: int = 92) -> None:
@@ -108,36 +131,35 @@ def write_sheet(path: Path, canvas: ImageArray, force: bool = False, quality: in
 
     quality: of JPEG and WebP, up to 100. Raises UsageError and OutputError.
     """
-    check_sheet(path, force)
-    form = SHEET_FORMATS[path.suffix.lower()]
+    check_sheet_target(path, force)
+    form = sheet_format(path)
     size = Size.of_channels_last(canvas)
-    if size.longer > SHEET_LONGEST[form]:
+    if size.longer > form.longest:
         raise OutputError(
             f"{path} would be {size} pixels, which is more than "
-            f"{form} holds: a .png, or a smaller `size`, would do"
+            f"{form.name.upper()} holds: a .png, or a smaller `size`, would do"
         )
-    content = BytesIO()
-    Image.fromarray(canvas).save(content, form, quality=quality, optimize=True)
+    content = encode_image(form, canvas, quality=quality, optimize=True)
     try:
-        write_atomically(path, content.getvalue())
+        write_atomically(path, content)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _pictures(cell: Cell, side: int) -> list[Image.Image]:
+def _shrunk(cell: Cell, side: int) -> list[Image.Image]:
     """A cell's picture, and its detail, at the size they are shown at."""
-    found = []
-    for picture in (cell.picture, cell.detail):
-        if picture is not None:
-            small = resize(picture.cpu(), Size.of(picture).within(side))
-            found.append(Image.fromarray(to_bytes(small)))
+    pictures = []
+    for frame in (cell.picture, cell.detail):
+        if frame is not None:
+            small = resize(frame.cpu(), Size.of(frame).within(side))
+            pictures.append(Image.fromarray(to_bytes(small)))
     if cell.mark is not None:
-        _outline(found[0], cell.mark)
-    return found
+        _outline(pictures[0], cell.mark)
+    return pictures
 
 
 def _outline(picture: Image.Image, box: Box) -> None:
-    """A bright line within a dark one, which shows on any picture."""
+    """Draws a box as a bright line within a dark one, which shows on any picture."""
     left, top, right, bottom = (
         round(share * (length - 1)) for share, length in zip(box, picture.size * 2, strict=True)
     )
@@ -147,19 +169,17 @@ def _outline(picture: Image.Image, box: Box) -> None:
         draw.rectangle((left + 1, top + 1, right - 1, bottom - 1), outline=MARK, width=2)
 
 
-def _caption(
-    lines: Sequence[str], width: int, font: Font
-) -> list[tuple[str, tuple[int, int, int]]]:
-    """Lines that fit, each with its ink: the first as given is dark, also where it goes on."""
+def _caption(lines: Sequence[str], width: int, font: Font) -> list[tuple[str, Ink]]:
+    """Wraps lines to a width, each with its ink: the first as given is dark, also where it goes on."""
     return [
-        (part, FAINT if number else INK)
+        (part, FAINT_INK if number else INK)
         for number, text in enumerate(lines)
         for part in wrapped(text, width, font)
     ]
 
 
 def wrapped(text: str, width: int, font: Font) -> list[str]:
-    """The text in lines of at most `width` px: broken after blanks, dots and the like, else within a word."""
+    """Wraps a text to lines of at most `width` px, after blanks, dots and the like, else within a word."""
     lines = [""]
     for word in re.findall(r"[^\s.:_]*[.:_]?\s*", text):
         if lines[-1] and font.getlength((lines[-1] + word).rstrip()) > width:

@@ -1,6 +1,6 @@
-"""Intake of clips: what a video file holds, and its frames, evenly timed, upright and in sRGB.
+"""Read video files: what they hold, and their frames, evenly timed, upright and in sRGB.
 
-ffmpeg decodes. What its pipe gets wrong when it is left alone is said here once:
+ffmpeg decodes. What its pipe gets wrong when it is left alone is set right here:
 
 - frames come at one exact rate (`fps`), also from files of varying rate;
 - untagged colours are BT.709 from 720 lines on, BT.601 below, as players take them;
@@ -35,12 +35,12 @@ from zoomdream.size import Size
 
 _ALPHA = re.compile(r"\b(rgba|bgra|argb|abgr|rgba64\w*|ya8|ya16\w*|yuva\w+|gbrap\w*|pal8)\b")
 _TAGGED = re.compile(r"bt709|bt470bg|smpte170m|bt2020|gbr")
-_HDR = {"smpte2084": "smpte2084", "arib-std-b67": "arib-std-b67"}
-_TONE = (
+_HDR_CURVES = ("smpte2084", "arib-std-b67")
+_TONE_MAPPING = (
     "zscale=tin={}:min=bt2020nc:pin=bt2020:t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,"
     "tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv444p"
 )
-FILM_RATES = (24, 30, 48, 60, 120)  # that also come as n * 1000 / 1001
+NTSC_RATES = (24, 30, 48, 60, 120)  # frames per second that also come as n * 1000 / 1001
 
 
 @dataclass(frozen=True)
@@ -50,29 +50,33 @@ class VideoFile:
     path: Path
     size: Size  # upright, of square pixels
     fps: Fraction
-    contents: Streams
+    streams: Streams
     limit: int = MAX_PIXELS  # pixels of a frame, at most
 
     @property
     def end(self) -> Fraction:
-        times, last = self.contents.video.times, self.contents.video.last
+        """When its last frame ends."""
+        times, last = self.streams.video.times, self.streams.video.last
         return times[-1] + (last or 1 / self.fps)
 
     @property
-    def codec(self) -> str:
-        """Of its sound; empty where there is none."""
-        return self.contents.codec if self.contents.sound.times else ""
+    def sound_codec(self) -> str:
+        """The codec of its sound; empty where there is none."""
+        return self.streams.sound_codec if self.streams.sound.times else ""
 
     def first(self, start: float) -> Fraction:
-        """When the first frame at or after `start` is shown; half a frame early counts."""
-        early = Fraction(start).limit_denominator(10**6) - 1 / self.fps / 2
-        times = self.contents.video.times
-        found = next((time for time in times if time >= early), None)
-        if found is None:
+        """When the first frame at or after `start` is shown; half a frame early counts.
+
+        Raises UsageError where there is none.
+        """
+        earliest = Fraction(start).limit_denominator(10**6) - 1 / self.fps / 2
+        times = self.streams.video.times
+        first = next((time for time in times if time >= earliest), None)
+        if first is None:
             raise UsageError(
                 f"{self.path.name} ends at {float(self.end):.2f} s: a start at {start:g} s is past that"
             )
-        return found if start else times[0]
+        return first if start else times[0]
 
 
 def open_video(path: Path, limit: int = MAX_PIXELS) -> VideoFile:
@@ -84,44 +88,44 @@ def open_video(path: Path, limit: int = MAX_PIXELS) -> VideoFile:
         raise InputError(f"{path}: there is no such file")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a clip in it")
-    contents = probe(path, limit)
-    claimed = _claimed(contents)
+    streams = probe(path, limit)
+    claimed = _claimed_size(streams)
     if claimed.pixels > limit:
         raise InputError(
             f"{path} has frames of {claimed} pixels, and {limit:,} are the most: "
             "`max_pixels` lifts the limit"
         )
-    if not contents.video.times:
+    if not streams.video.times:
         raise InputError(f"{path} holds no clip that can be read; MP4, WebM, MOV or GIF would do")
-    size = _first_picture(path, limit)
+    size = _decoded_size(path, limit)
     if size is None:
         raise InputError(f"{path} is damaged: no frame of it can be decoded")
-    if len(contents.video.times) == 1:
+    if len(streams.video.times) == 1:
         raise InputError(f"{path} is a single picture: zoomdream zoom is for those")
-    return VideoFile(path, size, frame_rate(contents), contents, limit)
+    return VideoFile(path, size, frame_rate(streams), streams, limit)
 
 
-def _claimed(contents: Streams) -> Size:
+def _claimed_size(streams: Streams) -> Size:
     """The size that the file says its frames have; zeros where it does not."""
-    found = re.search(r", (\d{1,9})x(\d{1,9})\b", contents.header) or re.search(
-        r"Picture size (\d{1,9})x(\d{1,9}) ", "".join(contents.faults)
+    match = re.search(r", (\d{1,9})x(\d{1,9})\b", streams.header) or re.search(
+        r"Picture size (\d{1,9})x(\d{1,9}) ", "".join(streams.faults)
     )
-    return Size(int(found[1]), int(found[2])) if found else Size(0, 0)
+    return Size(int(match[1]), int(match[2])) if match else Size(0, 0)
 
 
-def _first_picture(path: Path, limit: int) -> Size | None:
+def _decoded_size(path: Path, limit: int) -> Size | None:
     """The size of the first frame as it comes out of ffmpeg, turned and square."""
-    found = subprocess.run(
+    ppm = subprocess.run(
         ffmpeg_command("-nostdin", *input_options(path, limit), "-map", "0:v:0", "-frames:v", "1",
                 "-vf", "scale=iw*sar:ih,setsar=1", "-c:v", "ppm", "-f", "image2pipe", "-"),
         capture_output=True, check=False,
     ).stdout[:40].split(maxsplit=3)  # fmt: skip
-    return Size(int(found[1]), int(found[2])) if found[:1] == [b"P6"] else None
+    return Size(int(ppm[1]), int(ppm[2])) if ppm[:1] == [b"P6"] else None
 
 
-def frame_rate(contents: Streams) -> Fraction:
+def frame_rate(streams: Streams) -> Fraction:
     """Frames per second: the mean, taken for the usual rate that is within 0.2 % of it."""
-    times, last = contents.video.times, contents.video.last
+    times, last = streams.video.times, streams.video.last
     span = times[-1] - times[0]
     if span <= 0:
         return Fraction(25)
@@ -129,7 +133,7 @@ def frame_rate(contents: Streams) -> Fraction:
     varying = last > 0 and max(gaps) > Fraction(3, 2) * min(gaps)
     mean = len(times) / (span + last) if varying else len(gaps) / span
     usual = [Fraction(n) for n in range(1, 241)]
-    usual += [Fraction(n * 1000, 1001) for n in FILM_RATES]
+    usual += [Fraction(n * 1000, 1001) for n in NTSC_RATES]
     nearest = min(usual, key=lambda fps: abs(fps - mean))
     if abs(nearest / mean - 1) < Fraction(2, 1000):
         return nearest
@@ -137,25 +141,28 @@ def frame_rate(contents: Streams) -> Fraction:
 
 
 def decode_clip(
-    footage: VideoFile,
+    video: VideoFile,
     size: Size,
     fps: Fraction,
     start: float = 0.0,
     end: float | None = None,
 ) -> Clip:
-    """Footage as a Clip of `size`, filled and cut equally where the shape differs."""
-    first = footage.first(start)
-    last = footage.end if end is None else min(footage.end, Fraction(end).limit_denominator(10**6))
+    """Decodes a video from `start` to `end` seconds as a Clip of `size`, filled and cut equally.
+
+    Raises UsageError where no frame is in that time; its frames raise InputError where none can be decoded.
+    """
+    first = video.first(start)
+    last = video.end if end is None else min(video.end, Fraction(end).limit_denominator(10**6))
     length = round((last - first) * fps)
     if length < 1:
         raise UsageError(f"from {start:g} s to {end:g} s there is no frame")
     faults: list[str] = []
-    frames = _decoded(footage, size, fps, start, length, end is None, faults)
+    frames = _frames(video, size, fps, start, length, end is None, faults)
     return Clip(fps, size, length, frames, faults=faults)
 
 
-def _decoded(
-    footage: VideoFile,
+def _frames(
+    video: VideoFile,
     size: Size,
     fps: Fraction,
     start: float,
@@ -163,17 +170,18 @@ def _decoded(
     to_the_end: bool,
     faults: list[str],
 ) -> Iterator[Frame]:
-    alpha = bool(_ALPHA.search(footage.contents.header))
+    """Decodes `length` frames, and then adds what was lost to `faults`."""
+    alpha = bool(_ALPHA.search(video.streams.header))
     channels = 4 if alpha else 3
-    before = float(footage.first(start) - 1 / footage.fps / 2)
-    words = ffmpeg_command(
+    before = float(video.first(start) - 1 / video.fps / 2)
+    command = ffmpeg_command(
         "-nostdin", *(("-ss", f"{before:.6f}") if start and before > 0 else ()),
-        *input_options(footage.path, footage.limit), "-map", "0:v:0", "-vf", _filters(footage, size, fps),
+        *input_options(video.path, video.limit), "-map", "0:v:0", "-vf", _filters(video, size, fps),
         "-f", "rawvideo", "-pix_fmt", "rgba" if alpha else "rgb24", "pipe:1", level="level+verbose",
     )  # fmt: skip
     count, last = 0, None
-    with tempfile.TemporaryFile() as said, running_ffmpeg(words, said) as running:
-        pipe = running.stdout
+    with tempfile.TemporaryFile() as log_file, running_ffmpeg(command, log_file) as process:
+        pipe = process.stdout
         assert pipe is not None
         while count < length:
             raw = pipe.read(size.pixels * channels)
@@ -184,44 +192,46 @@ def _decoded(
             yield last
         if to_the_end:
             pipe.read()
-            running.wait()
-        said.seek(0)
-        told = said.read()
+            process.wait()
+        log_file.seek(0)
+        log = log_file.read()
     if last is None:
-        reason = error_summary(b"\n".join(line for line in told.splitlines() if b"[error]" in line))
-        raise InputError(f"{footage.path} is damaged: no frame of it can be decoded ({reason})")
+        reason = error_summary(b"\n".join(line for line in log.splitlines() if b"[error]" in line))
+        raise InputError(f"{video.path} is damaged: no frame of it can be decoded ({reason})")
     if count == length - 1:  # the end fell between two frames
         yield last
         count += 1
-    faults += _faults(
-        footage, told.decode(errors="replace"), length - count, to_the_end and not start
-    )
+    faults += _faults(video, log.decode(errors="replace"), length - count, to_the_end and not start)
 
 
-def _faults(footage: VideoFile, told: str, short: int, whole: bool) -> list[str]:
-    """What was lost, in a sentence: counted by the decoder, by packets, and by the length claimed."""
-    contents, lost = footage.contents, short
-    listed = len(contents.video.times)
-    done = re.search(r"(\d+) frames decoded; (\d+) decode errors", told)
-    if whole and done:
-        lost = max(lost, listed - int(done[1]))
-    if whole and contents.faults and contents.seconds:
-        listed = max(listed, round(contents.seconds * footage.fps))
-        lost = max(lost, listed - (int(done[1]) if done else 0))
+def _faults(video: VideoFile, log: str, missing: int, whole: bool) -> list[str]:
+    """Says what was lost: counted by the decoder, by packets, and by the length claimed.
+
+    log: the decoder's. missing: frames that did not come. whole: all of the file was decoded.
+    """
+    streams, lost = video.streams, missing
+    listed = len(streams.video.times)
+    counts = re.search(r"(\d+) frames decoded; (\d+) decode errors", log)
+    if whole and counts:
+        lost = max(lost, listed - int(counts[1]))
+    if whole and streams.faults and streams.seconds:
+        listed = max(listed, round(streams.seconds * video.fps))
+        lost = max(lost, listed - (int(counts[1]) if counts else 0))
     if lost > 0:
-        return [f"{footage.path.name} is damaged or cut short: {lost} of {listed} frames are lost"]
-    errors = max(int(done[2]) if done else 0, told.count("[error]"))
+        return [f"{video.path.name} is damaged or cut short: {lost} of {listed} frames are lost"]
+    errors = max(int(counts[2]) if counts else 0, log.count("[error]"))
     if errors:
-        return [f"{footage.path.name} is damaged: ffmpeg patched it in {errors} places"]
+        return [f"{video.path.name} is damaged: ffmpeg patched it in {errors} places"]
     return []
 
 
-def _filters(footage: VideoFile, size: Size, fps: Fraction) -> str:
-    header = footage.contents.header
-    curve = next((name for mark, name in _HDR.items() if mark in header), None)
+def _filters(video: VideoFile, size: Size, fps: Fraction) -> str:
+    """ffmpeg's filters from the file's frames to even, upright ones in sRGB of a size."""
+    header = video.streams.header
+    curve = next((name for name in _HDR_CURVES if name in header), None)
     matrix = "auto"
     if curve is None and not _TAGGED.search(header):
-        matrix = "bt709" if footage.size.height >= 720 else "smpte170m"
+        matrix = "bt709" if video.size.height >= 720 else "smpte170m"
     scale = (
         f"scale={size.width}:{size.height}:force_original_aspect_ratio=increase:in_color_matrix={matrix}:"
         "out_range=pc:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
@@ -229,7 +239,7 @@ def _filters(footage: VideoFile, size: Size, fps: Fraction) -> str:
     parts = [
         "setpts=PTS-STARTPTS",
         f"fps={fps.numerator}/{fps.denominator}",
-        *([_TONE.format(curve)] if curve else []),
+        *([_TONE_MAPPING.format(curve)] if curve else []),
         "scale=iw*sar:ih" if "SAR 1:1" not in header and "SAR" in header else "",
         scale,
         f"crop={size.width}:{size.height}",

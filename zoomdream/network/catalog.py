@@ -9,6 +9,8 @@ zoomdream asks for a network by name. One from another library is one more entry
 """
 
 import contextlib
+import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from zoomdream.errors import UsageError, nearest
 from zoomdream.network.pocket.network import STAGES, WEIGHTS, Pocket
 from zoomdream.network.tracing import LayerNames, aliased_names, cut_after, traced_names
+from zoomdream.process import ProcessSetting
 from zoomdream.size import Size
 
 RGB = tuple[float, float, float]
@@ -32,11 +35,11 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """What is known of a network before it is loaded.
+    """An entry of the catalog: what is known of a network before it is loaded.
 
-    build: the network without weights, for a number of classes; it may initialise them, or not. cut: the
-    network after the deepest of some nodes, as a module that gives a dict of their values. adapt_weights:
-    makes of an older state dict the one that the network has.
+    build: builds the network without weights, for a number of classes; it may initialise them, or not.
+    names: names its layers. cut: cuts it after the deepest of some nodes, and gives a module that returns a
+    dict of their values. adapt_weights: turns an older state dict into the one that the network has.
     """
 
     name: str
@@ -50,12 +53,17 @@ class NetworkInfo:
     cut: Callable[[nn.Module, Sequence[str]], nn.Module] = cut_after
     adapt_weights: Callable[[State], State] = lambda state: state
     least: int = 32  # px, the smallest picture it takes
-    exact_below: int = 8  # px of stride below which layers look in float32 (see `Engine`)
+    exact_below: int = 8  # px of stride below which layers are computed in float32 (see `Engine`)
     mean: RGB = MEAN  # of pictures as it takes them
     deviation: RGB = DEVIATION
 
+    @property
+    def first_layers(self) -> tuple[str, ...]:
+        """Names of the layers that are good to begin with."""
+        return tuple(re.split("[:=]", text)[0] for text in self.layers)
+
     def bare(self, classes: int = 1000) -> nn.Module:
-        """The network without weights, in evaluation mode; nothing is downloaded."""
+        """Builds the network without weights, in evaluation mode; nothing is downloaded."""
         with _uninitialised():
             return self.build(classes).eval()
 
@@ -70,22 +78,46 @@ class NetworkInfo:
 
 @cache
 def layer_names(info: NetworkInfo) -> LayerNames:
-    """The names of a network's layers; needs no weights."""
+    """Names a network's layers; needs no weights."""
     return info.names(info.bare())
+
+
+_this_thread = threading.local()
 
 
 @contextlib.contextmanager
 def _uninitialised() -> Iterator[None]:
-    """Skips the slow random initialisation of weights that are about to be replaced."""
+    """Skips, in this thread, the slow random initialisation of weights that are about to be replaced."""
+    with _initialisers_can_be_skipped:
+        _this_thread.skips = True
+        try:
+            yield
+        finally:
+            _this_thread.skips = False
+
+
+def _let_skip() -> Callable[[], None]:
+    """Makes torch's random initialisers do nothing in threads that skip them."""
     names = ("kaiming_normal_", "kaiming_uniform_", "normal_", "trunc_normal_", "uniform_")
     originals = {name: getattr(nn.init, name) for name in names}
-    try:
-        for name in names:
-            setattr(nn.init, name, lambda tensor, *_, **__: tensor)
-        yield
-    finally:
+
+    def skippable(
+        initialise: Callable[..., Tensor], tensor: Tensor, *more: Any, **named: Any
+    ) -> Tensor:
+        skips = getattr(_this_thread, "skips", False)
+        return tensor if skips else initialise(tensor, *more, **named)
+
+    for name, function in originals.items():
+        setattr(nn.init, name, partial(skippable, function))
+
+    def undo() -> None:
         for name, function in originals.items():
             setattr(nn.init, name, function)
+
+    return undo
+
+
+_initialisers_can_be_skipped = ProcessSetting(_let_skip)
 
 
 # --- torchvision's networks ----------------------------------------------------------------------------
@@ -130,7 +162,7 @@ _INCEPTION = {"aux_logits": False, "init_weights": False, "transform_input": Fal
 
 
 def _vgg_names(stacks: Sequence[int], module: nn.Module) -> LayerNames:
-    """relu1_1 ... relu5_4 and pool1 ... pool5 for torchvision's features.N.
+    """Names torchvision's features.N relu1_1 ... relu5_4 and pool1 ... pool5.
 
     stacks: how many convolutions stand before each pooling.
     """
@@ -145,7 +177,7 @@ def _vgg_names(stacks: Sequence[int], module: nn.Module) -> LayerNames:
 
 
 def _newer_densenet(state: State) -> State:
-    """Old files number norm.1 what is now norm1."""
+    """Renames the weights of old files: norm.1 is norm1 now."""
     renamed = {}
     for key, value in state.items():
         parts = key.split(".")
@@ -186,8 +218,13 @@ CATALOG: dict[str, NetworkInfo] = {
 }  # fmt: skip
 
 
+def networks() -> list[NetworkInfo]:
+    """All networks that zoomdream knows."""
+    return list(CATALOG.values())
+
+
 def network_info(name: str) -> NetworkInfo:
-    """The entry of a name; raises UsageError with the nearest names for an unknown one."""
+    """Finds the entry of a name; raises UsageError with the nearest names for an unknown one."""
     if name not in CATALOG:
         raise UsageError(f'there is no network "{name}": {nearest(name, CATALOG)}')
     return CATALOG[name]

@@ -9,7 +9,7 @@ from zoomdream.errors import UsageError
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how exactly to compute, and why."""
+    """A device and a precision to compute in, and why they were chosen."""
 
     device: torch.device
     dtype: torch.dtype
@@ -17,17 +17,21 @@ class Place:
 
 
 def choose_place(device: str = "auto", precision: str = "auto") -> Place:
-    """Resolves `auto`: the GPU if there is one, and the fastest precision that looks the same."""
-    there = {
+    """Chooses a device and a precision: the GPU if there is one, and the fastest that looks the same.
+
+    device: `auto`, `cuda`, `mps` or `cpu`. precision: `auto`, `fp32`, `bf16` or `fp16`. Raises UsageError for
+    a device that this machine has not.
+    """
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     why = "as asked"
     if device == "auto":
-        device = next(name for name, here in there.items() if here)
+        device = next(name for name, is_available in available.items() if is_available)
         why = "no GPU was found" if device == "cpu" else "a GPU was found"
-    elif not there[device]:
+    elif not available[device]:
         raise UsageError(f"there is no {device} device here: use `device=auto`")
     if precision == "auto":
         precision = _best_precision(device)

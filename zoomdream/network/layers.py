@@ -13,10 +13,7 @@ from zoomdream.network.catalog import NetworkInfo, layer_names
 
 @dataclass(frozen=True)
 class Layer:
-    """A place in a network that can be dreamt.
-
-    A stride of 0 is of a layer that has one answer for the whole picture.
-    """
+    """A layer of a network. Its stride is 0 where it has one answer for the whole picture."""
 
     name: str
     channels: int
@@ -24,7 +21,10 @@ class Layer:
 
 
 def network_layers(info: NetworkInfo) -> list[Layer]:
-    """A network's layers with channels and stride, from first to last; needs no weights."""
+    """Lists a network's layers with channels and stride, from first to last; needs no weights.
+
+    Those with one answer for the whole picture are left out.
+    """
     return [layer for layer in describe_layers(info, list(layer_names(info).shown)) if layer.stride]
 
 
@@ -47,7 +47,7 @@ def _stride(side: int, value: Tensor) -> int:
 
 
 def node_names(info: NetworkInfo, layers: Sequence[str]) -> list[str]:
-    """The tracer's name of each layer; raises UsageError for unknown ones."""
+    """Gives the tracer's name of each layer; raises UsageError for unknown ones."""
     names = layer_names(info)
     nodes = []
     for layer in layers:
@@ -60,7 +60,7 @@ def node_names(info: NetworkInfo, layers: Sequence[str]) -> list[str]:
 
 
 def truncate(module: nn.Module, info: NetworkInfo, layers: Sequence[str]) -> nn.Module:
-    """A network cut after the deepest of some layers, otherwise as it is; gives a dict of their values.
+    """Cuts a network after the deepest of some layers; the result gives a dict of their values.
 
     The dict's keys are the tracer's names.
     """

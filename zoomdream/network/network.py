@@ -24,14 +24,15 @@ from zoomdream.network.classes import CLASS
 from zoomdream.network.device import Place, choose_place
 from zoomdream.network.engine.compiler import Engine, ForwardPass, fold
 from zoomdream.network.layers import node_names, truncate
-from zoomdream.network.objective import Activations, Objective, Wanted, objectives_of
+from zoomdream.network.objective import Activations, Objective
+from zoomdream.network.target import Wanted, objectives_of
 from zoomdream.network.weights import load_module
 from zoomdream.size import Size
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a network has seen in a picture, and the way back from there. Made by `Network.look`."""
+    """A network's activations on pictures, and the gradient from there. Made by `Network.look`."""
 
     activations: Activations
     _pass: ForwardPass
@@ -39,14 +40,14 @@ class Look:
     _scale: Tensor
 
     def backward(self, seeds: Mapping[str, Tensor]) -> Tensor:
-        """The gradient of the picture, of the layers' activations times their seeds; once.
+        """Computes the pictures' gradient, of the sum of the layers' activations times their seeds; once.
 
         seeds: by layer, of its activations' shape and dtype; they are written over.
         """
         return self.backward_to_input(seeds) * self._scale
 
     def backward_to_input(self, seeds: Mapping[str, Tensor]) -> Tensor:
-        """The same, of the picture as the network takes it: normalised."""
+        """Computes the same for the pictures as the network takes them: normalised."""
         at_nodes: dict[str, Tensor] = {}
         for layer, seed in seeds.items():
             node = self._nodes[layer]
@@ -70,15 +71,15 @@ class Network:
     def __init__(
         self, info: NetworkInfo, module: nn.Module, objectives: Sequence[Objective], at: Place
     ) -> None:
-        """module: the whole network, which is taken over. Raises UsageError for layers and channels that
-        it has not."""
+        """module: the whole network; it is changed, and is not to be used elsewhere. Raises UsageError for
+        layers and channels that it has not."""
         self.info, self.objectives, self.at = info, tuple(objectives), at
         layers = tuple(dict.fromkeys(name for part in objectives for name in part.layers))
         self._nodes = dict(zip(layers, node_names(info, layers), strict=True))
         module.requires_grad_(False)
         cut = truncate(module, info, layers)
         for submodule in cut.modules():
-            if getattr(submodule, "inplace", False):  # else it writes over what is kept
+            if getattr(submodule, "inplace", False):  # it would overwrite saved values
                 submodule.inplace = False  # type: ignore[assignment]
         folded = fold(cut).to(at.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._scale = 1 / torch.tensor(info.deviation, device=at.device).view(1, 3, 1, 1)
@@ -90,7 +91,7 @@ class Network:
             part.check(self.channels, info.name)
 
     def _count_channels(self) -> dict[str, int]:
-        """How many channels each layer has; raises UsageError where one has none."""
+        """Counts the channels of each layer; raises UsageError where one has none."""
         with torch.no_grad():
             values = self.activations(standard_picture().to(self.at.device))
         for layer, value in values.items():
@@ -116,7 +117,7 @@ class Network:
         return Look(self._by_layer(forward.values), forward, self._nodes, self._scale)
 
     def activations(self, frames: Tensor) -> dict[str, Tensor]:
-        """Each layer's activations on pictures (N, 3, H, W) in 0..1: (N, C, h, w), in `at.dtype`.
+        """Computes each layer's activations on pictures (N, 3, H, W) in 0..1: (N, C, h, w), in `at.dtype`.
 
         Gradients flow through it to `frames`, where those want them.
         """
@@ -154,17 +155,17 @@ class Network:
         side = max(64, self.info.least)
         with torch.no_grad():
             frame = torch.zeros(1, 3, side, side, device=self.at.device)
-            held = self._engine.forward(self._normalised(frame)).nbytes
-        return 1.5 * max(held, 1) / side**2
+            saved_bytes = self._engine.forward(self._normalised(frame)).nbytes
+        return 1.5 * max(saved_bytes, 1) / side**2
 
 
 def _as_map(layer: str, value: Tensor) -> Tensor:
-    """A classifier's answers as maps of a single place."""
+    """Turns a classifier's answers (N, C) into maps of a single place, (N, C, 1, 1)."""
     return value[..., None, None] if layer == CLASS and value.ndim == 2 else value
 
 
 def standard_picture() -> Frame:
-    """1/f noise, (1, 3, 224, 224), always the same."""
+    """Makes a picture of 1/f noise, (1, 3, 224, 224), always the same."""
     noise = pink_noise(Size.square(224), torch.Generator().manual_seed(2015))
     return (0.5 + 0.2 * noise).clamp(0, 1)
 
@@ -203,7 +204,7 @@ def load_networks(
     weights: Path | None = None,
     at: Place | None = None,
 ) -> Iterator[Network]:
-    """A network for each objective alone, one after another; the weights are read once.
+    """Loads a network for each objective alone, one after another; the weights are read once.
 
     Raises as `load_network` does.
     """

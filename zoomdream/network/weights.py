@@ -4,6 +4,7 @@ import contextlib
 import socket
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -15,13 +16,21 @@ from torch import Tensor, nn
 from zoomdream.errors import WeightsError
 from zoomdream.files import digest
 from zoomdream.network.catalog import NetworkInfo
+from zoomdream.process import ProcessSetting
+
+CONNECTION_TIMEOUT = 30  # seconds without an answer after which a download is given up
 
 
 def weights_path(info: NetworkInfo) -> Path:
-    """Where a network's weights are, or will be once they are downloaded."""
+    """Gives the file of a network's weights, where they are or will be once they are downloaded."""
     if info.weights_file is not None:
         return info.weights_file
     return cache_folder() / Path(urlparse(_url(info)).path).name
+
+
+def has_weights(info: NetworkInfo) -> bool:
+    """Whether a network's weights are here, and need not be fetched."""
+    return weights_path(info).exists()
 
 
 def _url(info: NetworkInfo) -> str:
@@ -31,7 +40,7 @@ def _url(info: NetworkInfo) -> str:
 
 
 def load_module(info: NetworkInfo, weights: Path | None = None) -> nn.Module:
-    """The whole network with its weights in it: those of a file, or else its own, fetched once."""
+    """Builds the whole network with weights: those of a file, or else its own, fetched once."""
     path = weights or info.weights_file
     if path is None:
         instead = "`model=pocket`, which ships with zoomdream"
@@ -40,7 +49,7 @@ def load_module(info: NetworkInfo, weights: Path | None = None) -> nn.Module:
 
 
 def fill_network(info: NetworkInfo, state: dict[str, Tensor], path: Path) -> nn.Module:
-    """A network of the weights' own number of classes, with the weights in it.
+    """Builds the whole network with weights, of their own number of classes.
 
     state: as `read_weights` gives it. path: where it is from, for messages. Raises WeightsError.
     """
@@ -68,30 +77,33 @@ def fill_network(info: NetworkInfo, state: dict[str, Tensor], path: Path) -> nn.
 
 
 def load_or_random(info: NetworkInfo, weights: Path | None = None) -> tuple[nn.Module, bool]:
-    """The whole network with the weights that are here, or else with random ones; and whether it is these.
+    """Builds the whole network with weights that need no download, or else with random ones.
 
-    For measuring, which nothing is fetched for. Raises WeightsError.
+    For measuring. The second value says whether they are random. Raises WeightsError.
     """
-    if weights or weights_path(info).exists():
+    if weights or has_weights(info):
         return load_module(info, weights), False
     return random_network(info), True
 
 
 def random_network(info: NetworkInfo) -> nn.Module:
-    """The whole network with random weights: He's normal ones, no biases, norms that do nothing."""
+    """Builds the whole network with random weights, always the same: He's normal ones, no biases.
+
+    Norms do nothing.
+    """
     module = info.bare()
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
         for part in module.modules():
             if isinstance(part, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(part.weight)
+                nn.init.kaiming_normal_(part.weight, generator=rng)
                 if part.bias is not None:
                     part.bias.zero_()
     return module
 
 
 def cache_folder() -> Path:
-    """Where downloaded weights are kept (`TORCH_HOME` moves it)."""
+    """Gives torch's folder of downloaded weights (`TORCH_HOME` moves it)."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
@@ -102,12 +114,10 @@ def fetch_weights(name: str, url: str, instead: str) -> Path:
     """
     path = cache_folder() / Path(urlparse(url).path).name
     if not path.exists():
-        patience = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(30)
         try:
             sys.stderr.write(f"{name}: fetching {url} (once) to {path}\n")
             path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.redirect_stdout(sys.stderr):
+            with _downloading:
                 torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2])
         except (URLError, OSError, RuntimeError) as error:
             reason = getattr(error, "reason", error)
@@ -115,15 +125,30 @@ def fetch_weights(name: str, url: str, instead: str) -> Path:
                 f"{name}'s weights are not here and cannot be fetched ({reason}): "
                 f"put {url} at {path}, or use {instead}"
             ) from None
-        finally:
-            socket.setdefaulttimeout(patience)
     if not digest(path).startswith(path.stem.rpartition("-")[2]):
         raise WeightsError(f"{path} is damaged (its hash is wrong): delete it to fetch it again")
     return path
 
 
+def _quiet_and_impatient() -> Callable[[], None]:
+    """Lets connections time out, and what is printed go to stderr, as events may be on stdout."""
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECTION_TIMEOUT)
+    redirection = contextlib.redirect_stdout(sys.stderr)
+    redirection.__enter__()
+
+    def undo() -> None:
+        redirection.__exit__(None, None, None)
+        socket.setdefaulttimeout(timeout)
+
+    return undo
+
+
+_downloading = ProcessSetting(_quiet_and_impatient)
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from .safetensors or .pth; code in the file is never run.
+    """Reads a state dict from .safetensors or .pth; code in the file is never run.
 
     Looks under `state_dict` or `model`, and takes the prefix `module.` off. Raises WeightsError.
     """

@@ -8,6 +8,7 @@ import ast
 import difflib
 import warnings
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from functools import reduce
 from typing import Any
 
@@ -18,7 +19,7 @@ from zoomdream.errors import UsageError
 from zoomdream.settings.clock import Clock, Values
 
 MOST_CHARACTERS, MOST_NESTING = 1000, 40  # characters and nested operations of an expression
-NAMES = ("t", "frame", "frames", "fps", "duration", "seed", "beat", "pi", "tau")
+NAMES = tuple(Clock(Fraction(1), 1).names(np.zeros(1)))  # t, frame, fps, beat ...
 
 
 def noise(x: Any, seed: float = 0.0) -> Values:

@@ -24,7 +24,7 @@ from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.layers import truncate
 from zoomdream.network.network import Network, check_layers
-from zoomdream.network.objective import objectives_of
+from zoomdream.network.target import objectives_of
 from zoomdream.network.weights import load_or_random
 from zoomdream.process import exact_cudnn, freed_memory_kept
 from zoomdream.settings.model import Output, RenderJob

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoomdream.errors import ZoomdreamError
+from zoomdream.media.codecs import REQUIRED_ENCODERS, working_encoders
 from zoomdream.media.ffmpeg import ffmpeg_path
-from zoomdream.media.formats import working_encoders
 
-NEEDED_ENCODERS = frozenset({"libx264", "libvpx-vp9", "gif"})
 NEEDED_ROOM = 1.0  # GB
 
 
@@ -88,7 +87,7 @@ def check_ffmpeg() -> Iterator[Check]:
     except ZoomdreamError as error:
         yield Check("ffmpeg", False, "not found", str(error))
         return
-    missing = NEEDED_ENCODERS - set(working)
+    missing = set(REQUIRED_ENCODERS) - set(working)
     cure = "unset IMAGEIO_FFMPEG_EXE, or point it at an ffmpeg with these encoders"
     yield Check("ffmpeg", True, binary)
     yield Check(

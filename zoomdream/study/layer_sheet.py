@@ -4,9 +4,13 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from zoomdream.errors import UsageError
-from zoomdream.media.frame import Frame, ImageArray, resize
-from zoomdream.media.sheet import Box, Cell, contact_sheet
+from zoomdream.film.inputs import resolve_source
+from zoomdream.media.frame import Frame, resize
+from zoomdream.media.image_formats import check_sheet_target
+from zoomdream.media.image_reader import read_still
+from zoomdream.media.sheet import Box, Cell, contact_sheet, write_sheet
 from zoomdream.settings.model import RenderJob
+from zoomdream.settings.timeline import at_start
 from zoomdream.size import Size
 from zoomdream.study.layers import STRENGTH, LayerDream, dream_layers, layer_names
 
@@ -15,30 +19,40 @@ SHEET_SIDE = 320  # px of each picture's longer side
 
 def layer_sheet(
     job: RenderJob,
-    picture: Frame,
-    names: Sequence[str] | None = None,
+    layers: Sequence[str] | None = None,
     *,
     size: int = SHEET_SIDE,
     columns: int = 0,
     strength: float = STRENGTH,
     zoom_in: Sequence[float] = (),
+    quality: int = 92,
     progress: Callable[[LayerDream, int], None] = lambda *_: None,
-) -> ImageArray:
-    """Makes a contact sheet of a picture dreamt at each layer, (H, W, 3).
+) -> Size:
+    """Writes a labelled sheet of a picture dreamt at each layer to the job's target; gives its size.
 
-    size: px of the longer side at which the picture is dreamt and shown. columns: 0 chooses. For the
-    others see `dream_layers` and `detail_box`. progress: is called after each layer, with how many there
-    are.
+    job: its source, network, weights, dream, seed, machine, target and force are used. layers: NAME or
+    NAME:CHANNEL of those to take; None means all. size: px of the longer side at which the picture is
+    dreamt and shown. columns: 0 chooses. strength: see `dream_layers`. zoom_in: X,Y,R of a detail that is
+    enlarged (see `detail_box`). quality: of JPEG and WebP. progress: is called after each layer, with how
+    many there are. Raises UsageError, InputError, OutputError and WeightsError.
     """
+    source, target = job.source, job.target
+    if source is None or target is None:
+        raise UsageError("a sheet of layers needs a source and a target: name both in the job")
+    check_sheet_target(target, job.force)
+    job = at_start(job)
+    picture = read_still(resolve_source(source, job), job.max_pixels, Size.square(size))
     box = detail_box(zoom_in) if zoom_in else None
     whole = Size.of(picture)
     small = resize(picture, whole.scaled(Fraction(size, whole.longer))).clamp(0, 1)
-    chosen = layer_names(job.model) if names is None else names
+    chosen = layer_names(job.model) if layers is None else layers
     dreams = []
     for layer_dream in dream_layers(job, small, chosen, strength):
         dreams.append(layer_dream)
         progress(layer_dream, len(chosen))
-    return contact_sheet(layer_cells(small, dreams, f"seen by {job.model}", box), columns, size)
+    sheet = contact_sheet(layer_cells(small, dreams, f"seen by {job.model}", box), columns, size)
+    write_sheet(target, sheet, job.force, quality)
+    return Size.of_channels_last(sheet)
 
 
 def layer_cells(

@@ -20,7 +20,7 @@ from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.layers import Layer, describe_layers, network_layers
 from zoomdream.network.network import load_networks
-from zoomdream.network.objective import Target
+from zoomdream.network.target import Target
 from zoomdream.process import exact_cudnn
 from zoomdream.settings.model import DreamSpec, RenderJob
 from zoomdream.size import Size

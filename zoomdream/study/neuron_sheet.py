@@ -5,15 +5,17 @@ from pathlib import Path
 
 from torch import Tensor
 
+from zoomdream.errors import UsageError
 from zoomdream.film.inputs import resolve_source
 from zoomdream.media.frame import Frame, cover, resize
+from zoomdream.media.image_formats import check_sheet_target
 from zoomdream.media.image_reader import read_still
-from zoomdream.media.sheet import Cell, check_sheet, contact_sheet, write_sheet
+from zoomdream.media.sheet import Cell, contact_sheet, write_sheet
 from zoomdream.network.catalog import network_info
 from zoomdream.network.classes import CLASS, class_names
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.objective import Target
+from zoomdream.network.target import Target
 from zoomdream.settings.model import NeuronSpec, RenderJob
 from zoomdream.size import Size
 from zoomdream.study.channels import ChannelChoice, mean_activations
@@ -25,36 +27,44 @@ EXCITE_LONGER_SIDE = 320  # px that a picture is shrunk to, to find the channels
 def neuron_sheet(
     job: RenderJob,
     spec: NeuronSpec,
-    what: str,
+    what: str | Sequence[str],
     *,
     within: str | None = None,
     top: int | None = None,
     on: Path | None = None,
     columns: int = 0,
+    quality: int = 92,
     progress: Progress | None = None,
 ) -> str:
     """Writes a labelled sheet of pictures to the job's target, and says what is on it.
 
     job: its network, weights, seed, machine, source (none for noise), target and force are used. what: as
-    `parse_channels` takes it. within: A:B, of a layer; without, its first `FIRST_CHANNELS`. top: instead,
-    the channels that the picture `on` excites most. columns: 0 chooses. Raises UsageError, InputError,
-    OutputError and WeightsError.
+    `parse_channels` takes it, or several of these. within: A:B, of a layer; without, its first
+    `FIRST_CHANNELS`. top: instead, the channels that the picture `on` excites most. columns: 0 chooses.
+    quality: of JPEG and WebP. Raises UsageError, InputError, OutputError and WeightsError.
     """
-    assert job.target is not None
-    check_sheet(job.target, job.force)
-    choice = ChannelChoice.parse(what, within, top, on)
+    if job.target is None:
+        raise UsageError("the job has no target: name a sheet to write")
+    check_sheet_target(job.target, job.force)
+    choices = [
+        ChannelChoice.parse(one, within, top, on)
+        for one in ([what] if isinstance(what, str) else what)
+    ]
     start = None if job.source is None else cover(_read(job.source, job), Size.square(spec.size))
-    exciting = None if choice.on is None else _shrunk(_read(choice.on, job), job.model)
+    exciting = None if on is None else _shrunk(_read(on, job), job.model)
     at = choose_place(job.device, job.precision)
-    network = load_network(job.model, [choice.layer], weights=job.weights, at=at)
-    targets = choice.targets(network, exciting)
-    pictures = visualize_neurons(network, targets, spec, job.seed, start, progress)
+    cells, shown = [], []
+    for choice in choices:
+        network = load_network(job.model, [choice.layer], weights=job.weights, at=at)
+        targets = choice.targets(network, exciting)
+        pictures = visualize_neurons(network, targets, spec, job.seed, start, progress)
+        cells += neuron_cells(network, targets, pictures)
+        count = network.channels[choice.layer]
+        shown.append(f"{len(targets)} of the {count} channels of {choice.layer}")
     across = columns or (spec.diverse if spec.diverse > 1 else 0)
-    canvas = contact_sheet(neuron_cells(network, targets, pictures), across, spec.size)
-    write_sheet(job.target, canvas, job.force)
-    count = network.channels[choice.layer]
+    write_sheet(job.target, contact_sheet(cells, across, spec.size), job.force, quality)
     more = f", {spec.diverse} pictures each" if spec.diverse > 1 else ""
-    return f"{len(targets)} of the {count} channels of {choice.layer} of {network.info.name}{more}"
+    return f"{', '.join(shown)} of {job.model}{more}"
 
 
 def _read(path: Path, job: RenderJob) -> Frame:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from zoomdream.dreaming.tiles import tile_side
 from zoomdream.media.frame import Frame
 from zoomdream.network.network import Network
-from zoomdream.network.objective import Target
+from zoomdream.network.target import Target
 from zoomdream.process import exact_cudnn, freed_memory_kept
 from zoomdream.settings.model import NeuronSpec
 from zoomdream.size import Size

@@ -1,1 +1,4 @@
-"""The recipe that makes pocket's weights; nothing else imports it."""
+"""Trains pocket, the network that ships with zoomdream; nothing else imports this package.
+
+It needs the extra `zoomdream[pocket]`.
+"""

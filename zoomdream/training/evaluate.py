@@ -1,4 +1,4 @@
-"""How near pocket is to its teacher, on pictures that training never saw.
+"""Measures how near pocket is to its teacher, on pictures that training never saw.
 
 `python -m zoomdream.training.evaluate --sheet dreams.png` prints, for each stage: the share of the
 teacher's mean square that is missed; the cosine between both networks' gradients of the stage's
@@ -49,17 +49,17 @@ SIDE = 320  # px of a picture on the sheet
 
 @dataclass(frozen=True)
 class Score:
-    """Of one stage, means over all crops. classes: only of the last one."""
+    """How near one stage is, as means over all crops."""
 
     stage: str
-    error: float
-    cosine: float
-    half_cosine: float
-    classes: float | None = None
+    error: float  # share of the teacher's mean square that is missed
+    cosine: float  # between both gradients of the stage's energy
+    half_cosine: float  # the same at half size
+    classes: float | None = None  # share of the five best that agree, of the last stage
 
 
 def crops(pictures: list[Picture]) -> Iterator[Tensor]:
-    """(1, 3, S, S) normalised, side by side over each picture at full and half size."""
+    """Cuts normalised crops, (1, 3, S, S), side by side over each picture at full and half size."""
     side = SIZE + sum(MARGIN)
     for picture in pictures:
         frame = as_frame(picture)
@@ -72,8 +72,8 @@ def crops(pictures: list[Picture]) -> Iterator[Tensor]:
 
 
 def compare(student: Pocket, teacher: Teacher, pictures: list[Picture]) -> list[Score]:
-    """Scores of every stage."""
-    kept = strokes_kept(student, teacher)
+    """Compares every stage of the student with its teacher."""
+    strokes = strokes_kept(student, teacher)
     sums = {name: torch.zeros(4, dtype=torch.float64) for name in [*TAPS, "class"]}
     count = 0
     for whole in crops(pictures):
@@ -82,15 +82,15 @@ def compare(student: Pocket, teacher: Teacher, pictures: list[Picture]) -> list[
         part = whole[..., start:end, start:end].clone().requires_grad_(True)
         whole.requires_grad_(True)
         theirs, ours = teacher(whole), dict(student.features(part))
-        theirs["strokes"] = theirs["strokes"][:, kept]
+        theirs["strokes"] = theirs["strokes"][:, strokes]
         for name, row in sums.items():
             goal, mine = (interior(name, values[name]).relu() for values in (theirs, ours))
             row[0] += float((mine - goal).detach().square().mean() / goal.detach().square().mean())
-            (wanted,) = torch.autograd.grad(goal.square().sum(), whole, retain_graph=True)
-            (given,) = torch.autograd.grad(mine.square().sum(), part, retain_graph=True)
-            wanted = wanted[..., start:end, start:end]
-            row[1] += _cosine(given, wanted)
-            row[2] += _cosine(F.avg_pool2d(given, 2), F.avg_pool2d(wanted, 2))
+            (whole_slope,) = torch.autograd.grad(goal.square().sum(), whole, retain_graph=True)
+            (slope,) = torch.autograd.grad(mine.square().sum(), part, retain_graph=True)
+            teacher_slope = whole_slope[..., start:end, start:end]
+            row[1] += _cosine(slope, teacher_slope)
+            row[2] += _cosine(F.avg_pool2d(slope, 2), F.avg_pool2d(teacher_slope, 2))
         best = [
             set(values["class"].relu().mean((2, 3)).topk(5).indices[0].tolist())
             for values in (theirs, ours)
@@ -108,7 +108,7 @@ def _cosine(a: Tensor, b: Tensor) -> float:
 
 
 def dreams(pictures: list[Picture], weights: Path, teacher_weights: Path | None) -> Iterator[Cell]:
-    """Of each picture: itself, and each of `COLUMNS` as the teacher and as pocket dreams it."""
+    """Gives, for each picture, itself, and each of `COLUMNS` as the teacher and as pocket dreams it."""
     at = choose_place("cpu")
     sources = {"squeezenet1_0": teacher_weights, "pocket": weights}
     networks = [
@@ -158,7 +158,7 @@ def main(
             table.add_row(s.stage, *numbers, agree)
         Console().print(table)
     if sheet:
-        shown = unseen + (photographs(also, ("astronaut",)))
+        shown = unseen + photographs(also, ("astronaut",))
         cells = list(dreams(shown, weights, teacher_weights))
         canvas = contact_sheet(cells, 1 + 2 * len(COLUMNS), SIDE)
         if not cv2.imwrite(str(sheet), cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR)):

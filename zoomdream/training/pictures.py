@@ -1,4 +1,4 @@
-"""What pocket learns from: photographs that come with packages, and pictures drawn by chance.
+"""Collects what pocket learns from: photographs that come with packages, and pictures drawn by chance.
 
 Nothing is downloaded. Pictures are uint8 arrays (H, W, 3), RGB.
 """
@@ -10,35 +10,39 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from zoomdream.errors import UsageError
 from zoomdream.size import Size
 
 Picture = NDArray[np.uint8]
 Rng = np.random.Generator
-LEARNT = (
+LEARNT = (  # scikit-image's bundled photographs that training sees
     "astronaut", "camera", "coins", "hubble_deep_field", "immunohistochemistry", "moon",
     "retina", "rocket", "brick", "grass", "gravel", "stereo_motorcycle",
 )  # fmt: skip
-"""scikit-image's bundled photographs that training sees."""
-
-
-UNSEEN = ("coffee", "cat")
-"""Those that it does not see; `evaluate` looks at them."""
+UNSEEN = ("coffee", "cat")  # those that it does not see; `evaluate` looks at them
 
 
 def photographs(
     folder: Path | None, names: Sequence[str] = LEARNT, longest: int = 768
 ) -> list[Picture]:
-    """scikit-image's photographs, and those in `folder`, at most `longest` pixels on a side."""
-    from skimage import data
+    """Reads scikit-image's photographs, and those in `folder`, at most `longest` pixels on a side.
 
+    Raises UsageError without scikit-image.
+    """
+    try:
+        from skimage import data
+    except ImportError:
+        raise UsageError(
+            'to train, scikit-image is needed: pip install "zoomdream[pocket]"'
+        ) from None
     pictures: list[Picture] = []
     for name in names:
-        found = getattr(data, name)()
-        several = found[:2] if isinstance(found, tuple) else (found,)
-        pictures += [np.dstack([p] * 3) if p.ndim == 2 else p[..., :3].copy() for p in several]
+        loaded = getattr(data, name)()  # of a stereo pair both, and how far things are
+        views = loaded[:2] if isinstance(loaded, tuple) else (loaded,)
+        pictures += [np.dstack([p] * 3) if p.ndim == 2 else p[..., :3].copy() for p in views]
     for path in sorted(folder.iterdir()) if folder else []:
-        if (read := cv2.imread(str(path), cv2.IMREAD_COLOR)) is not None:
-            pictures.append(cv2.cvtColor(read, cv2.COLOR_BGR2RGB).astype(np.uint8))
+        if (bgr := cv2.imread(str(path), cv2.IMREAD_COLOR)) is not None:
+            pictures.append(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8))
     return [_shrink(picture, longest) for picture in pictures]
 
 
@@ -47,15 +51,15 @@ def _shrink(picture: Picture, longest: int) -> Picture:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
-def drawn(rng: Rng, size: int = 320) -> Picture:
-    """One picture drawn by chance: a background with some dozens of motifs on it."""
+def draw_picture(rng: Rng, size: int = 320) -> Picture:
+    """Draws a picture by chance: a background with some dozens of motifs on it."""
     canvas = _clouds(rng, size)
     motifs: list[Callable[[Rng, Picture], None]] = [
         _eye, _spiral, _scales, _stripes, _blob, _strands, _box,
     ]  # fmt: skip
-    few = rng.choice(len(motifs), size=rng.integers(1, 4), replace=False)
+    kinds = rng.choice(len(motifs), size=rng.integers(1, 4), replace=False)
     for _ in range(rng.integers(5, 40)):
-        motifs[rng.choice(few)](rng, canvas)
+        motifs[rng.choice(kinds)](rng, canvas)
     sigma = rng.choice([0.0, 0.0, 0.7, 1.5])
     return cv2.GaussianBlur(canvas, (0, 0), sigma).astype(np.uint8) if sigma else canvas
 
@@ -72,7 +76,7 @@ def _place(rng: Rng, canvas: Picture) -> tuple[tuple[int, int], int]:
 
 
 def _clouds(rng: Rng, size: int) -> Picture:
-    """1/f noise, in colours mixed by chance."""
+    """Draws 1/f noise, in colours mixed by chance."""
     fy, fx = np.fft.fftfreq(size)[:, None, None], np.fft.rfftfreq(size)[None, :, None]
     fall = np.maximum(np.hypot(fx, fy), 1 / size) ** -rng.uniform(0.8, 2.0)
     shape = (size, size // 2 + 1, 3)
@@ -135,7 +139,7 @@ def _blob(rng: Rng, canvas: Picture) -> None:
 
 
 def _strands(rng: Rng, canvas: Picture) -> None:
-    """Fur, grass, hair: many short lines with about one direction."""
+    """Draws fur, grass, hair: many short lines with about one direction."""
     at, radius = _place(rng, canvas)
     angle, colour = rng.uniform(0, 2 * np.pi), np.array(_colour(rng))
     for _ in range(60):
@@ -147,7 +151,7 @@ def _strands(rng: Rng, canvas: Picture) -> None:
 
 
 def _box(rng: Rng, canvas: Picture) -> None:
-    """Walls and windows: a turned rectangle, with a grid on it."""
+    """Draws walls and windows: a turned rectangle, with a grid on it."""
     at, radius = _place(rng, canvas)
     sides = (radius * rng.uniform(0.5, 2), radius * rng.uniform(0.5, 2))
     corners = cv2.boxPoints((at, sides, rng.normal() * 15)).astype(np.float64)

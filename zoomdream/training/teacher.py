@@ -1,4 +1,4 @@
-"""The teacher, its grid laid over pocket's, and how pocket begins as a part of it."""
+"""Lays the teacher's grid over pocket's, and fills pocket with a part of its teacher."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ MARGIN = 16, 8  # what the teacher sees beyond it: aligns its unpadded grid with
 TAPS = {"strokes": 5, "patterns": 7, "scales": 8, "eyes": 9, "faces": 10, "creatures": 12}
 STRIDE = {"strokes": 4, "patterns": 8, "scales": 8, "eyes": 8, "faces": 8}  # else 16
 MEAN_PLANES, DEVIATION_PLANES = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, DEVIATION))
+EXPANSIONS = "expand1x1", "expand3x3"  # of a Fire
 Features = dict[str, Tensor]
+"""Stages by name, (N, C, H, W) each."""
 
 
 class Teacher(nn.Module):
@@ -33,33 +35,35 @@ class Teacher(nn.Module):
         self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, aligned: bool = True) -> Features:
-        found, names = {}, {index: name for name, index in TAPS.items()}
+        """Gives each stage for normalised pictures, (N, 3, H, W); cut to pocket's grid if `aligned`."""
+        stages, names = {}, {index: name for name, index in TAPS.items()}
         for index, layer in enumerate(self.layers):
             x = layer(x)
             if index in names:
-                found[names[index]] = x
-        found["class"] = F.relu(self.classes(x))
-        return {name: cut(name, y) for name, y in found.items()} if aligned else found
+                stages[names[index]] = x
+        stages["class"] = F.relu(self.classes(x))
+        return {name: cut(name, y) for name, y in stages.items()} if aligned else stages
 
 
 def cut(name: str, x: Tensor) -> Tensor:
-    """The part of a teacher's stage that lies on pocket's grid."""
+    """Cuts out the part of a teacher's stage that lies on pocket's grid."""
     return cut_by(x, STRIDE.get(name, 16))
 
 
 def cut_by(x: Tensor, stride: int) -> Tensor:
+    """Does the same for a map of a stride."""
     start, length = {4: 3, 8: 1, 16: 0}[stride], SIZE // stride
     return x[..., start : start + length, start : start + length]
 
 
 def interior(name: str, x: Tensor) -> Tensor:
-    """Without the border, where the two networks pad differently."""
+    """Cuts off a stage's border, where the two networks pad differently."""
     edge = {4: 3, 8: 2, 16: 1}[STRIDE.get(name, 16)]
     return x[..., edge:-edge, edge:-edge]
 
 
 def pairs(student: Pocket, teacher: Teacher) -> list[tuple[Fire, Any]]:
-    """Pocket's Fires and the teacher's, in order."""
+    """Lists pocket's Fires beside the teacher's, in order."""
     mine = [module for module in student.modules() if isinstance(module, Fire)]
     theirs = [layer for layer in teacher.layers if hasattr(layer, "squeeze")]
     return list(zip(mine, theirs, strict=True))
@@ -67,7 +71,7 @@ def pairs(student: Pocket, teacher: Teacher) -> list[tuple[Fire, Any]]:
 
 @torch.no_grad()
 def inherit(student: Pocket, teacher: Teacher, pictures: Tensor) -> None:
-    """Fills the student with the teacher.
+    """Fills the student with the parts of its teacher that matter most.
 
     pictures: normalised, of the size that the teacher sees.
     """
@@ -86,16 +90,16 @@ def inherit(student: Pocket, teacher: Teacher, pictures: Tensor) -> None:
 
 
 def _users(teacher: Teacher) -> list[Any]:
-    """For each of the teacher's Fires, the layer that takes what it gives."""
+    """Lists, for each of the teacher's Fires, the layer that takes what it gives."""
     fires: list[Any] = [layer for layer in teacher.layers if hasattr(layer, "squeeze")]
     return [fire.squeeze for fire in fires[1:]] + [teacher.classes]
 
 
 def strokes_kept(student: Pocket, teacher: Teacher) -> Tensor:
-    """Which of the teacher's channels are pocket's `strokes`, in order."""
+    """Says which of the teacher's channels are pocket's `strokes`, in order."""
     both = zip(pairs(student, teacher), _users(teacher), strict=True)
-    (mine, theirs), user = next(found for found in both if found[0][0] is student.strokes[-1])
-    first, second = _kept(mine, theirs, user)
+    (mine, theirs), user = next(pair for pair in both if pair[0][0] is student.strokes[-1])
+    first, second = _strongest_expansions(mine, theirs, user)
     return torch.cat([first, second + theirs.expand1x1.out_channels])
 
 
@@ -106,67 +110,65 @@ def widen(student: Pocket, state: dict[str, Tensor]) -> None:
     It then computes what that one did: channels that are new are fed by chance, and unused as yet.
     """
     for name, own in student.named_parameters():
-        given = state[name].float()
+        narrow = state[name].float()
         if own.ndim > 1:
-            own[:, given.shape[1] :] = 0
-            own[: given.shape[0], : given.shape[1]] = given
+            own[:, narrow.shape[1] :] = 0
+            own[: narrow.shape[0], : narrow.shape[1]] = narrow
         else:
-            own[: given.shape[0]] = given
+            own[: narrow.shape[0]] = narrow
 
 
 def _squeezed(teacher: Teacher, squeezes: list[nn.Module], pictures: Tensor) -> list[Tensor]:
-    """What each of the teacher's squeeze layers gives, before its ReLU."""
-    found: dict[nn.Module, Tensor] = {}
+    """Gives what each of the teacher's squeeze layers gives, before its ReLU."""
+    values: dict[nn.Module, Tensor] = {}
 
-    def keep(module: nn.Module, _: Any, value: Tensor) -> None:
-        found[module] = value.clone()
+    def copy(module: nn.Module, _: Any, value: Tensor) -> None:
+        values[module] = value.clone()
 
-    hooks = [squeeze.register_forward_hook(keep) for squeeze in squeezes]
+    hooks = [squeeze.register_forward_hook(copy) for squeeze in squeezes]
     teacher(pictures)
     for hook in hooks:
         hook.remove()
-    return [found[squeeze] for squeeze in squeezes]
+    return [values[squeeze] for squeeze in squeezes]
 
 
 def _first_layer(mine: nn.Conv2d, theirs: Any, used_by: Any) -> None:
-    """The teacher's strongest 7x7 filters, as 4x4 filters over 2x2 blocks of pixels."""
-    kept = _strongest(used_by.weight, theirs.weight, mine.out_channels)
-    mine.weight.copy_(F.pixel_unshuffle(F.pad(theirs.weight[kept], (0, 1, 0, 1)), 2))
-    _bias(mine).copy_(theirs.bias[kept])
+    """Copies the teacher's strongest 7x7 filters, as 4x4 filters over 2x2 blocks of pixels."""
+    best = _strongest(used_by.weight, theirs.weight, mine.out_channels)
+    mine.weight.copy_(F.pixel_unshuffle(F.pad(theirs.weight[best], (0, 1, 0, 1)), 2))
+    _bias(mine).copy_(theirs.bias[best])
 
 
-EXPANSIONS = "expand1x1", "expand3x3"
-
-
-def _kept(mine: Fire, theirs: Any, user: Any) -> list[Tensor]:
-    """Indices of the strongest channels of either expansion."""
-    kept, start = [], 0
+def _strongest_expansions(mine: Fire, theirs: Any, user: Any) -> list[Tensor]:
+    """Finds the indices of the strongest channels of either expansion."""
+    both, start = [], 0
     for name in EXPANSIONS:
         goal, source = getattr(mine, name), getattr(theirs, name)
         use = user.weight[:, start : start + source.out_channels]
-        kept.append(_strongest(use, source.weight, goal.out_channels))
+        both.append(_strongest(use, source.weight, goal.out_channels))
         start += source.out_channels
-    return kept
+    return both
 
 
 def _expand(mine: Fire, theirs: Any, user: Any) -> None:
     """Copies the strongest channels of both expansions."""
-    for name, keep in zip(EXPANSIONS, _kept(mine, theirs, user), strict=True):
+    best = _strongest_expansions(mine, theirs, user)
+    for name, channels in zip(EXPANSIONS, best, strict=True):
         goal, source = getattr(mine, name), getattr(theirs, name)
         goal.weight.zero_()  # channels that the teacher has not begin unused
-        goal.weight[:, : source.in_channels] = source.weight[keep]
-        _bias(goal).copy_(source.bias[keep])
+        goal.weight[:, : source.in_channels] = source.weight[channels]
+        _bias(goal).copy_(source.bias[channels])
 
 
 def _strongest(use: Tensor, make: Tensor, count: int) -> Tensor:
-    """Indices of the channels that are made and used with the largest weights, in order."""
+    """Finds the channels that are made and used with the largest weights: their indices, in order."""
     strength = use.flatten(2).norm(dim=(0, 2)) * make.flatten(1).norm(dim=1)
     best: Tensor = strength.topk(count).indices.sort().values
     return best
 
 
 def _solve(squeeze: nn.Conv2d, x: Tensor, goal: Tensor) -> None:
-    """Least squares, slightly ridged, for a 1x1 convolution from x to goal; borders left out.
+    """Solves for a 1x1 convolution from x to goal: least squares, slightly ridged, borders left out.
 
     Output channels beyond the goal's stay as they are.
     """

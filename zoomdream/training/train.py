@@ -1,4 +1,4 @@
-"""The recipe of pocket: `python -m zoomdream.training.train --minutes 60`.
+"""Trains pocket: `python -m zoomdream.training.train --minutes 60`.
 
 1. *Inherit.* Pocket begins as its teacher, SqueezeNet 1.0 trained on ImageNet, without the early
    channels that matter least. Each squeeze layer is then solved for by least squares, from pocket's own
@@ -17,12 +17,12 @@ go. Runs on CPU or GPU, saves itself every few minutes and goes on with `--resum
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import cv2
 import numpy as np
 import torch
 import typer
@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoomdream.network.pocket.network import Pocket
-from zoomdream.size import Size
-from zoomdream.training.pictures import Picture, drawn, photographs
+from zoomdream.training.pictures import draw_picture, photographs
+from zoomdream.training.pool import Pool
 from zoomdream.training.teacher import (
     DEVIATION_PLANES,
     MARGIN,
@@ -50,86 +50,18 @@ from zoomdream.training.teacher import (
 DREAMT = ("scales", "eyes", "faces", "creatures", "class")
 RATE = 6e-4  # of learning, at its highest
 GRADIENT_WEIGHT = 4.0
-POOL = 700  # pictures kept
 DREAM_EVERY = 120  # steps
-FAINT, SOFT = 0.2, 0.12  # shares of crops of little contrast, and without detail
-Grid = np.ndarray[Any, Any]  # (H, W, 3) float32 in 0..1
-
-
-class Pool:
-    """Pictures as a pyramid each, and batches of crops of them, turned and recoloured by chance."""
-
-    def __init__(self, pictures: list[Picture], seed: int) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.kept = len(pictures)
-        self.pictures: list[list[Grid]] = []
-        for picture in pictures:
-            self.add(picture)
-
-    def add(self, picture: Picture) -> None:
-        levels: list[Grid] = [picture.astype(np.float32) / 255]
-        while Size.of_channels_last(levels[-1]).shorter > 100 and len(levels) < 4:
-            levels.append(
-                cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-            )
-        if len(self.pictures) >= POOL:
-            self.pictures.pop(int(self.rng.integers(self.kept, len(self.pictures))))
-        self.pictures.append(levels)
-
-    def batch(self, count: int, size: int) -> Tensor:
-        """(count, 3, size, size) in 0..1."""
-        crops = torch.from_numpy(np.stack([self.crop(size) for _ in range(count)]))
-        crops = crops.permute(0, 3, 1, 2).contiguous()
-        crops = self.recolour(crops.clamp(0, 1))
-        mixed = torch.from_numpy(self.rng.random(count) < 0.25)[:, None, None, None]
-        share = torch.from_numpy(self.rng.uniform(0.2, 0.8, (count, 1, 1, 1))).float()
-        crops = torch.where(mixed, crops * share + crops.flip(0) * (1 - share), crops)
-        noisy = torch.from_numpy(self.rng.random((count, 1, 1, 1)) < 0.2) * 0.05
-        return (crops + torch.randn_like(crops) * noisy).clamp(0, 1)
-
-    def crop(self, size: int) -> Grid:
-        """(size, size, 3) from anywhere in any picture, a little turned, maybe mirrored."""
-        reach = self.kept if self.rng.random() < 0.4 else len(self.pictures)
-        levels = self.pictures[int(self.rng.integers(reach))]
-        level = levels[int(self.rng.integers(len(levels)))]
-        scale = float(np.exp(self.rng.uniform(np.log(0.7), np.log(1.6))))
-        sides = np.array(Size.of_channels_last(level))
-        room = np.maximum(sides - size / scale, 0.2 * sides) / 2
-        middle = sides / 2 + self.rng.uniform(-room, room)
-        turn = cv2.getRotationMatrix2D(middle.tolist(), float(self.rng.normal() * 12), scale)
-        turn[:, 2] = turn[:, 2] + size / 2 - middle
-        crop = cv2.warpAffine(
-            level, turn, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
-        )
-        if self.rng.random() < SOFT:
-            crop = cv2.GaussianBlur(crop, (0, 0), float(self.rng.uniform(2, 6)))
-        return crop[:, ::-1] if self.rng.random() < 0.5 else crop
-
-    def recolour(self, crops: Tensor) -> Tensor:
-        count = len(crops)
-        strength = self.rng.choice([0.0, 0.1, 0.35], size=(count, 1, 1))
-        mix = np.eye(3) + self.rng.normal(size=(count, 3, 3)) * strength
-        grey = np.full((3, 3), 1 / 3)
-        saturation = self.rng.uniform(0.2, 1.6, (count, 1, 1))
-        mix = mix @ (saturation * np.eye(3) + (1 - saturation) * grey)
-        faint = self.rng.random((count, 1, 1)) < FAINT
-        contrast = np.where(faint, 0.25, 1.0) * self.rng.uniform(0.5, 1.6, (count, 1, 1))
-        mix = mix * contrast
-        middle = crops.mean((2, 3), keepdim=True)
-        shift = torch.from_numpy(self.rng.normal(size=(count, 3, 1, 1)) * 0.1).float()
-        matrix = torch.from_numpy(mix).float()
-        moved = torch.einsum("nij,njhw->nihw", matrix, crops - middle)
-        return (moved + middle + shift).clamp(0, 1)
 
 
 def binomial(x: Tensor) -> Tensor:
+    """Blurs (N, 3, H, W) by 1-2-1 in both directions; one pixel is lost at each edge."""
     line = torch.tensor([1.0, 2.0, 1.0], device=x.device) / 4
     kernel = (line[:, None] * line).expand(3, 1, 3, 3)
     return F.conv2d(x, kernel, groups=3)
 
 
 def gradient_error(student: Tensor, teacher: Tensor) -> Tensor:
-    """1 - cosine of two (N, 3, H, W) gradients, blurred, at full and at half size; a mean."""
+    """Measures 1 - cosine of two (N, 3, H, W) gradients, blurred, at full and at half size; a mean."""
     error = torch.zeros((), device=student.device)
     for _ in range(2):
         student, teacher = binomial(student), binomial(teacher)
@@ -138,16 +70,21 @@ def gradient_error(student: Tensor, teacher: Tensor) -> Tensor:
     return error
 
 
-def chosen(name: str, count: int, channels: int, rng: np.random.Generator) -> Tensor:
-    """(count, channels, 1, 1) weights of an objective: all, some, or one of the channels."""
+def choose_channels(name: str, count: int, channels: int, rng: np.random.Generator) -> Tensor:
+    """Draws weights of an objective, (count, channels, 1, 1): 1 for all, some, or one of the channels."""
     share = 1.5 / channels if name == "class" else float(rng.choice([1.0, 1.0, 0.3, 0.05]))
     weights = rng.random((count, channels, 1, 1)) < share
     weights[np.arange(count), rng.integers(0, channels, count)] = True
     return torch.from_numpy(weights.astype(np.float32))
 
 
-def dream(network: nn.Module, kind: str, start: Tensor, rng: np.random.Generator) -> Tensor:
-    """Dreams of a batch (N, 3, S, S) by plain ascent on two octaves; in 0..1."""
+def dream_batch(
+    features: Callable[[Tensor], Features], start: Tensor, rng: np.random.Generator
+) -> Tensor:
+    """Dreams on a batch (N, 3, S, S) in 0..1 by plain ascent on two octaves.
+
+    features: gives a network's stages, by name, for normalised pictures.
+    """
     name = str(rng.choice(DREAMT))
     weights: Tensor | None = None
     picture = F.interpolate(start, scale_factor=0.6, mode="area")
@@ -159,12 +96,9 @@ def dream(network: nn.Module, kind: str, start: Tensor, rng: np.random.Generator
             shift = tuple(map(int, rng.integers(-16, 17, 2)))
             moved = picture.roll(shift, (2, 3)).detach().requires_grad_(True)
             inside = (moved - MEAN_PLANES.to(device)) / DEVIATION_PLANES.to(device)
-            if kind == "teacher":
-                value = network(inside, aligned=False)[name]
-            else:
-                value = dict(network.features(inside))[name]  # type: ignore[operator]
+            value = features(inside)[name]
             if weights is None:
-                weights = chosen(name, len(start), value.shape[1], rng).to(device)
+                weights = choose_channels(name, len(start), value.shape[1], rng).to(device)
             (gradient,) = torch.autograd.grad((value.relu().square() * weights).sum(), moved)
             gradient = F.pad(binomial(gradient), (1, 1, 1, 1))
             gradient = gradient / (gradient.abs().mean((1, 2, 3), keepdim=True) + 1e-12)
@@ -176,6 +110,8 @@ def dream(network: nn.Module, kind: str, start: Tensor, rng: np.random.Generator
 
 @dataclass
 class Training:
+    """A student, its teacher, what they look at, and how far they have come."""
+
     student: Pocket
     average: Pocket  # of the weights, over the last thousand steps: what is shipped
     strokes: Tensor  # the teacher's channels that pocket has at `strokes`
@@ -187,6 +123,7 @@ class Training:
     steps: int = 0
 
     def step(self, count: int, rate: float) -> dict[str, float]:
+        """Learns from `count` crops, and gives each part of the error. rate: a share of `RATE`."""
         for group in self.optimiser.param_groups:
             group["lr"] = RATE * rate
         whole = self.pool.batch(count, SIZE + sum(MARGIN)).to(self.device)
@@ -220,10 +157,12 @@ class Training:
     def gradient_error(
         self, whole: Tensor, part: Tensor, ours: Features, theirs: Features
     ) -> Tensor:
-        """Of the energy of some channels of one stage, with respect to the picture."""
+        """Compares the gradients of the energy of some channels of one stage, by the picture."""
         start, end = MARGIN[0], MARGIN[0] + SIZE
         name = str(self.pool.rng.choice(["patterns", *DREAMT]))
-        weights = chosen(name, len(part), theirs[name].shape[1], self.pool.rng).to(self.device)
+        weights = choose_channels(name, len(part), theirs[name].shape[1], self.pool.rng).to(
+            self.device
+        )
         goal, mine = (
             torch.autograd.grad(
                 (interior(name, values[name]).relu().float().square() * weights).sum(),
@@ -238,6 +177,7 @@ class Training:
         return gradient_error(mine.float(), goal.float())
 
     def feature_errors(self, ours: Features, theirs: Features) -> Features:
+        """Measures the squared error of each stage over the teacher's mean square."""
         theirs = {**theirs, "strokes": theirs["strokes"][:, self.strokes]}
         return {
             name: (interior(name, ours[name]).relu().float() - (goal := interior(name, y).float()))
@@ -249,16 +189,17 @@ class Training:
 
     def grow(self, teachers: int, students: int) -> None:
         """Adds dreams of both networks to the pool."""
-        for kind, network, count in (
-            ("teacher", self.teacher, teachers),
-            ("student", self.average, students),
+        for features, count in (
+            (partial(self.teacher, aligned=False), teachers),
+            (lambda x: dict(self.average.features(x)), students),
         ):
             if count:
                 start = self.pool.batch(count, 256).to(self.device)
-                for picture in dream(network, kind, start, self.pool.rng).cpu():
+                for picture in dream_batch(features, start, self.pool.rng).cpu():
                     self.pool.add((picture * 255).round().byte().permute(1, 2, 0).numpy())
 
     def save(self, folder: Path) -> None:
+        """Writes a checkpoint, and the averaged weights as they are shipped."""
         state = {
             "student": self.student.state_dict(),
             "average": self.average.state_dict(),
@@ -274,6 +215,7 @@ class Training:
         (folder / "pocket.safetensors.part").replace(folder / "pocket.safetensors")
 
     def load(self, folder: Path) -> None:
+        """Goes on from the checkpoint in a folder."""
         state = torch.load(folder / "checkpoint.pt", weights_only=True)
         for part in ("student", "average", "optimiser"):
             getattr(self, part).load_state_dict(state[part])
@@ -284,9 +226,13 @@ class Training:
 def prepare(
     weights: Path | None, extra: Path | None, device: torch.device, seed: int, begin: Path | None
 ) -> Training:
+    """Makes the pool, the teacher, and a student that begins as a part of it, or with other weights.
+
+    weights: of the teacher. extra: a folder of further photographs. begin: a pocket's weights.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    pool = Pool(photographs(extra) + [drawn(rng) for _ in range(200)], seed)
+    pool = Pool(photographs(extra) + [draw_picture(rng) for _ in range(200)], seed)
     teacher, student = Teacher(weights), Pocket()
     pictures = (pool.batch(48, SIZE + sum(MARGIN)) - MEAN_PLANES) / DEVIATION_PLANES
     inherit(student, teacher, pictures)
@@ -301,7 +247,7 @@ def prepare(
 
 
 def rates(training: Training, minutes: float) -> Iterator[float]:
-    """The learning rate's share, step after step until the time is over; a pause does not count."""
+    """Gives the learning rate's share, step after step until the time is over; a pause does not count."""
     while (done := training.seconds / (60 * minutes)) < 1:
         started = time.monotonic()
         yield min(1.0, (training.steps + 1) / 100) * float(np.cos(done * np.pi / 2) ** 1.5 + 0.01)
@@ -336,21 +282,16 @@ def main(
     if resume and (out / "checkpoint.pt").exists():
         training.load(out)
     training.grow(48, 0)
-    seen: list[dict[str, float]] = []
+    recent: list[dict[str, float]] = []
     saved = time.monotonic()
     for rate in rates(training, minutes):
-        seen.append(training.step(batch, rate))
-        if len(seen) == 50:
-            means = {
-                key: sum(errors[key] for errors in seen) / len(seen)
-                for key in seen[-1]
-                if all(key in e for e in seen)
-            }
-            shown = "  ".join(f"{key} {value:.3f}" for key, value in means.items())
-            console.print(
-                f"{training.seconds / 60:6.1f} min  step {training.steps}  {shown}", soft_wrap=True
-            )
-            seen = []
+        recent.append(training.step(batch, rate))
+        if len(recent) == 50:
+            means = {key: sum(errors[key] for errors in recent) / 50 for key in recent[-1]}
+            listed = "  ".join(f"{key} {value:.3f}" for key, value in means.items())
+            minute = f"{training.seconds / 60:6.1f} min"
+            console.print(f"{minute}  step {training.steps}  {listed}", soft_wrap=True)
+            recent = []
         if training.steps % DREAM_EVERY == 0:
             training.grow(8, 4)
         if time.monotonic() - saved > 180:

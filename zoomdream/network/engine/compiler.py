@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule, Node, Tracer
+from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -21,6 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from zoomdream.network.device import Place
 from zoomdream.network.engine import ops
 from zoomdream.network.pocket.network import Blur, Edges
+from zoomdream.network.tracing import trace
 
 
 def fold(cut: nn.Module) -> nn.Module:
@@ -43,13 +44,6 @@ DEEP_STRIDE = 32  # px of stride at which a network counts as deep
 FEW_CHANNELS = 4  # input channels, at most, of a convolution whose backward is computed in blocks
 
 
-class _Tracer(Tracer):
-    """Traces a module, but leaves pocket's own parts whole."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Blur | Edges) or super().is_leaf_module(m, module_qualified_name)
-
-
 class Engine:
     """A network as a list of operations, on one device. It never changes, and may serve several threads.
 
@@ -67,7 +61,7 @@ class Engine:
         float32; than twice this in a network that reaches a stride of `DEEP_STRIDE`. packs: whether weights
         are packed for the processor (see `ops.PackedConvolution`).
         """
-        graph = cut.graph if isinstance(cut, GraphModule) else _Tracer().trace(cut)
+        graph = cut.graph if isinstance(cut, GraphModule) else trace(cut, (Blur, Edges))
         self._modules = dict(cut.named_modules())
         self._packs = packs
         self._like = torch.empty(0, device=at.device, dtype=at.dtype)  # of gradients

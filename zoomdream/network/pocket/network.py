@@ -29,7 +29,7 @@ STAGES = ("edges", "strokes", "patterns", "scales", "eyes", "faces", "creatures"
 class Blur(nn.Module):
     """Binomial blur and halving: (N, C, H, W) -> (N, C, ceil(H / 2), ceil(W / 2))."""
 
-    stride = 2  # of what it looks at, as a convolution has it
+    stride = 2  # of its input, as a convolution has it
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Fire(nn.Module):
 class Edges(nn.Module):
     """8x8 pixels at stride 2, by 2x2 blocks: (N, 3, H, W) -> (N, 48, H / 2, W / 2)."""
 
-    stride = 2  # of what it looks at, as a convolution has it
+    stride = 2  # of its input, as a convolution has it
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,9 +113,9 @@ class Stages(nn.Module):
         self.stages = nn.ModuleDict({name: getattr(pocket, name) for name in STAGES[: last + 1]})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        found = {}
+        activations = {}
         for name, stage in self.stages.items():
             x = stage(x)
             if name in self.names:
-                found[name] = x
-        return found
+                activations[name] = x
+        return activations

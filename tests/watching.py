@@ -1,0 +1,28 @@
+"""Networks that let a test watch what they look at, or make it go wrong."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from zoomdream.network.catalog import network_info
+from zoomdream.network.network import Network, load_network
+from zoomdream.network.objective import Activations
+from zoomdream.network.target import Target
+
+
+def watched_network(on_look: Callable[[Tensor], None], **options: Any) -> Network:
+    """Pocket with its own first layers; on_look is given the first one's activations at every gradient.
+
+    What it raises is raised by the gradient. options: as `load_network` takes them.
+    """
+
+    class Watched(Target):
+        def seeds(
+            self, activations: Activations, channel_weights: Tensor | None = None
+        ) -> dict[str, Tensor]:
+            on_look(activations[self.layer])
+            return super().seeds(activations, channel_weights)
+
+    first, *others = network_info("pocket").layers
+    return load_network("pocket", [Watched.parse(first), *others], **options)
