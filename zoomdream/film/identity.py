@@ -1,4 +1,4 @@
-"""What decides a film's pixels, and the label that is put beside it."""
+"""Says what decides a film's pixels, and makes the label that is put beside it."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ PACKAGES = ("zoomdream", "torch", "torchvision", "numpy", "scenedetect")
 
 
 def as_label(job: RenderJob, network: Network, paths: bool = True) -> RenderJob:
-    """A job as it is put beside its film: with the layers that were chosen, and whole paths.
+    """Gives a job as it is put beside its film: with the layers that were chosen, and whole paths.
 
     paths: False leaves files' names only, for what travels within the film.
     """
@@ -37,7 +37,7 @@ def as_label(job: RenderJob, network: Network, paths: bool = True) -> RenderJob:
 
 
 def render_identity(job: RenderJob, network: Network, picture: Any = None) -> dict[str, str]:
-    """All that decides a film's bits, a line each: settings, what is in the files, machine, versions."""
+    """Lists all that decides a film's bits: settings, the files' contents, machine and versions."""
     identity = {
         name: json.dumps(plain_value(value))
         for name, value in settings_by_path(as_label(job, network))

@@ -1,4 +1,4 @@
-"""One picture, or several of a size, dreamt at their own size: what `zd.dream` and `zd.dream_image` share."""
+"""Dreams on pictures at their own size: `zd.dream`, and what it shares with `zd.dream_image`."""
 
 import time
 from collections.abc import Callable
@@ -33,7 +33,7 @@ StepReporter = Callable[[Step, Callable[[], Frame]], bool | None]
 
 
 class StepCounter:
-    """Counts the steps of a still over all its octaves, and tells how far it has come."""
+    """Counts a still's steps over all octaves, and knows what share of the work each one is."""
 
     def __init__(self, size: Size, spec: DreamSpec, network: Network) -> None:
         """Raises UsageError for pictures that are too small for the network."""
@@ -54,7 +54,7 @@ class StepCounter:
         return time.monotonic() - self._begun
 
     def listener(self, report: StepReporter) -> StepListener:
-        """For `dream`. report: is called with each step."""
+        """Makes a listener for `dream`, which calls `report` with each step."""
         numbers = iter(range(self.total))
         self._begun = time.monotonic()
 
@@ -79,8 +79,8 @@ def dream_still(
 ) -> Frame:
     """Dreams on pictures as a job of plain numbers says; on the network's device.
 
-    frame: (N, 3, H, W). t: the time, in seconds, of what it looks for. mask: (1, 1, H, W), 1 dreams and 0
-    stays; else the job's.
+    frame: (N, 3, H, W). t: seconds, at which a guide and the mix of channels are taken. mask: (1, 1, H, W),
+    1 dreams and 0 stays; else the job's.
     """
     network = session.network
     frame = frame.to(network.at.device)
@@ -110,7 +110,7 @@ def dream_still(
 
 
 def shown(step: Step, so_far: Callable[[], Frame]) -> Step:
-    """A step with the picture as it is after it, on request."""
+    """Gives a step its picture, which is made when it is asked for."""
     return replace(step, picture=lambda: to_bytes(so_far()))
 
 

@@ -1,4 +1,4 @@
-"""A single picture from start to end: read -> dream -> write, and the dream as it grows."""
+"""Dreams a single picture from start to end: read -> dream -> write, with pictures of how it grew."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -110,7 +110,7 @@ def _check_beside(job: RenderJob, target: Path) -> None:
 
 
 def _label_of(target: Path) -> Path:
-    """Where a picture's settings are put."""
+    """Gives the file that a picture's settings go into."""
     return target.with_name(f"{target.name}.toml")
 
 

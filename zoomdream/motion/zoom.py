@@ -1,4 +1,4 @@
-"""A camera that goes into its own last frame."""
+"""Moves a camera into its own last frame."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -16,7 +16,7 @@ from zoomdream.settings.model import Anchor
 
 
 class ZoomMotion:
-    """A camera that goes into its own last frame, which is kept like the anchor.
+    """Moves a camera into its own last frame, which is kept like the anchor.
 
     like: the frame whose colours and contrasts are kept. mask: (1, 1, H, W), black stays the source.
     stopwatch: counts the time that keeping takes.
