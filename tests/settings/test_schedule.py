@@ -15,6 +15,7 @@ from zoomdream.settings.clock import Clock
 from zoomdream.settings.easing import EASES
 from zoomdream.settings.expression import FUNCTIONS, NAMES, ScheduleError, split_at_commas
 from zoomdream.settings.schedule import Schedule, read_schedule
+from zoomdream.settings.variables import NAMES, variables
 
 CLOCK = Clock(Fraction(10), 50, seed=7, bpm=120)  # 5 s
 
@@ -30,7 +31,7 @@ def test_expressions_see_time_in_every_way() -> None:
     }.items():  # fmt: skip
         assert values(name)[10] == pytest.approx(at_ten)
     assert values("1.3 + 0.2*sin(2*pi*t/4)")[10] == pytest.approx(1.5)
-    assert set(NAMES) == set(CLOCK.names(np.zeros(1)))
+    assert set(NAMES) == set(variables(CLOCK, np.zeros(1)))
 
 
 @pytest.mark.parametrize(
