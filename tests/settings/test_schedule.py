@@ -13,7 +13,7 @@ import pytest
 from zoomdream.errors import UsageError
 from zoomdream.settings.clock import Clock
 from zoomdream.settings.easing import EASES
-from zoomdream.settings.expression import FUNCTIONS, NAMES, ScheduleError, split_at_commas
+from zoomdream.settings.expression import FUNCTIONS, ScheduleError, split_at_commas
 from zoomdream.settings.schedule import Schedule, read_schedule
 from zoomdream.settings.variables import NAMES, variables
 
