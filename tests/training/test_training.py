@@ -117,8 +117,8 @@ def pictures() -> list[Picture]:
 def inherited(teacher: Teacher, pictures: list[Picture]) -> Pocket:
     torch.manual_seed(0)
     student = Pocket()
-    seen = (Pool(pictures, 0).batch(4, SIZE + sum(MARGIN)) - MEAN_PLANES) / DEVIATION_PLANES
-    inherit(student, teacher, seen)
+    crops = (Pool(pictures, 0).batch(4, SIZE + sum(MARGIN)) - MEAN_PLANES) / DEVIATION_PLANES
+    inherit(student, teacher, crops)
     return student
 
 
