@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import ROOT
 
 ORDER = [
-    ("size", "errors", "events", "files", "process", "pipeline"),
+    ("size", "errors", "events", "files", "process_settings", "pipeline"),
     ("settings",),
     ("media",),
     ("network",),
@@ -36,9 +36,6 @@ OPEN_TESTS = {
     "tests/film/test_still.py",
     "tests/film/test_writer.py",
     "tests/motion/test_camera.py",
-    "tests/study/test_bench.py",
-    "tests/study/test_layers.py",
-    "tests/study/test_neurons.py",
     "tests/test_hostile.py",
 }
 

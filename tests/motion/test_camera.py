@@ -9,19 +9,10 @@ from torch import Tensor
 from zoomdream.files import shipped
 from zoomdream.media.frame import Frame
 from zoomdream.media.image_reader import read_still
-from zoomdream.motion.anchor import AnchorHold, _half, hold_statistics, measure_statistics
+from zoomdream.motion.anchor import AnchorHold, halved, hold_statistics, measure_statistics
 from zoomdream.motion.camera import camera_flow
-from zoomdream.motion.warp import (
-    _axes,
-    _lookups,
-    _remap_is_exact,
-    _remapped,
-    _sampled,
-    _spline,
-    _woven,
-    warp,
-)
-from zoomdream.settings.model import Anchor, Camera
+from zoomdream.motion.warp import Warper, is_separable, remap_is_exact, warp
+from zoomdream.settings.definitions import Anchor, Camera
 from zoomdream.size import Size
 
 STILL = Camera(zoom=1)
@@ -208,15 +199,15 @@ def test_grey_stays_grey(photo: Frame) -> None:
     assert torch.allclose(canvas[:, 0], canvas[:, 2], atol=2e-3)
 
 
-@pytest.mark.skipif(not _remap_is_exact(), reason="needs OpenCV 5")
+@pytest.mark.skipif(not remap_is_exact(), reason="needs OpenCV 5")
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_both_ways_to_look_up_are_the_same(channels: int) -> None:
     rng = torch.Generator().manual_seed(0)
     planes = torch.rand(1, channels, 61, 90, generator=rng)
     flow = 12 * torch.randn(1, 2, 61, 90, generator=rng)  # beyond every edge, too
-    lookups = _lookups(flow)
-    found, expected = _remapped(planes, lookups), _sampled(planes, lookups)
-    assert (found - expected).abs().max() < 2e-5
+    assert not is_separable(flow)
+    expected = Warper(shortcuts=False)(planes, flow)
+    assert (Warper()(planes, flow) - expected).abs().max() < 2e-5
 
 
 @pytest.mark.parametrize(
@@ -232,20 +223,35 @@ def test_both_ways_to_look_up_are_the_same(channels: int) -> None:
 def test_axes_one_by_one_are_the_same_warp(camera: Camera, size: Size) -> None:
     frame = torch.rand(1, 3, *size.shape, generator=torch.Generator().manual_seed(0))
     flow = camera_flow(camera, size, 1.0)
-    axes = _axes(flow)
-    assert axes
-    expected = _sampled(_spline(frame), _lookups(flow))
-    assert (_woven(frame, *axes) - expected).abs().max() < 2e-5
-    assert (warp(frame, flow) - expected).abs().max() < 2e-5
+    assert is_separable(flow)
+    expected = Warper(shortcuts=False)(frame, flow)
+    assert (Warper()(frame, flow) - expected).abs().max() < 2e-5
+    assert torch.equal(warp(frame, flow), Warper()(frame, flow))
 
 
 def test_a_camera_that_turns_needs_both_axes_at_once() -> None:
     for camera in (Camera(rotate=5), Camera(turn=5), Camera(swirl=9), Camera(kaleidoscope=6)):
-        assert _axes(camera_flow(camera, Size(50, 40), 0.1)) is None
+        assert not is_separable(camera_flow(camera, Size(50, 40), 0.1))
+
+
+def test_a_warper_follows_every_change_of_flow() -> None:
+    """What it keeps for one flow is never used for another, nor for frames of another size."""
+    warper, rng = Warper(), torch.Generator().manual_seed(0)
+    for camera, size in (
+        (Camera(zoom=1.5), Size(40, 32)),
+        (Camera(rotate=30), Size(40, 32)),
+        (Camera(zoom=1.5), Size(64, 48)),
+        (Camera(zoom=1.5, pan=(0.1, 0)), Size(40, 32)),
+        (Camera(turn=8), Size(48, 64)),
+    ):
+        flow = camera_flow(camera, size, 0.5)
+        for _ in range(2):
+            frame = torch.rand(1, 3, *size.shape, generator=rng)
+            assert torch.equal(warper(frame, flow), warp(frame, flow))
 
 
 def test_halving_is_the_mean_of_four() -> None:
     for size in ((48, 64), (47, 64), (48, 63)):
         planes = torch.rand(1, 3, *size).permute(0, 1, 3, 2)
         expected = torch.nn.functional.avg_pool2d(planes, 2, ceil_mode=True)
-        assert torch.allclose(_half(planes), expected, atol=1e-6)
+        assert torch.allclose(halved(planes), expected, atol=1e-6)

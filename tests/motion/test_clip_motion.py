@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,22 @@ from tests.conftest import Command, decode
 from tests.films import run, write
 from zoomdream.dreaming.ascent import dream
 from zoomdream.dreaming.rng import frame_rng
-from zoomdream.film.frames import render_frames
+from zoomdream.dreaming.session import DreamSession
 from zoomdream.film.inputs import open_clip
+from zoomdream.film.render import render
 from zoomdream.media.color import to_lab
 from zoomdream.media.ffmpeg import ffmpeg_path, probe
 from zoomdream.media.frame import Frame
 from zoomdream.media.video_reader import decode_clip, open_video
-from zoomdream.motion.flow import dis_estimator, sample_bilinear, trust_mask
+from zoomdream.motion.clip_motion import ClipMotion
+from zoomdream.motion.cuts import CutDetector
+from zoomdream.motion.flow import DisFlow, sample_bilinear, trust_mask
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
 from zoomdream.settings import presets
-from zoomdream.settings.model import DreamSpec, FlowBlend, Output, RenderJob
+from zoomdream.settings.definitions import DreamSpec, FlowBlend, Output, RenderJob
 from zoomdream.size import Size
-from zoomdream.study.comparison import Reading, mean_reading, readings
+from zoomdream.study.comparison import Reading, mean_reading, readings, strength
 from zoomdream.study.metrics import warp_error
 
 SIZE = Size(128, 96)
@@ -37,10 +41,14 @@ QUICK = ("--octaves", 1, "--steps", 1, "--device", "cpu", "--layer", "strokes")
 
 
 def ride(frames: list[Frame], folder: Path, network: Network, **flow: object) -> list[Frame]:
-    """A clip of frames, dreamt."""
+    """Dreams on a clip of frames."""
     source = write(frames, folder / "ride.mp4")
-    job = CLIP_JOB.change(source=source, flow=FlowBlend(**flow))
-    return [made.frame for made in render_frames(job, open_clip(job), network)]
+    return frames_of(CLIP_JOB.change(source=source, flow=FlowBlend(**flow)), network)
+
+
+def frames_of(job: RenderJob, network: Network) -> list[Frame]:
+    with render(job, network=network) as film:
+        return [rendered.frame for rendered in film]
 
 
 @pytest.fixture(scope="module")
@@ -49,20 +57,19 @@ def eyes() -> Network:
 
 
 def gauge(source: list[Frame], dreamt: list[Frame], network: Network) -> Reading:
-    return mean_reading(
-        list(readings(zip(source, dreamt, strict=True), dis_estimator(), [network]))
-    )
+    return mean_reading(list(readings(zip(source, dreamt, strict=True), DisFlow(), [network])))
 
 
 def test_the_dream_rides_on_what_moves(tmp_path: Path, eyes: Network) -> None:
     """Against each frame alone, and the linear blend of earlier projects, at like strength."""
     source = films.panning(10, SIZE)
     spec = DreamSpec(octaves=4, octave_scale=1.4, steps=10, step_size=0.004, variety=0)
-    alone = [dream(f, eyes, spec, frame_rng(0, n)).frame for n, f in enumerate(source)]
+    session = DreamSession(eyes)
+    alone = [dream(f, session, spec, frame_rng(0, n)).frame for n, f in enumerate(source)]
     blended = [alone[0]]
     for n, frame in enumerate(source[1:], 1):
         canvas = 0.85 * frame + 0.15 * blended[-1]
-        blended.append(dream(canvas, eyes, spec, frame_rng(0, n)).frame)
+        blended.append(dream(canvas, session, spec, frame_rng(0, n)).frame)
     ours = gauge(source, ride(source, tmp_path, eyes, strength=0.85), eyes)
     by_itself, linear = gauge(source, alone, eyes), gauge(source, blended, eyes)
     assert ours.strengths[0] > max(by_itself.strengths[0], linear.strengths[0]) * 0.95
@@ -88,19 +95,19 @@ def test_what_comes_into_sight_is_dreamt_like_its_surroundings(
 def test_neither_setting_changes_what_the_other_means(tmp_path: Path, eyes: Network) -> None:
     source = films.panning(8, SIZE, 1)
 
-    def strength(**flow: object) -> float:
-        made = ride(source, tmp_path, eyes, **flow)
+    def change(**flow: object) -> float:
+        dreamt = ride(source, tmp_path, eyes, **flow)
         return float(
-            torch.stack([(m - s).square().mean() for m, s in zip(made, source, strict=True)])
+            torch.stack([(d - s).square().mean() for d, s in zip(dreamt, source, strict=True)])
             .mean()
             .sqrt()
         )
 
-    usual = strength()
+    usual = change()
     for persist in (0.6, 0.8, 0.98):
-        assert strength(persist=persist) == pytest.approx(usual, rel=0.15)
-    assert strength(strength=0.5) / strength(strength=0.25) == pytest.approx(2, rel=0.2)
-    assert strength(strength=0) < 0.002
+        assert change(persist=persist) == pytest.approx(usual, rel=0.15)
+    assert change(strength=0.5) / change(strength=0.25) == pytest.approx(2, rel=0.2)
+    assert change(strength=0) < 0.002
 
 
 def test_a_cut_starts_anew_and_as_strong(tmp_path: Path, eyes: Network) -> None:
@@ -109,16 +116,14 @@ def test_a_cut_starts_anew_and_as_strong(tmp_path: Path, eyes: Network) -> None:
         [f.flip(3).flip(1) for f in films.panning(8, SIZE, 1)],
     )
     source = first + second
-    made = ride(source, tmp_path, eyes)
-    strengths = [
-        eyes.gradient(m)[1][0] / eyes.gradient(s)[1][0] for m, s in zip(made, source, strict=True)
-    ]
+    dreamt = ride(source, tmp_path, eyes)
+    strengths = [strength(eyes, d) / strength(eyes, s) for d, s in zip(dreamt, source, strict=True)]
     for shot in (strengths[:8], strengths[8:]):
         assert shot[0] == pytest.approx(np.mean(shot), rel=0.10)
     alone = ride(second, tmp_path, eyes)
     ghost = ride(source, tmp_path, eyes, scenes=False)
-    assert (made[8] - alone[0]).abs().mean() < (ghost[8] - alone[0]).abs().mean()
-    assert not torch.equal(made[8], ghost[8])
+    assert (dreamt[8] - alone[0]).abs().mean() < (ghost[8] - alone[0]).abs().mean()
+    assert not torch.equal(dreamt[8], ghost[8])
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.webm"])
@@ -308,12 +313,40 @@ def test_a_mask_keeps_the_source(tmp_path: Path) -> None:
         source=tmp_path / "in.mp4", mask=tmp_path / "mask.png", flow=FlowBlend(), output=Output()
     )
     network = load_network("pocket", ["strokes"], at=CPU)
-    clip = open_clip(job)
     source = list(open_clip(job).frames)
-    made = [found.frame for found in render_frames(job, clip, network)]
-    for a, b in zip(made, source, strict=True):
+    for a, b in zip(frames_of(job, network), source, strict=True):
         assert torch.equal(a[..., :60], b[..., :60])
         assert (a - b)[..., 68:].abs().mean() > 0.01
+
+
+class CountingFlow(DisFlow):
+    """Counts what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prepared = self.estimated = 0
+
+    def prepare(self, frame: Frame) -> NDArray[np.uint8]:
+        self.prepared += 1
+        return super().prepare(frame)
+
+    def flow(self, current: NDArray[np.uint8], last: NDArray[np.uint8], like: Frame) -> Frame:
+        self.estimated += 1
+        return super().flow(current, last, like)
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_frame_is_prepared_for_flow_once(checked: bool) -> None:
+    source, estimator = films.panning(5, SIZE), CountingFlow()
+    motion = ClipMotion(Fraction(24), estimator, CutDetector(Fraction(24)).starts_shot, checked)
+    observations = [motion.observe(frame) for frame in source]
+    assert estimator.prepared == 5
+    assert estimator.estimated == (8 if checked else 4)
+    assert [observed.flow is None for observed in observations] == [True, *[False] * 4]
+    for observed, last in zip(observations[1:], source, strict=False):
+        assert observed.flow is not None
+        assert torch.equal(observed.flow, DisFlow()(observed.source, last))
+        assert (observed.trusted is None) == (not checked)
 
 
 @pytest.mark.slow
@@ -325,9 +358,8 @@ def test_memory_is_level_over_three_thousand_frames(tmp_path: Path) -> None:
     job = CLIP_JOB.change(source=tmp_path / "in.mp4")
     job = job.change(dream=job.dream.change(octaves=1, steps=1, layers=("strokes",)))
     network = load_network("pocket", ["strokes"], at=CPU)
-    seen = []
-    for number, _ in enumerate(render_frames(job, open_clip(job), network)):
-        if number % 200 == 0 and number:
-            seen.append(psutil.Process().memory_info().rss)
-    assert len(seen) == 15
-    assert max(seen) / seen[0] < 1.05
+    process = psutil.Process()
+    with render(job, network=network) as film:
+        memory = [process.memory_info().rss for one in film if one.number and one.number % 200 == 0]
+    assert len(memory) == 15
+    assert max(memory) / memory[0] < 1.05

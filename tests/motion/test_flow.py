@@ -7,10 +7,10 @@ from tests import films
 from zoomdream.errors import WeightsError
 from zoomdream.media.frame import Frame
 from zoomdream.motion.flow import (
-    dis_estimator,
+    DisFlow,
+    RaftFlow,
     flow_estimator,
     photometric_consistency,
-    raft_estimator,
     resize_flow,
     sample_bilinear,
     trust_mask,
@@ -23,7 +23,7 @@ SIZE = Size(128, 96)
 
 def test_flow_points_from_the_current_frame_to_the_last() -> None:
     last, current = films.panning(2, SIZE, 3)
-    flow = dis_estimator()(current, last)
+    flow = DisFlow()(current, last)
     assert flow[0, 0].median() == pytest.approx(3, abs=0.15)
     assert flow[0, 1].abs().median() < 0.15
     inner = (..., slice(8, -8), slice(8, -12))
@@ -34,12 +34,12 @@ def test_flow_points_from_the_current_frame_to_the_last() -> None:
 
 def test_small_frames_have_no_flow_and_large_ones_are_shrunk_for_it() -> None:
     tiny = torch.rand(1, 3, 12, 15)
-    assert dis_estimator()(tiny, tiny).abs().max() == 0
+    assert DisFlow()(tiny, tiny).abs().max() == 0
     last, current = (
         f.repeat_interleave(12, 2).repeat_interleave(12, 3)
         for f in films.panning(2, Size(96, 64), 1)
     )
-    flow = dis_estimator()(current, last)
+    flow = DisFlow()(current, last)
     assert flow.shape == (1, 2, 768, 1152)
     assert flow[0, 0].median() == pytest.approx(12, abs=1.5)
 
@@ -51,7 +51,7 @@ def test_pixels_are_counted_anew_along_each_axis() -> None:
 
 def test_what_was_hidden_is_not_trusted() -> None:
     last, current = films.sprite(2, SIZE)[:2]
-    flow, back = dis_estimator()(current, last), dis_estimator()(last, current)
+    flow, back = DisFlow()(current, last), DisFlow()(last, current)
     mask = (trust_mask(flow, back) * photometric_consistency(current, last, flow))[0, 0]
     hidden = films.uncovered(1, SIZE)
     assert mask[hidden].mean() < 0.2
@@ -75,21 +75,21 @@ def test_trust_is_as_published() -> None:
     flow, back = (
         torch.nn.functional.interpolate(f, (18, 24), mode="bicubic") for f in (flow, back)
     )
-    found = trust_mask(flow, back)[0, 0].numpy()
+    trusted = trust_mask(flow, back)[0, 0].numpy()
     f, returned = flow[0].double().numpy(), sample_bilinear(back, flow)[0].double().numpy()
     for y in range(17):
         for x in range(23):
             u, v = f[:, y, x], returned[:, y, x]
-            there = f[:, y, x + 1] - f[:, y, x], f[:, y + 1, x] - f[:, y, x]
+            dx, dy = f[:, y, x + 1] - f[:, y, x], f[:, y + 1, x] - f[:, y, x]
             occluded = ((u + v) ** 2).sum() > 0.01 * ((u**2).sum() + (v**2).sum()) + 0.5
-            boundary = (there[0] ** 2 + there[1] ** 2).sum() > 0.01 * (u**2).sum() + 0.002
+            boundary = (dx**2 + dy**2).sum() > 0.01 * (u**2).sum() + 0.002
             out = not (-0.5 <= x + u[0] <= 23.5 and -0.5 <= y + u[1] <= 17.5)
-            assert found[y, x] == (not (occluded or boundary or out))
+            assert trusted[y, x] == (not (occluded or boundary or out))
 
 
 @pytest.mark.parametrize("size", [Size(128, 96), Size(133, 70)])
 def test_raft_takes_any_size(tmp_path_factory: pytest.TempPathFactory, size: Size) -> None:
-    """With weights by chance: what is told is that shapes and scales work, not that flow is found."""
+    """With random weights: it shows that shapes and scales work, not that the flow is right."""
     from torchvision.models.optical_flow import raft_small
 
     path = tmp_path_factory.mktemp("raft") / "raft.safetensors"
@@ -105,8 +105,20 @@ def test_other_weights_are_no_raft(tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("raft") / "w.safetensors"
     save_file({"a": torch.zeros(3)}, path)
     with pytest.raises(WeightsError, match="not for torchvision's raft_small"):
-        raft_estimator(path)
+        RaftFlow(path)
 
 
 def test_none_means_that_nothing_moves(photo: Frame) -> None:
     assert flow_estimator("none")(photo, photo.flip(3)).abs().max() == 0
+
+
+@pytest.mark.parametrize("kind", ["dis", "none"])
+def test_prepared_frames_have_the_same_flow(kind: str) -> None:
+    """Of frames that are prepared once it is bit for bit that of frames as they are."""
+    last, current = films.panning(2, SIZE, 3)
+    estimator = flow_estimator(kind)
+    prepared = [estimator.prepare(frame) for frame in (current, last)]
+    forth = estimator.flow(prepared[0], prepared[1], current)
+    back = estimator.flow(prepared[1], prepared[0], current)
+    assert torch.equal(forth, flow_estimator(kind)(current, last))
+    assert torch.equal(back, flow_estimator(kind)(last, current))

@@ -17,7 +17,7 @@ from torchvision.models import squeezenet1_0
 from tests.conftest import ROOT
 from zoomdream import training
 from zoomdream.network.network import load_network
-from zoomdream.network.pocket.network import STAGES, WEIGHTS, Blur, Pocket
+from zoomdream.network.pocket.architecture import STAGES, WEIGHTS, Blur, Pocket
 from zoomdream.training.adversarial import (
     AdversarialTraining,
     Schedule,

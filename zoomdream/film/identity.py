@@ -1,4 +1,4 @@
-"""What decides a film's pixels, and the label that is put beside it."""
+"""Says what decides a film's pixels, and makes the label that is put beside it."""
 
 import hashlib
 import json
@@ -16,14 +16,14 @@ from zoomdream.media.ffmpeg import ffmpeg_version
 from zoomdream.media.film_formats import FILM_FORMATS
 from zoomdream.media.frame import as_frame
 from zoomdream.network.network import Network
-from zoomdream.settings.model import RenderJob
-from zoomdream.settings.paths import change_job, plain_value, settings_by_path
+from zoomdream.settings.definitions import RenderJob
+from zoomdream.settings.setting_paths import change_job, plain_value, settings_by_path
 
 PACKAGES = ("zoomdream", "torch", "torchvision", "numpy", "scenedetect")
 
 
 def as_label(job: RenderJob, network: Network, paths: bool = True) -> RenderJob:
-    """A job as it is put beside its film: with the layers that were chosen, and whole paths.
+    """Gives a job as it is put beside its film: with the layers that were chosen, and whole paths.
 
     paths: False leaves files' names only, for what travels within the film.
     """
@@ -37,7 +37,7 @@ def as_label(job: RenderJob, network: Network, paths: bool = True) -> RenderJob:
 
 
 def render_identity(job: RenderJob, network: Network, picture: Any = None) -> dict[str, str]:
-    """All that decides a film's bits, a line each: settings, what is in the files, machine, versions."""
+    """Lists all that decides a film's bits: settings, the files' contents, machine and versions."""
     identity = {
         name: json.dumps(plain_value(value))
         for name, value in settings_by_path(as_label(job, network))

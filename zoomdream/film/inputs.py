@@ -1,4 +1,4 @@
-"""A job's clip and its network, opened and checked."""
+"""Opens a job's clip and its network, and checks them."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -13,10 +13,10 @@ from zoomdream.media.image_reader import read_still
 from zoomdream.media.noise import noise_picture
 from zoomdream.media.source import Clip, Sound, still_clip
 from zoomdream.network.device import choose_place
+from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.target import Target
 from zoomdream.settings.clock import Clock
-from zoomdream.settings.model import SETTINGS, FlowBlend, RenderJob
+from zoomdream.settings.definitions import SETTINGS, FlowBlend, RenderJob
 from zoomdream.settings.timeline import nominal_clock
 from zoomdream.size import Size
 
@@ -26,7 +26,7 @@ FILES = [path for path, setting in SETTINGS.items() if setting.traits.file]
 
 
 def open_clip(job: RenderJob, picture: Any = None) -> Clip:
-    """The source as a Clip of the film's own size, fps and length.
+    """Opens the source as a Clip of the film's own size, fps and length.
 
     picture: an array, tensor or figure instead of a still's file. Raises InputError, and UsageError for a
     picture where the job is for a clip.
@@ -47,13 +47,13 @@ def open_clip(job: RenderJob, picture: Any = None) -> Clip:
 
 
 def resolve_source(path: Path, job: RenderJob) -> Path:
-    """A file, or the sample that ships with zoomdream where the word `sample` stands for it."""
+    """Gives the file, or for the word `sample` the one that ships with zoomdream."""
     sample = "sample.mp4" if job.flow else "sample.jpg"
     return shipped(sample) if path == Path("sample") and not path.is_file() else path
 
 
 def _fitted(job: RenderJob, wanted: Size, fps: Fraction) -> tuple[Size, Fraction, tuple[str, ...]]:
-    """The nearest size and rate that the target can hold, and what had to be changed."""
+    """Gives the nearest size and rate that the target can hold, with notes on what had to be changed."""
     if job.target is None:
         return wanted, fps, ()
     size, rate = nearest_supported(job.target, wanted, fps)
@@ -66,7 +66,7 @@ def _fitted(job: RenderJob, wanted: Size, fps: Fraction) -> tuple[Size, Fraction
 
 
 def _open_video_clip(job: RenderJob, blend: FlowBlend) -> Clip:
-    """A video file as a Clip, with where its sound is."""
+    """Opens a video file as a Clip, with where its sound is."""
     from zoomdream.media.video_reader import decode_clip, open_video
 
     if job.source is None:
@@ -85,17 +85,17 @@ def _open_video_clip(job: RenderJob, blend: FlowBlend) -> Clip:
 
 
 def film_size(job: RenderJob, natural: Size, longest: int = STILL_LONGER_SIDE) -> Size:
-    """As asked, or the picture's own shape, `longest` px or less on its longer side."""
+    """Gives the size asked for, or the picture's own shape, `longest` px or less on its longer side."""
     size = job.output.size or natural.within(longest, least=16, multiple=2)
     scale = job.output.scale
     return size if scale == 1 else size.scaled(scale, least=16, multiple=2)
 
 
 def open_network(job: RenderJob, network: Network | None = None) -> Network:
-    """The job's network, loaded, with what it is to dream of.
+    """Loads a job's network, with what it is to dream of.
 
-    network: one that is loaded already, which is checked to be the job's. Raises UsageError where it is
-    another, and as `load_network` does.
+    network: one that is loaded already, and is checked instead. Raises UsageError where it is not the
+    job's, and as `load_network` does.
     """
     if network is not None:
         _check_network(job, network)
@@ -124,9 +124,10 @@ def _check_network(job: RenderJob, network: Network) -> None:
 
 
 def job_clock(job: RenderJob, clip: Clip) -> Clock:
-    """When a clip's frames are shown, for schedules.
+    """Gives the clock by which schedules know when a clip's frames are shown.
 
-    Those of a clip of unknown length go over ten seconds, and then begin again.
+    For a clip of unknown length they go over the job's length, ten seconds of a clip with flow, and then
+    begin again.
     """
     frames = clip.length or nominal_clock(job).frames
     return Clock(clip.fps, frames, job.seed, job.bpm)

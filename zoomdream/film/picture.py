@@ -1,4 +1,4 @@
-"""One picture, or several of a size, dreamt at their own size: what `zd.dream` and `zd.dream_image` share."""
+"""Dreams on pictures at their own size: `zd.dream`, and what it shares with `zd.dream_image`."""
 
 import time
 from collections.abc import Callable
@@ -9,20 +9,20 @@ import numpy as np
 import torch
 
 from zoomdream.dreaming.ascent import StepListener, dream, octave_sizes
-from zoomdream.dreaming.finish import finished, finishes
 from zoomdream.dreaming.guide import open_guide_source
+from zoomdream.dreaming.postprocess import post_processed, post_processes
 from zoomdream.dreaming.rng import frame_rng
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.dreaming.tiles import tile_side
 from zoomdream.dreaming.variety import channel_weights_at
 from zoomdream.events import Step
-from zoomdream.film.frames import layer_weights
+from zoomdream.film.frame_renderer import layer_weights
 from zoomdream.media.frame import Frame, as_frame, cover, resize, to_bytes
 from zoomdream.media.image_reader import read_mask
-from zoomdream.media.kinds import as_frames
+from zoomdream.media.python_pictures import as_frames
+from zoomdream.network.layer_objectives import Wanted
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.target import Wanted
-from zoomdream.settings.model import STILL_DREAM, DreamSpec, RenderJob
+from zoomdream.settings.definitions import STILL_DREAM, DreamSpec, RenderJob
 from zoomdream.settings.timeline import at_middle
 from zoomdream.size import Size
 
@@ -33,7 +33,7 @@ StepReporter = Callable[[Step, Callable[[], Frame]], bool | None]
 
 
 class StepCounter:
-    """Counts the steps of a still over all its octaves, and tells how far it has come."""
+    """Counts a still's steps over all octaves, and knows what share of the work each one is."""
 
     def __init__(self, size: Size, spec: DreamSpec, network: Network) -> None:
         """Raises UsageError for pictures that are too small for the network."""
@@ -54,7 +54,7 @@ class StepCounter:
         return time.monotonic() - self._begun
 
     def listener(self, report: StepReporter) -> StepListener:
-        """For `dream`. report: is called with each step."""
+        """Makes a listener for `dream`, which calls `report` with each step."""
         numbers = iter(range(self.total))
         self._begun = time.monotonic()
 
@@ -79,8 +79,8 @@ def dream_still(
 ) -> Frame:
     """Dreams on pictures as a job of plain numbers says; on the network's device.
 
-    frame: (N, 3, H, W). t: the time, in seconds, of what it looks for. mask: (1, 1, H, W), 1 dreams and 0
-    stays; else the job's.
+    frame: (N, 3, H, W). t: seconds, at which a guide and the mix of channels are taken. mask: (1, 1, H, W),
+    1 dreams and 0 stays; else the job's.
     """
     network = session.network
     frame = frame.to(network.at.device)
@@ -88,11 +88,11 @@ def dream_still(
         mask = read_mask(job.mask, job.max_pixels)
     if mask is not None:
         mask = cover(mask, Size.of(frame)).to(frame.device)
-    chain = finishes(job)
+    chain = post_processes(job)
 
     def whole(dreamt: Frame) -> Frame:
         masked = dreamt if mask is None else frame.lerp(dreamt, mask)
-        return finished(masked, chain)
+        return post_processed(masked, t, chain)
 
     def report(step: Step, so_far: Callable[[], Frame]) -> bool | None:
         return on_step(step, lambda: whole(so_far())) if on_step else None
@@ -110,7 +110,7 @@ def dream_still(
 
 
 def shown(step: Step, so_far: Callable[[], Frame]) -> Step:
-    """A step with the picture as it is after it, on request."""
+    """Gives a step its picture, which is made when it is asked for."""
     return replace(step, picture=lambda: to_bytes(so_far()))
 
 

@@ -1,26 +1,26 @@
-"""A film from start to end: read -> move -> dream -> write, on one screen."""
+"""Renders a film from start to end: read -> move -> dream -> write, on one screen."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
 from zoomdream.errors import Interrupted, UsageError
 from zoomdream.events import Film, Listener, Note, Progress, Start, ignore_events
-from zoomdream.film.frames import FrameRenderer, RenderedFrame
+from zoomdream.film.film_spec import FilmSpec
+from zoomdream.film.frame_renderer import FrameRenderer, RenderedFrame
 from zoomdream.film.identity import as_label, render_identity
 from zoomdream.film.inputs import job_clock, open_clip, open_network
-from zoomdream.film.loop import check_loop
 from zoomdream.film.resume import already_finished
-from zoomdream.film.spec import FilmSpec
-from zoomdream.film.target import check_film_target
+from zoomdream.film.seamless_loop import check_loop
+from zoomdream.film.target_check import check_film_target
 from zoomdream.film.writer import COMMIT_SECONDS, FilmWriter, open_writer
 from zoomdream.media.source import Clip
 from zoomdream.network.network import Network
 from zoomdream.pipeline import take_thread_count
-from zoomdream.process import exact_cudnn, freed_memory_kept
+from zoomdream.process_settings import exact_cudnn, freed_memory_kept
 from zoomdream.settings import presets
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import RenderJob
 from zoomdream.settings.timeline import Timeline
 
 
@@ -68,8 +68,9 @@ def render(
                 show(frame.image)
         print(film.result)
 
-    The film has its name once the last frame was taken; leaving earlier keeps what there is in the journal,
-    to go on with (`resume=True`, or `zoomdream resume`). Without a target nothing is written.
+    The film has its name once the last frame was taken. Leaving earlier, by an exception too, keeps the
+    frames so far in the journal, to go on with (`resume=True`, or `zoomdream resume`). Without a target
+    nothing is written.
 
     on_event: is called with a Start, a Progress after each frame, and Notes; where it returns False the
     render stops. network: one that is loaded already, for what the job names. picture: an array, tensor or
@@ -86,11 +87,12 @@ def render(
         if already_finished(job.target, resume):
             clip = open_clip(job, picture)
             seconds = time.monotonic() - started
-            yield Render(Film(job.target, clip.length or 0, clip.fps, clip.size, seconds))
+            finished = Film(job.target, clip.length or 0, clip.fps, clip.size, seconds)
+            yield Render(result=finished)
             return
         check_film_target(job.target, job.force, job.output)
     clip = open_clip(job, picture)
-    timeline = Timeline(job, job_clock(job, clip))  # a mistake at frame 900 is told now
+    timeline = Timeline(job, job_clock(job, clip))  # raises now for a mistake at frame 900
     network = open_network(job, network)
     network.info.check_size(clip.size)
     renderer = FrameRenderer(job, clip, network, timeline)
@@ -106,29 +108,48 @@ def render(
             )
             if writer.state is not None:
                 renderer.resume(writer.frame, writer.state, writer.early_frames())
-        film = _Underway(job, clip, timeline, renderer, writer, on_event, stopping)
-        stack.enter_context(closing(film.frames))
-        film.report_start(network)
-        yield film
-        film.leave()
+        work = _Work(job, clip, timeline, renderer, writer, on_event, stopping)
+        film = stack.enter_context(closing(Render(work.frames())))
+        work.report_start(network)
+        try:
+            yield film
+        except Exception:
+            with suppress(Exception):  # what has gone wrong is the better error
+                work.keep()
+            raise
+        work.keep()
 
 
 class Render:
-    """A film's frames, in order, as `render` gives them; and what became of it.
+    """A film's frames, in order and each once, as `render` gives them; and what became of it.
 
     result: the finished film; None until the last frame was taken.
     """
 
-    def __init__(self, result: Film | None = None) -> None:
+    def __init__(
+        self, frames: Generator[RenderedFrame, None, Film] | None = None, result: Film | None = None
+    ) -> None:
+        """frames: gives the frames, and returns the film; None where there are no more to come."""
         self.result = result
+        self._frames = self._collect(frames)
+
+    def _collect(
+        self, frames: Generator[RenderedFrame, None, Film] | None
+    ) -> Generator[RenderedFrame]:
+        if frames is not None:
+            self.result = yield from frames
 
     def __iter__(self) -> Iterator[RenderedFrame]:
-        """Frames that are not there yet, each once."""
-        yield from ()
+        """Yields the frames that have not been taken yet."""
+        return self._frames
+
+    def close(self) -> None:
+        """Gives no more frames, and lets go of all that they were made from."""
+        self._frames.close()
 
 
-class _Underway(Render):
-    """A render that is being made."""
+class _Work:
+    """Makes a film's frames, writes them, and reports them."""
 
     def __init__(
         self,
@@ -140,14 +161,13 @@ class _Underway(Render):
         on_event: Listener,
         stopping: Callable[[], bool],
     ) -> None:
-        super().__init__()
         self._job, self._clip, self._timeline = job, clip, timeline
         self._renderer, self._writer = renderer, writer
         self._on_event, self._stopping = on_event, stopping
         self._begun = self._next = max(writer.frame, 0) if writer else 0
         self._started = time.monotonic()
         self._stopped = self._has_frames = False
-        self.frames = renderer.frames()
+        self._between_frames = False  # the renderer's state is that after the last frame written
 
     def report_start(self, network: Network) -> None:
         notes = self._writer.notes if self._writer else []
@@ -166,21 +186,27 @@ class _Underway(Render):
         self._report(start)
         self._started = time.monotonic()
 
-    def __iter__(self) -> Iterator[RenderedFrame]:
-        for rendered in self.frames:
-            self._has_frames = True
-            self._write(rendered)
-            for note in self._renderer.notes():
-                self._report(Note(note))
-            if rendered.number >= 0:
-                self._next = rendered.number + 1
-                self._report(self._progress(rendered))
-            if self._stopped or self._stopping():
-                self._commit()
-                raise Interrupted(self._how_to_go_on())
-            if rendered.number >= 0:
-                yield rendered
-        self._finish()
+    def frames(self) -> Generator[RenderedFrame, None, Film]:
+        """Yields the frames that are still to be made, from number 0 on, and returns the finished film."""
+        with closing(self._renderer.frames()) as all_frames:
+            for rendered in all_frames:
+                self._write(rendered)
+                self._has_frames = self._between_frames = True
+                self._report_frame(rendered)
+                if self._stopped or self._stopping():
+                    self.keep()
+                    raise Interrupted(self._how_to_go_on())
+                if rendered.number >= 0:
+                    yield rendered
+                self._between_frames = False
+        return self._finished()
+
+    def _report_frame(self, rendered: RenderedFrame) -> None:
+        for note in self._renderer.notes():
+            self._report(Note(note))
+        if rendered.number >= 0:
+            self._next = rendered.number + 1
+            self._report(self._progress(rendered))
 
     def _progress(self, rendered: RenderedFrame) -> Progress:
         return Progress(
@@ -203,14 +229,15 @@ class _Underway(Render):
             if self._writer.commit_due:
                 self._writer.commit(self._renderer.state)
 
-    def _commit(self) -> None:
-        """Makes everything up to now safe."""
-        if self._writer is not None and self._has_frames:
+    def keep(self) -> None:
+        """Makes all frames up to now safe, unless the next one was begun."""
+        if self._writer is not None and self._between_frames:
             self._writer.commit(self._renderer.state)
             self._writer.flush()
+        self._between_frames = False
 
-    def _finish(self) -> None:
-        """Joins the film, looks at it, and gives it its name."""
+    def _finished(self) -> Film:
+        """Joins the film, checks it, and gives it its name."""
         job, writer = self._job, self._writer
         if writer is not None and job.target is not None:
             if self._has_frames:
@@ -221,15 +248,10 @@ class _Underway(Render):
                     check_loop(joined, self._clip, self._timeline, job.target.name)
                 writer.place(job.force)
         seconds = time.monotonic() - self._started
-        self.result = Film(
+        return Film(
             job.target, self._next, self._clip.fps, self._clip.size, seconds,
             tuple(self._clip.faults), self._renderer.stopwatch.spent,
         )  # fmt: skip
-
-    def leave(self) -> None:
-        """Makes safe what there is of a film that was left early."""
-        if self.result is None:
-            self._commit()
 
     def _how_to_go_on(self) -> str:
         total = "" if self._clip.length is None else f" of {self._clip.length}"

@@ -1,4 +1,4 @@
-"""What keeps a feedback zoom alive: each frame's statistics are drawn to an anchor's."""
+"""Keeps a feedback zoom alive: each frame's statistics are drawn to an anchor's."""
 
 import math
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from zoomdream.media.color import from_opponent, to_lab, to_opponent
 from zoomdream.media.frame import Frame
-from zoomdream.settings.model import Anchor
+from zoomdream.settings.definitions import Anchor
 from zoomdream.size import Size
 
 _FLOOR = 0.012  # the least deviation of a band of luma aimed at: a blank sheet can dream too
@@ -20,7 +20,7 @@ _FLOOR = 0.012  # the least deviation of a band of luma aimed at: a blank sheet 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of luma and two chroma planes: each frequency band's deviation, and what remains below.
+    """Describes a frame's luma and two chroma planes: how strong each band of frequencies is, and the rest.
 
     deviations: (bands + 1, 3), fine to coarse, the last of the residual; mean: (3,), of the residual;
     chroma: (), the mean in L*a*b*.
@@ -31,6 +31,7 @@ class Statistics:
     chroma: Tensor
 
     def towards(self, other: "Statistics", share: float) -> "Statistics":
+        """Goes a share of the way to others."""
         return Statistics(
             self.deviations.lerp(other.deviations, share),
             self.mean.lerp(other.mean, share),
@@ -42,42 +43,42 @@ _PARTS = ("deviations", "mean", "chroma")
 
 
 def measure_statistics(frame: Frame, bands: int) -> Statistics:
-    """A frame's statistics; `bands` is lowered where the frame is too small for them."""
+    """Measures a frame's statistics; `bands` is lowered where the frame is too small for them."""
     planes = to_opponent(frame)
     return Statistics(*_measure(list(_split(planes, bands))), _chroma(planes))
 
 
 def _measure(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Deviations of each band, and the mean of what remains."""
+    """Measures each band's deviation, and the mean of what remains."""
     return torch.stack([_deviation(part) for part in parts]), parts[-1].mean((2, 3))[0]
 
 
 def _deviation(planes: Tensor) -> Tensor:
-    """(3,), of each plane; by sums of squares, which torch takes many times quicker than `std`."""
+    """Measures each plane's deviation, (3,); by sums of squares, many times quicker than `std`."""
     squares = planes.square().mean((2, 3)) - planes.mean((2, 3)).square()
     return squares.clamp_min(0).sqrt()[0]
 
 
 def _chroma(planes: Tensor) -> Tensor:
-    """Mean chroma in Lab of what will be seen, from every fourth pixel."""
-    seen = from_opponent(planes[..., ::4, ::4]).clamp(0, 1)
-    _, a, b = to_lab(seen).unbind(1)
+    """Measures the mean chroma in Lab of what will be seen, from every fourth pixel."""
+    shown = from_opponent(planes[..., ::4, ::4]).clamp(0, 1)
+    _, a, b = to_lab(shown).unbind(1)
     return torch.hypot(a, b).mean()
 
 
 def _split(planes: Tensor, bands: int) -> Iterator[Tensor]:
-    """Laplacian bands, fine to coarse, and the residual."""
+    """Yields Laplacian bands, fine to coarse, and the residual."""
     for _ in range(bands):
         if Size.of(planes).shorter < 8:
             break
-        small = _half(planes)
+        small = halved(planes)
         yield planes - _double(small, planes)
         planes = small
     yield planes
 
 
-def _half(planes: Tensor) -> Tensor:
-    """Means of 2x2 pixels, on a CPU by OpenCV."""
+def halved(planes: Tensor) -> Tensor:
+    """Takes the means of 2x2 pixels, on a CPU by OpenCV. planes: (1, C, H, W)."""
     height, width = planes.shape[-2:]
     if planes.device.type != "cpu" or planes.dtype != torch.float32 or height % 2 or width % 2:
         return F.avg_pool2d(planes, 2, ceil_mode=True)
@@ -110,7 +111,7 @@ def hold_statistics(frame: Frame, target: Statistics, anchor: Anchor) -> Frame:
     planes = (parts[-1] - middle) * gains[-1] + middle + anchor.rate * (goal - middle)
     for part, gain in zip(parts[-2::-1], gains[:-1].flip(0), strict=True):
         planes = _double(planes, part) + part * gain
-    for _ in range(2):  # clipping answers back: a second look comes closer
+    for _ in range(2):  # as chroma is measured after clipping, a second time comes closer
         colour = (target.chroma / _chroma(planes).clamp_min(1e-6)) ** anchor.rate
         planes[:, 1:] *= colour.clamp(1 / anchor.limit, anchor.limit)
     return from_opponent(planes)
@@ -128,14 +129,14 @@ class AnchorHold:
         self._target = measure_statistics(like, anchor.bands)
 
     def keep(self, frame: Frame, rng: torch.Generator, now: Anchor | None = None) -> Frame:
-        """A dreamt frame, drawn towards the anchor, with a little grain; clipped to 0..1.
+        """Draws a dreamt frame towards the anchor, and adds a little grain; clipped to 0..1.
 
         now: the anchor's settings at this frame, where they change.
         """
         anchor = now or self.anchor
         if self.anchor.to == "running":
-            seen = measure_statistics(frame, self.anchor.bands)
-            self._target = self._target.towards(seen, self._pace)
+            measured = measure_statistics(frame, self.anchor.bands)
+            self._target = self._target.towards(measured, self._pace)
         if self.anchor.to != "none":
             frame = hold_statistics(frame, self._target, anchor)
         if anchor.grain:  # grey, so that it adds no colour
@@ -145,10 +146,10 @@ class AnchorHold:
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """What a running anchor has seen so far."""
+        """What the next frame is held to, for the journal; a running anchor's changes."""
         return {f"anchor.{name}": getattr(self._target, name).cpu() for name in _PARTS}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Goes on from a state."""
-        at = self._target.mean.device
-        self._target = Statistics(*(state[f"anchor.{name}"].to(at) for name in _PARTS))
+        device = self._target.mean.device
+        self._target = Statistics(*(state[f"anchor.{name}"].to(device) for name in _PARTS))

@@ -1,4 +1,4 @@
-"""Where every pixel of a camera's next frame comes from: its motion as a Flow.
+"""Turns a camera's motion into a Flow: where every pixel of its next frame comes from.
 
 Camera convention. A camera has a velocity G, a 3x3 generator in coordinates centred on
 `camera.center` and divided by the focal length f = (W / 2) / tan(fov / 2), y pointing down. In one
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from zoomdream.media.frame import Flow, Frame
-from zoomdream.settings.model import Camera
+from zoomdream.settings.definitions import Camera
 from zoomdream.size import Size
 
 
 def velocity(camera: Camera) -> Tensor:
-    """G, (3, 3) float64, of the backward map: per second, in centred focal units."""
+    """Gives a camera's velocity G, (3, 3) float64, of the backward map: per second, in focal units."""
     inward = -math.log(camera.zoom)
     spin, turn, tilt = (math.radians(a) for a in (camera.rotate, camera.turn, camera.tilt))
     travel = 2 * math.tan(math.radians(camera.fov) / 2)  # one frame width, in focal lengths
@@ -37,7 +37,7 @@ def camera_flow(
     device: torch.device | None = None,
     t: float = 0.0,
 ) -> Flow:
-    """The Flow of `dt` seconds of a camera's motion, for frames of `size`.
+    """Gives the Flow of `dt` seconds of a camera's motion, for frames of `size`.
 
     t: seconds at which it ends; only ripples care. What is looked up is first
     folded (kaleidoscope, tunnel), then bent (swirl, ripple), then moved as the camera moves.
@@ -64,7 +64,7 @@ def camera_flow(
 
 
 def _mirrored(u: Tensor, v: Tensor, folds: int, upright: bool) -> tuple[Tensor, Tensor]:
-    """Every direction folded into one wedge and its mirror image, which lies along the longer side."""
+    """Folds every direction into one wedge and its mirror image, which lies along the longer side."""
     wedge, axis = math.pi / folds, math.pi / 2 if upright else 0.0
     angle = torch.remainder(torch.atan2(v, u) - axis, 2 * wedge)
     angle = torch.minimum(angle, 2 * wedge - angle) + axis
@@ -73,7 +73,7 @@ def _mirrored(u: Tensor, v: Tensor, folds: int, upright: bool) -> tuple[Tensor, 
 
 
 def _nested(u: Tensor, v: Tensor, ratio: float, reach: float) -> tuple[Tensor, Tensor]:
-    """What is within reach / ratio of the center is the whole again, that much smaller (log-polar)."""
+    """Puts the whole again, smaller by the ratio, within reach / ratio of the center (log-polar)."""
     away = torch.hypot(u, v).clamp_min(1e-9)
     rings = torch.ceil(torch.log(reach / ratio / away) / math.log(ratio)).clamp(0, 60)
     scale = ratio**rings
@@ -81,7 +81,7 @@ def _nested(u: Tensor, v: Tensor, ratio: float, reach: float) -> tuple[Tensor, T
 
 
 def _swirled(u: Tensor, v: Tensor, camera: Camera, dt: float) -> tuple[Tensor, Tensor]:
-    """Turned about the center, the less the further away, and not at all beyond the radius."""
+    """Turns about the center, the less the further away, and not at all beyond the radius."""
     fade = (1 - (torch.hypot(u, v) / camera.swirl_radius).clamp(0, 1) ** 2) ** 2
     angle = -math.radians(camera.swirl) * dt * fade
     cos, sin = torch.cos(angle), torch.sin(angle)
@@ -89,7 +89,7 @@ def _swirled(u: Tensor, v: Tensor, camera: Camera, dt: float) -> tuple[Tensor, T
 
 
 def _rippled(u: Tensor, v: Tensor, camera: Camera, dt: float, t: float) -> tuple[Tensor, Tensor]:
-    """Moved outward and inward by rings of waves: what `dt` seconds add, so that it never adds up."""
+    """Moves outward and inward by rings of waves, by what `dt` seconds change of them: it never adds up."""
     away = torch.hypot(u, v)
     along = 2 * math.pi * away / camera.ripple_length
     pace = 2 * math.pi * camera.ripple_speed
@@ -99,13 +99,13 @@ def _rippled(u: Tensor, v: Tensor, camera: Camera, dt: float, t: float) -> tuple
 
 
 class CameraPath:
-    """A camera's Flow from frame to frame, made anew only when something about it changes."""
+    """Gives a camera's Flow from frame to frame, and computes it only when something about it changes."""
 
     def __init__(self) -> None:
         self._flow = lru_cache(maxsize=1)(camera_flow)
 
     def flow(self, camera: Camera, frame: Frame, dt: float, t: float) -> Flow:
-        """Of `dt` seconds of motion that end at t seconds, of a frame's size and on its device.
+        """Gives the Flow of `dt` seconds that end at t seconds, of a frame's size and on its device.
 
         The result may be the one of the last call: do not write into it.
         """

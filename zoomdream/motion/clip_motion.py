@@ -1,4 +1,4 @@
-"""A dream that rides on what moves in a clip."""
+"""Carries a dream along with what moves in a clip."""
 
 import math
 from collections.abc import Callable
@@ -18,24 +18,24 @@ from zoomdream.motion.flow import (
 from zoomdream.motion.protocol import DreamFunction, Moment, Observation
 from zoomdream.motion.warp import warp
 
-STILL_STEPS = 5  # of a still, whose dream is as strong as a clip's of strength 1
-SETTLE = 16  # times that the first frame of a shot is dreamt on
+STILL_STEPS = 5  # steps on a still that make its dream as strong as a clip's of strength 1
+SETTLE = 16  # times that the first frame of a shot is dreamt on, to be as strong as later ones
 _PERSIST_FPS = 30  # at which `persist` is counted; at other rates as much stays in a second
-_FEATHER = 1.0  # px by which the edge of what is trusted is softened
+_FEATHER = 1.0  # px, of the blur that softens the edges of what is trusted
 
 
 class ClipMotion:
-    """A dream that rides on what moves in a clip.
+    """Carries a dream along with what moves in a clip.
 
     What is carried from frame to frame is the dream alone, the dreamt frame minus its source, along the
-    optical flow and where that can be trusted. Of n frames of dreaming at a place the last is mixed in by
+    optical flow, as far as that can be trusted. Of n frames of dreaming at a place the last is mixed in by
     1 / n, as a mean is, until it is 1 - persist: so a place that has just come into sight is dreamt at
     full strength at once, and neither setting changes what the other means. Where little persists a
     frame is dreamt on in several passes. The first frame of a shot is dreamt `SETTLE` times, and is as
     strong as those that follow.
 
     estimator: of the optical flow. starts_shot: whether a source frame is the first after a cut. checked:
-    whether to ask if the flow can be believed. mask: (1, 1, H, W), black stays the source.
+    whether to work out where the flow can be trusted. mask: (1, 1, H, W), black stays the source.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class ClipMotion:
                     dreamt = source.lerp(dreamt, self._mask)
                 self._dream = dreamt - source
             self._age = self._age + 1
-        finished = finish(dreamt)
-        if finished is not dreamt:
-            self._dream = finished - source
-        return finished
+        frame = finish(dreamt)
+        if frame is not dreamt:
+            self._dream = frame - source
+        return frame
 
     def _carry(self, observed: Observation) -> None:
-        """Moves the dream to where its places are now; where all begins anew there is none."""
+        """Moves the dream to where its places are now; where it begins anew there is none."""
         if observed.flow is None:
             self._dream = torch.zeros_like(observed.source)
             self._age = torch.zeros_like(observed.source[:, :1])

@@ -1,7 +1,7 @@
-"""Optical flow: where each pixel of a frame was in another one, and where that can be believed.
+"""Estimates optical flow: where each pixel of a frame was in another one, and where to trust that.
 
-All flows here point as `frame.Flow` says: from the frame that is being made to where to look in the
-other one. Negating the opposite flow instead leaves ghosts at every edge.
+All flows point as `media.frame` says: from the current frame to where to look in the last one. Negating
+the opposite flow instead leaves ghosts at every edge.
 """
 
 from abc import ABC, abstractmethod
@@ -20,46 +20,49 @@ from zoomdream.errors import WeightsError
 from zoomdream.media.frame import Flow, Frame, blur, resize, to_bytes
 from zoomdream.size import Size
 
-FLOW_LINES = 540  # at which flow is looked for, at most; finer flow costs more and is no better
-_APART = 0.04, 0.10  # mean differences of a pixel that are nothing, and too much
+FLOW_LINES = 540  # at which flow is estimated, at most; finer flow costs more and is no better
+_ERRORS = 0.04, 0.10  # mean differences of a pixel that are nothing, and too much
 _LEAST = 16  # px; DIS raises below 12
 
 
 class FlowEstimator(ABC):
-    """Finds optical flow between two frames. A frame is prepared once, and looked at several times."""
+    """Estimates optical flow between two frames. Each frame is prepared once, for several estimates."""
 
     @abstractmethod
     def prepare(self, frame: Frame) -> Any:
-        """What flow is looked for in, instead of the frame."""
+        """Prepares a frame for `flow`, in a form of the estimator's own."""
 
     @abstractmethod
     def flow(self, current: Any, last: Any, like: Frame) -> Flow:
-        """Where each pixel of the current frame was in the last one, both prepared; of `like`'s size."""
+        """Estimates where each pixel of the current frame was in the last one, both as prepared.
+
+        like: a frame whose size and device the Flow gets.
+        """
 
     def __call__(self, current: Frame, last: Frame) -> Flow:
-        """The same for frames as they are."""
+        """Estimates the same for frames, (1, 3, H, W) in 0..1."""
         return self.flow(self.prepare(current), self.prepare(last), current)
 
 
 class NoMotion(FlowEstimator):
-    """Nothing moves."""
+    """Takes it that nothing moves."""
 
     def prepare(self, frame: Frame) -> None:
-        """Nothing has to be looked at."""
+        """Prepares nothing: no frame is looked at."""
 
     def flow(self, current: None, last: None, like: Frame) -> Flow:  # noqa: ARG002
         return torch.zeros_like(like[:, :2])
 
 
 class DisFlow(FlowEstimator):
-    """Dense Inverse Search (Kroeger et al. 2016) on brightness, by OpenCV on the CPU."""
+    """Estimates flow by Dense Inverse Search (Kroeger et al. 2016) on brightness, by OpenCV on the CPU."""
 
     def __init__(self) -> None:
         self._search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def prepare(self, frame: Frame) -> NDArray[np.uint8]:
-        """Grey, (H, W), as large as flow is looked for."""
-        small = to_bytes(resize(frame, _looked_at(frame)))
+        """Makes a frame grey, (H, W), of the size at which flow is estimated."""
+        small = to_bytes(resize(frame, _estimation_size(frame)))
         return cast(NDArray[np.uint8], cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
 
     def flow(self, current: NDArray[np.uint8], last: NDArray[np.uint8], like: Frame) -> Flow:
@@ -71,9 +74,9 @@ class DisFlow(FlowEstimator):
 
 
 class RaftFlow(FlowEstimator):
-    """RAFT (Teed and Deng 2020), torchvision's small one; its weights are fetched once, or a file's.
+    """Estimates flow by RAFT (Teed and Deng 2020), torchvision's small one.
 
-    Raises WeightsError where there are none.
+    weights: a file; else torchvision's, which are fetched once. Raises WeightsError where there are none.
     """
 
     def __init__(self, weights: Path | None = None, device: torch.device | None = None) -> None:
@@ -91,8 +94,8 @@ class RaftFlow(FlowEstimator):
         self._network = network.to(device)
 
     def prepare(self, frame: Frame) -> tuple[Tensor, Size]:
-        """The frame in -1..1, padded to whole blocks of 8 px, and its size before that."""
-        size = _looked_at(frame)
+        """Gives the frame in -1..1, padded to whole blocks of 8 px, and its size before that."""
+        size = _estimation_size(frame)
         right, bottom = (max(128, -(-side // 8) * 8) - side for side in size)
         return F.pad(resize(frame, size), (0, right, 0, bottom), "replicate") * 2 - 1, size
 
@@ -105,7 +108,7 @@ class RaftFlow(FlowEstimator):
 def flow_estimator(
     kind: str, weights: Path | None = None, device: torch.device | None = None
 ) -> FlowEstimator:
-    """`dis` (OpenCV, on the CPU), `raft` (torchvision's small RAFT) or `none` (nothing moves)."""
+    """Makes an estimator: `dis` (OpenCV, on the CPU), `raft` (torchvision's) or `none` (nothing moves)."""
     estimators: dict[str, Callable[[], FlowEstimator]] = {
         "dis": DisFlow,
         "raft": lambda: RaftFlow(weights, device),
@@ -114,14 +117,14 @@ def flow_estimator(
     return estimators[kind]()
 
 
-def _looked_at(frame: Frame) -> Size:
-    """The size at which flow is looked for in a frame."""
+def _estimation_size(frame: Frame) -> Size:
+    """Gives the size at which a frame's flow is estimated."""
     size = Size.of(frame)
     return size.scaled(min(1.0, FLOW_LINES / size.shorter))
 
 
 def resize_flow(flow: Flow, size: Size) -> Flow:
-    """A flow of another size, its pixels counted anew along each axis."""
+    """Scales a flow to another size, and its pixels along each axis with it."""
     own = Size.of(flow)
     if own == size:
         return flow
@@ -130,7 +133,7 @@ def resize_flow(flow: Flow, size: Size) -> Flow:
 
 
 def sample_bilinear(planes: Tensor, flow: Flow) -> Tensor:
-    """`out(p) = in(p + flow(p))`, bilinear, zero beyond the border: for flows, masks and measures."""
+    """Samples bilinearly: `out(p) = in(p + flow(p))`, zero beyond the border; for flows, masks, measures."""
     height, width = flow.shape[-2:]
     x = torch.arange(width, device=flow.device) + flow[:, 0]
     y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
@@ -139,11 +142,11 @@ def sample_bilinear(planes: Tensor, flow: Flow) -> Tensor:
 
 
 def trust_mask(flow: Flow, back: Flow) -> Tensor:
-    """(1, 1, H, W), 1 where a flow can be believed, 0 where not.
+    """Marks where a flow can be trusted by 1, and where not by 0: (1, 1, H, W).
 
-    back: the flow the other way. Not to be believed, as in Ruder et al. (2016) and Lai et al. (2018):
-    where following the flow and then the other does not lead back (occlusion), where the flow changes
-    abruptly (motion boundaries), and where it leaves the picture. Their thresholds, px squared.
+    back: the flow the other way. Not to be trusted, as in Ruder et al. (2016) and Lai et al. (2018): where
+    following the flow and then the other does not lead back (occlusion), where the flow changes abruptly
+    (motion boundaries), and where it leaves the picture. Their thresholds, px squared.
     """
     height, width = flow.shape[-2:]
     returned = sample_bilinear(back, flow)
@@ -159,13 +162,13 @@ def trust_mask(flow: Flow, back: Flow) -> Tensor:
 
 
 def photometric_consistency(current: Frame, last: Frame, flow: Flow) -> Tensor:
-    """(1, 1, H, W), 1 where the last frame shows at a flow's end what the current one shows, else 0.
+    """Marks by 1 where the last frame, moved along a flow, shows what the current one does; (1, 1, H, W).
 
-    A second opinion beside `trust`, of ours: estimators smear flow over what was hidden, where there
-    is a way back but another picture.
+    Falls to 0 as they differ. It adds to `trust_mask`, and is of ours: estimators smear flow over what was
+    hidden, where there is a way back but another picture.
     """
-    apart = (sample_bilinear(last, flow) - current).abs().mean(1, keepdim=True)
-    return ((_APART[1] - blur(apart, 1.0)) / (_APART[1] - _APART[0])).clamp(0, 1)
+    error = (sample_bilinear(last, flow) - current).abs().mean(1, keepdim=True)
+    return ((_ERRORS[1] - blur(error, 1.0)) / (_ERRORS[1] - _ERRORS[0])).clamp(0, 1)
 
 
 def _square(flow: Flow) -> Tensor:

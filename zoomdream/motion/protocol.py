@@ -1,4 +1,4 @@
-"""What every kind of motion does: it moves what was dreamt before, and has the next frame dreamt on it."""
+"""Says what every kind of motion does: it moves the last frame's dream, and has the next dreamt on it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoomdream.media.frame import Flow, Frame
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import RenderJob
 
 DreamFunction = Callable[[Frame, Tensor | None], Frame]
 """Dreams on a frame; with (1, 1, H, W), a factor of the steps at each place."""
@@ -16,10 +16,10 @@ DreamFunction = Callable[[Frame, Tensor | None], Frame]
 
 @dataclass(frozen=True)
 class Observation:
-    """A source frame, and what is known of it before anything is dreamt.
+    """A source frame, and how it has moved since the one before; known before anything is dreamt.
 
-    flow: where its pixels were in the last one; None where all begins anew. trusted: (1, 1, H, W), how
-    far that can be believed; None: wholly.
+    flow: where its pixels were in the last one; None where the dream begins anew. trusted: (1, 1, H, W) in
+    0..1, how far the flow can be trusted; None for wholly.
     """
 
     source: Frame
@@ -40,9 +40,9 @@ class Motion(Protocol):
     """Carries a dream from frame to frame."""
 
     def observe(self, source: Frame, skipped: bool = False) -> Observation:
-        """Looks at the next source frame: in order, but as far ahead as one likes, in any one thread.
+        """Measures the next source frame: in order, in one thread, which may be ahead of `step`.
 
-        skipped: its dream is there already.
+        skipped: whether its dream is made already, by a render that now goes on.
         """
 
     def step(
@@ -54,8 +54,8 @@ class Motion(Protocol):
     ) -> Frame:
         """Dreams the next frame, and remembers it for the one after.
 
-        dream: is called once, or several times that lead up to the frame. finish: what is made of the
-        frame before it is remembered (a loop is drawn towards its beginning). Returns the finished frame.
+        dream: is called once or several times, each on what the last has led to. finish: changes the frame
+        before it is remembered (a loop is drawn towards its beginning). Returns the finished frame.
         """
 
     @property

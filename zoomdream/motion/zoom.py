@@ -1,4 +1,4 @@
-"""A camera that goes into its own last frame."""
+"""Moves a camera into its own last frame."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -12,11 +12,11 @@ from zoomdream.motion.anchor import AnchorHold
 from zoomdream.motion.camera import CameraPath
 from zoomdream.motion.protocol import DreamFunction, Moment, Observation
 from zoomdream.motion.warp import Warper
-from zoomdream.settings.model import Anchor
+from zoomdream.settings.definitions import Anchor
 
 
 class ZoomMotion:
-    """A camera that goes into its own last frame, which is kept like the anchor.
+    """Moves a camera into its own last frame, which is kept like the anchor.
 
     like: the frame whose colours and contrasts are kept. mask: (1, 1, H, W), black stays the source.
     stopwatch: counts the time that keeping takes.

@@ -35,7 +35,7 @@ import typer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from zoomdream.network.pocket.network import WEIGHTS, Pocket
+from zoomdream.network.pocket.architecture import WEIGHTS, Pocket
 from zoomdream.training.crops import Crops, as_batch, central_square
 from zoomdream.training.pictures import draw_picture, photographs
 from zoomdream.training.student import WIDTH, Student, width_of

@@ -27,9 +27,9 @@ from zoomdream.media.sheet import Cell, contact_sheet
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import load_network
-from zoomdream.network.pocket.network import WEIGHTS, Pocket
+from zoomdream.network.pocket.architecture import WEIGHTS, Pocket
 from zoomdream.network.weights import load_module
-from zoomdream.settings.model import DreamSpec
+from zoomdream.settings.definitions import DreamSpec
 from zoomdream.size import Size
 from zoomdream.training.pictures import UNSEEN, Picture, photographs
 from zoomdream.training.student import info_of

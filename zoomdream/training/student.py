@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoomdream.network.catalog import NetworkInfo, network_info
-from zoomdream.network.pocket.network import Blur, Fire, Pocket
+from zoomdream.network.pocket.architecture import Blur, Fire, Pocket
 from zoomdream.network.weights import read_weights
 
 WIDTH = 288  # channels that the student's `creatures` squeezes to

@@ -1,4 +1,4 @@
-"""The picture that a still is dreamt on, and what goes around the dream: its size, depth and transparency."""
+"""Opens the picture that a still is dreamt on, and gives the result its size, depth and transparency."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -16,16 +16,17 @@ from zoomdream.media.image_formats import image_format
 from zoomdream.media.image_reader import decode_image
 from zoomdream.media.image_writer import Pixels
 from zoomdream.media.noise import noise_picture
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import RenderJob
 from zoomdream.size import Size
 
 
 @dataclass(frozen=True)
 class Original:
-    """The picture that is dreamt on, and what of it goes around the dream.
+    """A picture that is dreamt on, and what of it the result takes over.
 
-    frame: over white, in the size that is wanted. alpha: (1, 1, H, W), and straight: its colours with
-    nothing under them, where parts are clear. deep: 16 bits.
+    frame: in the size that is wanted; laid over white where parts are clear. alpha, straight: only of such
+    a picture, its alpha (1, 1, H, W), and its colours without the white. deep: whether it has 16 bits a
+    channel.
     """
 
     frame: Frame
@@ -39,7 +40,7 @@ class Original:
         return Size.of(self.frame)
 
     def losses(self, target: Path) -> Iterator[str]:
-        """What the target's format cannot hold."""
+        """Yields sentences on what the target's format cannot hold."""
         form = image_format(target)
         if self.alpha is not None and not form.alpha:
             yield f"{form.name} holds no transparency: the picture lies on white"
@@ -47,7 +48,7 @@ class Original:
             yield f"{form.name} holds 8 bits a channel: .png or .tiff would keep its 16"
 
     def pixels(self, dreamt: Frame, target: Path) -> Pixels:
-        """(H, W, 3 or 4), as the target's format holds them."""
+        """Turns a dreamt frame into pixels, (H, W, 3 or 4), as the target's format holds them."""
         form = image_format(target)
         dreamt, straight = dreamt.cpu(), self.straight
         planes = list(dreamt[0])
@@ -61,7 +62,10 @@ class Original:
 
 
 def open_original(job: RenderJob, picture: Any) -> Original:
-    """The source, in the size that is wanted; raises InputError, and UsageError for noise of no size."""
+    """Opens a job's source, in the size that is wanted; without one makes noise.
+
+    Raises InputError, and UsageError for noise without a size.
+    """
     size = job.output.size
     if picture is None and job.source is None:
         if size is None:
@@ -75,7 +79,7 @@ def open_original(job: RenderJob, picture: Any) -> Original:
     decoded = decode_image(resolve_source(job.source, job), job.max_pixels, size)
     deep = decoded.pixels.dtype == np.uint16
     clear = decoded.pixels.shape[2] == 4 and decoded.pixels[..., 3].min() < (65535 if deep else 255)
-    if not clear or job.paper:  # paper is there, whether a drawing has any or not
+    if not clear or job.paper:  # old paper lies under a clear drawing, too
         frame = as_frame(decoded.pixels if clear else decoded.pixels[..., :3])
         return _sized(job, Original(frame, decoded.notes, deep=deep))
     alpha, straight = as_frame(decoded.pixels[..., 3])[:, :1], as_frame(decoded.pixels[..., :3])
@@ -83,7 +87,7 @@ def open_original(job: RenderJob, picture: Any) -> Original:
 
 
 def _sized(job: RenderJob, original: Original) -> Original:
-    """In the size that is wanted."""
+    """Brings a picture to the size that is wanted."""
     wanted = original.size
     if job.output.size or job.output.scale != 1:
         wanted = film_size(job, original.size, longest=original.size.longer)

@@ -1,4 +1,4 @@
-"""A job's frames, one after another, and all that the next one is made from."""
+"""Renders a job's frames, one after another, without writing any."""
 
 import math
 from collections.abc import Generator, Iterator
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from zoomdream.dreaming.ascent import dream
-from zoomdream.dreaming.finish import finished, finishes
 from zoomdream.dreaming.guide import open_guide_source
+from zoomdream.dreaming.postprocess import post_processed, post_processes
 from zoomdream.dreaming.rng import frame_rng
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.dreaming.tiles import tile_side
 from zoomdream.dreaming.variety import channel_weights_at
 from zoomdream.events import Stopwatch
-from zoomdream.film.loop import LoopBlend
+from zoomdream.film.seamless_loop import LoopBlend
 from zoomdream.media.frame import Frame, ImageArray, cover, to_bytes, to_device
 from zoomdream.media.image_reader import read_mask, read_still
 from zoomdream.media.source import Clip
@@ -25,7 +25,7 @@ from zoomdream.motion.protocol import Moment, Motion, Observation
 from zoomdream.motion.zoom import ZoomMotion
 from zoomdream.network.network import Network
 from zoomdream.pipeline import prefetch
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import RenderJob
 from zoomdream.settings.timeline import Timeline
 
 State = dict[str, Tensor]
@@ -33,7 +33,11 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class RenderedFrame:
-    """A frame of a film. frame: (1, 3, H, W) in 0..1, on the network's device."""
+    """A frame of a film.
+
+    number: from 0, or below where it comes before the film. frame: (1, 3, H, W) in 0..1, on the network's
+    device. objective: before the last step of its dream.
+    """
 
     number: int
     frame: Frame
@@ -46,11 +50,10 @@ class RenderedFrame:
 
 
 class FrameRenderer:
-    """A job's frames, one after another, and all that the next one is made from.
+    """Renders a job's frames, one after another, and knows what the next one is made from.
 
-    A film that is to be a loop is begun `early` frames before its first. Its end is drawn, frame by frame,
-    towards those early frames, and becomes the very last of them, which the first frame of the film
-    follows.
+    A loop is begun `early` frames before its first. Its end is drawn, frame by frame, towards those early
+    frames, and becomes the last of them, which the first frame of the film follows.
     """
 
     def __init__(self, job: RenderJob, clip: Clip, network: Network, timeline: Timeline) -> None:
@@ -59,7 +62,7 @@ class FrameRenderer:
         self._session.tile = self._reported_tile = tile_side(network, clip.size.pixels)
         self._loop = LoopBlend(job, clip)
         self._guide = open_guide_source(job, self._session, _seconds(clip))
-        self._finishes = finishes(job)
+        self._post_processes = post_processes(job)
         self._device = network.at.device
         self._motion: Motion | None = None
         self._begin, self._resumed_from = -self._loop.early, State()
@@ -67,12 +70,12 @@ class FrameRenderer:
 
     @property
     def early(self) -> int:
-        """Frames that come before the first."""
+        """How many frames come before the first."""
         return self._loop.early
 
     @torch.no_grad()
     def frames(self) -> Generator[RenderedFrame]:
-        """Those that are not there yet, from number -`early` on."""
+        """Yields the frames that are still to be made, the first of all having number -`early`; once."""
         sources = self._on_device(self._loop.numbered(self._clip.frames))
         number, first = next(sources)
         self._session.balance(first)
@@ -88,7 +91,7 @@ class FrameRenderer:
                 yield self._frame(number, observed, motion)
 
     def _on_device(self, sources: Iterator[tuple[int, Frame]]) -> Iterator[tuple[int, Frame]]:
-        """Source frames on the network's device; a still, which comes again and again, is moved once."""
+        """Moves source frames to the network's device; a still, which comes again and again, once."""
         last = moved = None
         for number, frame in sources:
             if moved is None or frame is not last:
@@ -98,7 +101,7 @@ class FrameRenderer:
     def _observed(
         self, sources: Iterator[tuple[int, Frame]], motion: Motion
     ) -> Iterator[tuple[int, Observation]]:
-        """What is known of source frames, from where it begins."""
+        """Has the motion observe all source frames, and yields those that are still to be dreamt."""
         for number, frame in sources:
             skipped = number < self._begin
             observation = motion.observe(frame, skipped)
@@ -130,11 +133,11 @@ class FrameRenderer:
                 lambda frame: self._loop.blended(number, frame),
             )
         if number >= 0:  # those before the first are drawn on once more
-            frame = finished(frame, self._finishes)
+            frame = post_processed(frame, t, self._post_processes)
         return RenderedFrame(number, frame, objective)
 
     def _make_motion(self, first: Frame) -> Motion:
-        """What moves the dream: a camera, or what moves in the clip itself. first: its first frame."""
+        """Makes what moves the dream: a camera, or what moves in the clip. first: the clip's first frame."""
         job, clip = self._job, self._clip
         mask = None
         if job.mask is not None:
@@ -159,14 +162,14 @@ class FrameRenderer:
         return {**self._session.state, **self._motion.state}
 
     def resume(self, number: int, state: State, early: Iterator[ImageArray]) -> None:
-        """Goes on with frame `number`. early: the frames before the first, as far as they are there."""
+        """Goes on with frame `number`. early: those frames before the first that were made already."""
         self._begin, self._resumed_from = number, state
         self._session.restore(state)
         self._reported_tile = self._session.tile
         self._loop.hold(early)
 
     def notes(self) -> Iterator[str]:
-        """What has happened since the last time."""
+        """Yields sentences about what has happened since the last call."""
         if self._session.tile != self._reported_tile:
             self._reported_tile = self._session.tile
             yield f"memory ran out: it goes on in tiles of {self._session.tile} px"
@@ -177,6 +180,6 @@ def _seconds(clip: Clip) -> float:
 
 
 def layer_weights(now: RenderJob, network: Network) -> list[float]:
-    """Each objective's weight, as the settings of a frame say."""
+    """Gives each objective's weight: the settings' at a frame, or, without any, the network's own."""
     weights = now.dream.layers
     return list(weights.values()) if weights else [part.weight for part in network.objectives]

@@ -1,24 +1,24 @@
-"""A short film of a single picture's dream as it grows."""
+"""Makes a short film of a single picture's dream as it grows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
+from zoomdream.film.film_spec import FilmSpec
 from zoomdream.film.inputs import CLIP_LONGER_SIDE, film_size
-from zoomdream.film.original import Original
-from zoomdream.film.spec import FilmSpec
+from zoomdream.film.source_picture import Original
 from zoomdream.film.writer import FilmWriter, open_writer
 from zoomdream.media.film_formats import nearest_supported
 from zoomdream.media.frame import Frame, cover
-from zoomdream.settings.model import Output, RenderJob
+from zoomdream.settings.definitions import Output, RenderJob
 
-GROWTH_SECONDS = 5.0  # seconds that a film of the dream growing lasts, about
-ENDING_SECONDS = 1.0  # seconds that its last frame stays
+GROWTH_SECONDS = 5.0  # length of the film, about
+ENDING_SECONDS = 1.0  # for which its last frame stays
 
 
 class GrowthFilm:
-    """A short film of a dream that grows."""
+    """Takes the frames of a dream as it grows into a film."""
 
     def __init__(self, writer: FilmWriter, spec: FilmSpec, force: bool) -> None:
         self._writer, self._spec, self._force = writer, spec, force
@@ -38,7 +38,7 @@ class GrowthFilm:
 def growth_film(
     film: Path, original: Original, steps: int, label: RenderJob, force: bool
 ) -> Iterator[GrowthFilm]:
-    """A film of the picture and what becomes of it. steps: frames that will be added."""
+    """Opens a film that begins with the picture. steps: how many frames will be added."""
     natural = film_size(RenderJob(), original.size, longest=CLIP_LONGER_SIDE)
     rate = Fraction(min(30, max(5, round(steps / GROWTH_SECONDS))))
     size, fps = nearest_supported(film, natural, rate)

@@ -1,4 +1,4 @@
-"""Loops: a film whose end becomes its beginning, and the check that it does."""
+"""Makes a film's end its beginning, and checks that a finished film is such a loop."""
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -12,17 +12,20 @@ from zoomdream.media.source import Clip
 from zoomdream.media.video_reader import decode_clip, open_video
 from zoomdream.motion.camera import CameraPath
 from zoomdream.motion.warp import warp
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import RenderJob
 from zoomdream.settings.timeline import Timeline
 from zoomdream.size import Size
 
 LOOP_OVERLAP = 1.5  # seconds in which the end of a loop becomes its beginning
 LOOP_MEMORY = 1_000_000_000  # bytes that the frames of this may take
-LOOP_SEAM = 1.1  # times the median change between frames that the seam may be
+LOOP_SEAM = 1.1  # how large the change at the seam may be, in median changes between frames
 
 
 class LoopBlend:
-    """Makes a film end where it begins; without a loop it lets everything through."""
+    """Makes a film end where it begins; where no loop is wanted it changes nothing.
+
+    early: frames that come before the first one. Raises UsageError for a loop of unknown length.
+    """
 
     def __init__(self, job: RenderJob, clip: Clip) -> None:
         self.early, self._length = 0, clip.length or 0
@@ -34,7 +37,7 @@ class LoopBlend:
             self.early = max(1, min(round(LOOP_OVERLAP * clip.fps), clip.length // 2, most))
 
     def numbered(self, frames: Iterator[Frame]) -> Iterator[tuple[int, Frame]]:
-        """Frames with their numbers; those of a loop, whose source stands still, begin below 0."""
+        """Numbers a clip's frames; those of a loop, whose source stands still, begin below 0."""
         if self.early:
             still_frame = next(frames)
             return ((number, still_frame) for number in range(-self.early, self._length))
@@ -45,12 +48,12 @@ class LoopBlend:
         self._held = list(early)
 
     def blended(self, number: int, frame: Frame) -> Frame:
-        """An early frame as it is, and held; one near the end as drawn towards its early one."""
+        """Draws a frame near the end towards its early one, and holds early ones for that."""
         if number < 0:
             self._held.append(to_bytes(frame))
             return frame
-        place = number - (self._length - self.early)
-        if place < 0:
+        place = number - (self._length - self.early)  # among the early frames
+        if not self.early or place < 0:
             return frame
         before, after = (_ease((place + k) / self.early) for k in (0, 1))
         share = (after - before) / (1 - before)  # so that all shares together go all the way
@@ -62,7 +65,7 @@ def _ease(share: float) -> float:
 
 
 def check_loop(film: Path, clip: Clip, timeline: Timeline, name: str) -> None:
-    """Checks a finished loop: its seam is no larger a step than those between frames are.
+    """Checks that the change at a finished loop's seam is no larger than those between its frames.
 
     film: a file, or a folder of PNG. name: of the film, for the message. Raises OutputError.
     """
@@ -87,10 +90,10 @@ def loop_steps(
     fps: Fraction,
     moves: Callable[[Frame, int], Flow],
 ) -> tuple[float, float]:
-    """The median change between a decoded film's frames, and that from the last to the first.
+    """Measures the median change between a film's frames, and that from the last to the first.
 
-    film: a file, or a folder of PNG. moves: gives the camera's Flow that leads to a frame of a number,
-    which is undone first.
+    film: a file, or a folder of PNG. moves: gives the camera's Flow to a frame, from the frame and its
+    number; the frame before is moved along it first.
     """
     if film.is_dir():
         frames: Iterator[Frame] = (read_still(path) for path in sorted(film.glob("*.png")))
