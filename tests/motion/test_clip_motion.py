@@ -360,8 +360,6 @@ def test_memory_is_level_over_three_thousand_frames(tmp_path: Path) -> None:
     network = load_network("pocket", ["strokes"], at=CPU)
     process = psutil.Process()
     with render(job, network=network) as film:
-        memory = [
-            process.memory_info().rss for one in film if one.number and one.number % 200 == 0
-        ]
+        memory = [process.memory_info().rss for one in film if one.number and one.number % 200 == 0]
     assert len(memory) == 15
     assert max(memory) / memory[0] < 1.05
