@@ -13,10 +13,6 @@ job = zd.RenderJob(
     camera=zd.Camera(zoom=1.6),
     output=zd.Output(size=(160, 160), seconds=4, fps=12),
 )
-
-
 with zd.render(job) as film:
     strip = [frame.image for frame in film if frame.number % 8 == 0]
-
-
 Image.fromarray(np.hstack(strip)).save("frames.png")  # (160, 960, 3), 0..255

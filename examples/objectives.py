@@ -23,11 +23,7 @@ wishes = {
     "eyes-in-fur": zd.layer("strokes") + 0.3 * zd.channel("eyes", 12),
     "contrast": zd.objective(contrast, "scales"),
 }
-
-
 network = zd.load("pocket", list(wishes.values()))
-
-
 for name, wish in wishes.items():
     zd.dream(photo, network, wish, steps=8).save(f"{name}.png")
     print(f"{name}.png")  # noqa: T201

@@ -30,19 +30,19 @@ from tests.conftest import Command
 from tests.pictures import exr, radiance
 from zoomdream.errors import Interrupted, ZoomdreamError
 from zoomdream.files import shipped
+from zoomdream.film.film_spec import SegmentPlan
 from zoomdream.film.journal import Journal, journal_folder
 from zoomdream.film.render import render_film
 from zoomdream.film.resume import interrupted_job
-from zoomdream.film.spec import SegmentPlan
 from zoomdream.media.drawing import draw_drawing
 from zoomdream.media.frame import Frame, as_frame
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.video_reader import decode_clip, open_video
-from zoomdream.network.pocket.network import WEIGHTS
+from zoomdream.network.pocket.architecture import WEIGHTS
 from zoomdream.network.weights import read_weights
 from zoomdream.settings import presets
+from zoomdream.settings.definitions import MAX_PIXELS
 from zoomdream.settings.deforum import import_settings
-from zoomdream.settings.model import MAX_PIXELS
 from zoomdream.size import Size
 
 SMALL = ("--size", "64x48", "--octaves", 1, "--steps", 1, "--device", "cpu")

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import ROOT
 
 ORDER = [
-    ("size", "errors", "events", "files", "process", "pipeline"),
+    ("size", "errors", "events", "files", "process_settings", "pipeline"),
     ("settings",),
     ("media",),
     ("network",),

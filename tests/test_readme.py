@@ -16,7 +16,7 @@ from tests import films
 from tests.conftest import ROOT, Command, decode
 from zoomdream.files import shipped
 from zoomdream.settings import presets
-from zoomdream.settings.mistakes import mistakes_in
+from zoomdream.settings.preset_mistakes import mistakes_in
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.DOTALL)
@@ -125,7 +125,7 @@ def test_pictures_of_the_readme_are_there() -> None:
 def test_the_table_of_settings_is_true() -> None:
     """Every option named in the README has the default that the settings have."""
     from zoomdream.cli.options import OPTIONS
-    from zoomdream.settings.model import SETTINGS
+    from zoomdream.settings.definitions import SETTINGS
 
     known = {o.flag_name: o.field.default for path, o in OPTIONS.items() if path in SETTINGS}
     known |= {f"--no-{flag[2:]}": not value for flag, value in known.items() if value is True}

@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from zoomdream.network.catalog import network_info
+from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network, load_network
 from zoomdream.network.objective import Activations
-from zoomdream.network.target import Target
 
 
 def watched_network(on_look: Callable[[Tensor], None], **options: Any) -> Network:

@@ -25,7 +25,7 @@ from zoomdream.errors import (
     ZoomdreamError,
 )
 from zoomdream.events import Film, Note, Picture, Progress, Start, Step
-from zoomdream.settings.model import (
+from zoomdream.settings.definitions import (
     STILL_DREAM,
     STUDY_JOB,
     Anchor,
@@ -51,10 +51,10 @@ if TYPE_CHECKING:
     from zoomdream.film.still import dream_image
     from zoomdream.network.catalog import network_info, networks
     from zoomdream.network.classes import class_names
+    from zoomdream.network.layer_objectives import channel, direction, imagenet_class, layer
     from zoomdream.network.layers import network_layers
     from zoomdream.network.network import load_network as load
     from zoomdream.network.objective import objective
-    from zoomdream.network.target import channel, direction, imagenet_class, layer
     from zoomdream.network.weights import has_weights
     from zoomdream.study.bench import bench_table, run_bench
     from zoomdream.study.comparison import compare_clips, plot_comparison
@@ -120,18 +120,18 @@ __all__ = [
 _NEEDS_TORCH = {
     "LayerDream": "study.layers:LayerDream",
     "bench_table": "study.bench:bench_table",
-    "channel": "network.target:channel",
+    "channel": "network.layer_objectives:channel",
     "class_names": "network.classes:class_names",
     "compare_clips": "study.comparison:compare_clips",
-    "direction": "network.target:direction",
+    "direction": "network.layer_objectives:direction",
     "dream": "film.picture:dream_picture",
     "dream_image": "film.still:dream_image",
     "guide": "dreaming.guide:guide",
     "has_weights": "network.weights:has_weights",
-    "imagenet_class": "network.target:imagenet_class",
+    "imagenet_class": "network.layer_objectives:imagenet_class",
     "interrupted_job": "film.resume:interrupted_job",
     "join_so_far": "film.resume:join_so_far",
-    "layer": "network.target:layer",
+    "layer": "network.layer_objectives:layer",
     "layer_sheet": "study.layer_sheet:layer_sheet",
     "load": "network.network:load_network",
     "machine_checks": "study.doctor:machine_checks",

@@ -30,7 +30,7 @@ from zoomdream.media.frame import Frame, as_frame
 from zoomdream.network.catalog import CATALOG
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import load_network
-from zoomdream.settings.model import SETTINGS
+from zoomdream.settings.definitions import SETTINGS
 
 SMALL = ("--size", "96x64", "--octaves", 2, "--device", "cpu")
 

@@ -18,8 +18,8 @@ from zoomdream.media.image_reader import read_still
 from zoomdream.network.device import choose_place
 from zoomdream.network.engine.replay import Replay
 from zoomdream.network.network import Network, load_network
-from zoomdream.process import exact_cudnn, freed_memory_kept, large_blocks
-from zoomdream.settings.model import DreamSpec
+from zoomdream.process_settings import exact_cudnn, freed_memory_kept, large_blocks
+from zoomdream.settings.definitions import DreamSpec
 from zoomdream.size import Size
 
 SPEC = DreamSpec(octaves=2, steps=3)

@@ -10,8 +10,8 @@ from tests import films
 from tests.conftest import Command, decode
 from zoomdream.dreaming.ascent import dream
 from zoomdream.dreaming.guide import MOST_POSITIONS, Features, GuidedLayer, GuideSource, Style
+from zoomdream.dreaming.guide_pictures import Slideshow, open_guide
 from zoomdream.dreaming.session import DreamSession
-from zoomdream.dreaming.slideshow import Slideshow, open_guide
 from zoomdream.errors import InputError, Interrupted, UsageError
 from zoomdream.files import shipped
 from zoomdream.film.render import render_film
@@ -19,9 +19,9 @@ from zoomdream.media.frame import Frame, as_frame, cover, to_bytes
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.sheet import write_sheet
 from zoomdream.network.device import choose_place
+from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import load_network
-from zoomdream.network.target import Target
-from zoomdream.settings.model import DreamSpec, Guide
+from zoomdream.settings.definitions import DreamSpec, Guide
 from zoomdream.size import Size
 
 CPU = choose_place("cpu", "fp32")

@@ -19,7 +19,7 @@ from zoomdream.network.device import choose_place
 from zoomdream.network.layers import truncate
 from zoomdream.network.network import Network, load_network
 from zoomdream.network.weights import random_network
-from zoomdream.settings.model import DreamSpec
+from zoomdream.settings.definitions import DreamSpec
 from zoomdream.size import Size
 
 CPU = choose_place("cpu", "fp32")

@@ -18,7 +18,7 @@ from tests.conftest import Command, decode, difference, start
 from tests.test_hostile import pdf
 from tests.watching import watched_network
 from zoomdream.dreaming.ascent import octave_sizes
-from zoomdream.dreaming.lines import near_lines
+from zoomdream.dreaming.line_mask import near_lines
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.files import shipped
 from zoomdream.film.picture import dream_still
@@ -27,7 +27,7 @@ from zoomdream.media.image_reader import read_still
 from zoomdream.media.image_writer import srgb_profile
 from zoomdream.network.network import Network
 from zoomdream.settings import presets
-from zoomdream.settings.paths import plain_value
+from zoomdream.settings.setting_paths import plain_value
 from zoomdream.settings.timeline import at_middle
 from zoomdream.size import Size
 

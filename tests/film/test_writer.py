@@ -18,16 +18,16 @@ import torch
 from tests.conftest import decode
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.film.encoder import FrameCount, SegmentEncoder, encode_segment
+from zoomdream.film.film_spec import FilmSpec
 from zoomdream.film.journal import journal_folder, raw_file
 from zoomdream.film.resume import already_finished
-from zoomdream.film.spec import FilmSpec
-from zoomdream.film.target import check_film_target
+from zoomdream.film.target_check import check_film_target
 from zoomdream.film.writer import FilmWriter, open_writer
 from zoomdream.media.ffmpeg import count_frames
 from zoomdream.media.film_formats import film_format, nearest_supported
 from zoomdream.media.frame import Frame
 from zoomdream.media.source import Sound
-from zoomdream.settings.model import Output
+from zoomdream.settings.definitions import Output
 from zoomdream.size import Size
 
 SIZE = Size(64, 48)

@@ -34,7 +34,7 @@ from zoomdream.media.image_formats import (
 )
 from zoomdream.media.image_writer import encode_image
 from zoomdream.media.video_reader import decode_clip, open_video
-from zoomdream.settings.model import Output
+from zoomdream.settings.definitions import Output
 
 MISSING = Encoder("h264_none")
 OPENH264 = Encoder("libopenh264", lambda _: ["-b:v", "1M"])

@@ -12,7 +12,7 @@ from zoomdream.media.image_reader import read_still
 from zoomdream.motion.anchor import AnchorHold, halved, hold_statistics, measure_statistics
 from zoomdream.motion.camera import camera_flow
 from zoomdream.motion.warp import Warper, is_separable, remap_is_exact, warp
-from zoomdream.settings.model import Anchor, Camera
+from zoomdream.settings.definitions import Anchor, Camera
 from zoomdream.size import Size
 
 STILL = Camera(zoom=1)

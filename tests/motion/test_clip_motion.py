@@ -29,7 +29,7 @@ from zoomdream.motion.flow import DisFlow, sample_bilinear, trust_mask
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import Network, load_network
 from zoomdream.settings import presets
-from zoomdream.settings.model import DreamSpec, FlowBlend, Output, RenderJob
+from zoomdream.settings.definitions import DreamSpec, FlowBlend, Output, RenderJob
 from zoomdream.size import Size
 from zoomdream.study.comparison import Reading, mean_reading, readings, strength
 from zoomdream.study.metrics import warp_error

@@ -20,10 +20,10 @@ from zoomdream.network.device import Place, choose_place
 from zoomdream.network.engine import ops
 from zoomdream.network.engine.compiler import Engine, fold
 from zoomdream.network.engine.replay import TIMES_BEFORE_RECORDING, Replay, Work
+from zoomdream.network.layer_objectives import Target, layer, objectives_of
 from zoomdream.network.layers import network_layers, truncate
 from zoomdream.network.network import Network
-from zoomdream.network.pocket.network import Blur, Edges
-from zoomdream.network.target import Target, layer, objectives_of
+from zoomdream.network.pocket.architecture import Blur, Edges
 from zoomdream.network.weights import load_or_random, random_network
 from zoomdream.size import Size
 

@@ -18,9 +18,9 @@ from zoomdream.network.catalog import CATALOG, DEVIATION, MEAN, NetworkInfo, net
 from zoomdream.network.classes import class_number
 from zoomdream.network.device import choose_place
 from zoomdream.network.engine.compiler import fold
+from zoomdream.network.layer_objectives import Target, layer
 from zoomdream.network.layers import network_layers, truncate
 from zoomdream.network.network import Network, load_network, load_networks
-from zoomdream.network.target import Target, layer
 from zoomdream.network.weights import random_network, weights_path
 from zoomdream.size import Size
 

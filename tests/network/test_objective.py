@@ -10,9 +10,9 @@ from tests.network.test_network import CPU
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame
+from zoomdream.network.layer_objectives import Target, Wanted, objectives_of
 from zoomdream.network.network import Network, load_network
 from zoomdream.network.objective import Sum
-from zoomdream.network.target import Target, Wanted, objectives_of
 
 
 @pytest.fixture(scope="module")

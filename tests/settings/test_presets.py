@@ -21,15 +21,15 @@ from zoomdream.errors import UsageError, ZoomdreamError
 from zoomdream.files import shipped
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
+from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network
-from zoomdream.network.target import Target
 from zoomdream.network.weights import random_network
 from zoomdream.settings import presets
 from zoomdream.settings.clock import Clock
+from zoomdream.settings.definitions import SECTIONS, RenderJob
 from zoomdream.settings.deforum import evaluate_schedule
-from zoomdream.settings.mistakes import mistakes_in
-from zoomdream.settings.model import SECTIONS, RenderJob
-from zoomdream.settings.paths import plain_value
+from zoomdream.settings.preset_mistakes import mistakes_in
+from zoomdream.settings.setting_paths import plain_value
 from zoomdream.settings.timeline import Timeline
 from zoomdream.size import Size
 

@@ -13,12 +13,12 @@ from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import load_network
 from zoomdream.network.weights import load_or_random
-from zoomdream.settings.model import DreamSpec, Output, RenderJob
+from zoomdream.settings.definitions import DreamSpec, Output, RenderJob
 from zoomdream.size import Size
+from zoomdream.study.bare_convolutions import BareConvolutions
 from zoomdream.study.bench import load_contenders
 from zoomdream.study.comparison import strength
-from zoomdream.study.convolutions import BareConvolutions
-from zoomdream.study.textbook import textbook_dream
+from zoomdream.study.textbook_dream import textbook_dream
 from zoomdream.study.timing import time_film
 
 TINY = ("--size", "128x64", "--octaves", 2, "--steps", 1, "--rounds", 1, "--frames", 4)

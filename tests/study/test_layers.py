@@ -27,14 +27,14 @@ from zoomdream.media.sheet import (
     write_sheet,
 )
 from zoomdream.network.catalog import CATALOG, network_info
+from zoomdream.network.layer_objectives import Target
 from zoomdream.network.layers import network_layers
 from zoomdream.network.network import load_network
-from zoomdream.network.target import Target
-from zoomdream.settings.model import STUDY_JOB
+from zoomdream.settings.definitions import STUDY_JOB
 from zoomdream.size import Size
 from zoomdream.study.layer_sheet import cut_detail, detail_box
 from zoomdream.study.layers import STRENGTH, LayerDream, dream_layers
-from zoomdream.study.perception import faded, visible_change
+from zoomdream.study.visible_change import faded, visible_change
 
 QUICK = STUDY_JOB.change(
     dream=STUDY_JOB.dream.change(octaves=2, steps=3), device="cpu", precision="fp32"

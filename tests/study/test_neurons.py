@@ -18,11 +18,11 @@ from zoomdream.media.sheet import GAP
 from zoomdream.network.catalog import CATALOG, network_info
 from zoomdream.network.classes import class_names
 from zoomdream.network.device import choose_place
+from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.target import Target
 from zoomdream.network.weights import load_module, random_network
 from zoomdream.settings import presets
-from zoomdream.settings.model import DreamSpec, NeuronSpec
+from zoomdream.settings.definitions import DreamSpec, NeuronSpec
 from zoomdream.size import Size
 from zoomdream.study.channels import mean_activations, top_channels
 from zoomdream.study.fourier import noise_pictures

@@ -23,9 +23,9 @@ from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.layers import network_layers
 from zoomdream.network.network import load_network
-from zoomdream.network.pocket.network import STAGES, WEIGHTS, Fire, Pocket
+from zoomdream.network.pocket.architecture import STAGES, WEIGHTS, Fire, Pocket
 from zoomdream.network.weights import fill_network, read_weights
-from zoomdream.settings.model import DreamSpec
+from zoomdream.settings.definitions import DreamSpec
 from zoomdream.study.comparison import strength
 from zoomdream.training.evaluate import compare
 from zoomdream.training.pictures import Picture, draw_picture
@@ -117,8 +117,8 @@ def pictures() -> list[Picture]:
 def inherited(teacher: Teacher, pictures: list[Picture]) -> Pocket:
     torch.manual_seed(0)
     student = Pocket()
-    seen = (Pool(pictures, 0).batch(4, SIZE + sum(MARGIN)) - MEAN_PLANES) / DEVIATION_PLANES
-    inherit(student, teacher, seen)
+    crops = (Pool(pictures, 0).batch(4, SIZE + sum(MARGIN)) - MEAN_PLANES) / DEVIATION_PLANES
+    inherit(student, teacher, crops)
     return student
 
 

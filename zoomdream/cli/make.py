@@ -36,8 +36,8 @@ from zoomdream.cli.signals import StopSignals, stop_signals
 from zoomdream.errors import UsageError, ZoomdreamError
 from zoomdream.events import Event, Film, Start
 from zoomdream.settings import presets
-from zoomdream.settings.model import STILL_DREAM, RenderJob
-from zoomdream.settings.paths import change_job
+from zoomdream.settings.definitions import STILL_DREAM, RenderJob
+from zoomdream.settings.setting_paths import change_job
 
 FilmOut = Annotated[
     Path | None,

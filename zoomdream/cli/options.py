@@ -18,10 +18,10 @@ from pydantic.fields import FieldInfo
 from rich.markup import escape
 
 from zoomdream.errors import UsageError
+from zoomdream.settings.definitions import SETTINGS, NeuronSpec, RenderJob, Setting, settings_of
 from zoomdream.settings.expression import split_at_commas
-from zoomdream.settings.fields import Settings
-from zoomdream.settings.model import SETTINGS, NeuronSpec, RenderJob, Setting, settings_of
-from zoomdream.settings.paths import change_job
+from zoomdream.settings.setting_paths import change_job
+from zoomdream.settings.traits import Settings
 from zoomdream.size import Size
 
 NEURON_SETTINGS = settings_of(NeuronSpec, "neurons")  # settings that are no part of a job

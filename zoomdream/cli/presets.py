@@ -12,8 +12,8 @@ from zoomdream.cli.app import PRESETS, app
 from zoomdream.cli.console import console
 from zoomdream.errors import UsageError, ZoomdreamError
 from zoomdream.settings import presets
-from zoomdream.settings.paths import plain_value, settings_by_path
-from zoomdream.settings.schema import preset_schema
+from zoomdream.settings.json_schema import preset_schema
+from zoomdream.settings.setting_paths import plain_value, settings_by_path
 
 presets_app = typer.Typer(help="Lists, shows, makes and checks presets.")
 app.add_typer(presets_app, name="presets", rich_help_panel=PRESETS)

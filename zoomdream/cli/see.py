@@ -13,7 +13,7 @@ from zoomdream.cli.app import SEE, app
 from zoomdream.cli.console import AsJson, console, print_json, status, waking_up
 from zoomdream.cli.options import LOOK, NEURONS, make_job, make_section, required, settings_options
 from zoomdream.errors import UsageError
-from zoomdream.settings.model import STUDY_JOB, NeuronSpec, RenderJob
+from zoomdream.settings.definitions import STUDY_JOB, NeuronSpec, RenderJob
 
 
 @app.command(rich_help_panel=SEE)

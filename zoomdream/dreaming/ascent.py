@@ -15,14 +15,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from zoomdream.dreaming.lines import near_lines
+from zoomdream.dreaming.line_mask import near_lines
 from zoomdream.dreaming.rng import draw_integer
 from zoomdream.dreaming.session import ChannelWeights, DreamSession
 from zoomdream.dreaming.tiles import fits_twice, tile_side, tiled_gradient
 from zoomdream.media.color import to_opponent
 from zoomdream.media.frame import Frame, blur, resize
-from zoomdream.process import exact_cudnn, freed_memory_kept, large_blocks_kept
-from zoomdream.settings.model import DreamSpec
+from zoomdream.process_settings import exact_cudnn, freed_memory_kept, large_blocks_kept
+from zoomdream.settings.definitions import DreamSpec
 from zoomdream.size import Size
 
 SMOOTHING = (0.5, 1.0, 2.0)  # Gaussians, in units of `smooth`, that are averaged

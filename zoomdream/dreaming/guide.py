@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoomdream.dreaming.guide_pictures import open_guide, shown_to_network
 from zoomdream.dreaming.session import DreamSession
-from zoomdream.dreaming.slideshow import open_guide, shown_to_network
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame, as_frame
+from zoomdream.network.layer_objectives import Target
 from zoomdream.network.objective import Activations, ActivationsOf, Objective
-from zoomdream.network.target import Target
-from zoomdream.settings.model import Guide as GuideSpec
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import Guide as GuideSpec
+from zoomdream.settings.definitions import RenderJob
 
 MOST_POSITIONS = 1024  # positions of a guide that are matched with, in each layer
 MATCHES_AT_ONCE = 1 << 22  # matches in memory at once, in one layer

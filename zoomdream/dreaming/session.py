@@ -14,9 +14,9 @@ from torch import Tensor
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame
 from zoomdream.network.engine.replay import Replay
+from zoomdream.network.layer_objectives import Wanted, objectives_of
 from zoomdream.network.network import Network, standard_picture
 from zoomdream.network.objective import Activations, Objective
-from zoomdream.network.target import Wanted, objectives_of
 
 ChannelWeights = Sequence[Tensor | None]
 """For each objective (1, C, 1, 1): factors of its channels' energies; None leaves them alike."""

@@ -15,7 +15,7 @@ from zoomdream.dreaming.session import ChannelWeights, DreamSession
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame
 from zoomdream.network.network import Network
-from zoomdream.settings.model import DreamSpec
+from zoomdream.settings.definitions import DreamSpec
 from zoomdream.size import Size
 
 MARGIN = 96  # px around a tile that its gradient also looks at

@@ -5,7 +5,7 @@ import math
 import torch
 
 from zoomdream.dreaming.session import ChannelWeights, DreamSession
-from zoomdream.settings.model import DreamSpec
+from zoomdream.settings.definitions import DreamSpec
 
 
 def channel_weights_at(

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from zoomdream.errors import OutputError
 from zoomdream.files import flush_file, link_or_copy, readable_errors, remove
-from zoomdream.film.spec import FilmSpec
+from zoomdream.film.film_spec import FilmSpec
 from zoomdream.media.ffmpeg import (
     count_frames,
     error_summary,

@@ -16,8 +16,8 @@ from zoomdream.media.ffmpeg import ffmpeg_version
 from zoomdream.media.film_formats import FILM_FORMATS
 from zoomdream.media.frame import as_frame
 from zoomdream.network.network import Network
-from zoomdream.settings.model import RenderJob
-from zoomdream.settings.paths import change_job, plain_value, settings_by_path
+from zoomdream.settings.definitions import RenderJob
+from zoomdream.settings.setting_paths import change_job, plain_value, settings_by_path
 
 PACKAGES = ("zoomdream", "torch", "torchvision", "numpy", "scenedetect")
 

@@ -13,10 +13,10 @@ from zoomdream.media.image_reader import read_still
 from zoomdream.media.noise import noise_picture
 from zoomdream.media.source import Clip, Sound, still_clip
 from zoomdream.network.device import choose_place
+from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.target import Target
 from zoomdream.settings.clock import Clock
-from zoomdream.settings.model import SETTINGS, FlowBlend, RenderJob
+from zoomdream.settings.definitions import SETTINGS, FlowBlend, RenderJob
 from zoomdream.settings.timeline import nominal_clock
 from zoomdream.size import Size
 

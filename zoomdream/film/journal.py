@@ -32,7 +32,7 @@ from torch import Tensor
 
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.files import digest, flush, flush_folder, remove, running_digest, write_atomically
-from zoomdream.film.spec import SegmentPlan
+from zoomdream.film.film_spec import SegmentPlan
 from zoomdream.media.frame import ImageArray
 
 JOURNAL_FORMAT = 2  # 0.1.0 named none

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from zoomdream.dreaming.ascent import StepListener, dream, octave_sizes
-from zoomdream.dreaming.finish import finished, finishes
 from zoomdream.dreaming.guide import open_guide_source
+from zoomdream.dreaming.postprocess import post_processed, post_processes
 from zoomdream.dreaming.rng import frame_rng
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.dreaming.tiles import tile_side
@@ -19,10 +19,10 @@ from zoomdream.errors import UsageError
 from zoomdream.events import Step
 from zoomdream.media.frame import Frame, as_frame, cover, resize, to_bytes
 from zoomdream.media.image_reader import read_mask
-from zoomdream.media.kinds import as_frames
+from zoomdream.media.python_pictures import as_frames
+from zoomdream.network.layer_objectives import Wanted
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.target import Wanted
-from zoomdream.settings.model import STILL_DREAM, DreamSpec, RenderJob
+from zoomdream.settings.definitions import STILL_DREAM, DreamSpec, RenderJob
 from zoomdream.settings.timeline import at_middle
 from zoomdream.size import Size
 
@@ -88,11 +88,11 @@ def dream_still(
         mask = read_mask(job.mask, job.max_pixels)
     if mask is not None:
         mask = cover(mask, Size.of(frame)).to(frame.device)
-    chain = finishes(job)
+    chain = post_processes(job)
 
     def whole(dreamt: Frame) -> Frame:
         masked = dreamt if mask is None else frame.lerp(dreamt, mask)
-        return finished(masked, chain)
+        return post_processed(masked, t, chain)
 
     def report(step: Step, so_far: Callable[[], Frame]) -> bool | None:
         return on_step(step, lambda: whole(so_far())) if on_step else None

@@ -7,20 +7,20 @@ from typing import Any
 
 from zoomdream.errors import Interrupted, UsageError
 from zoomdream.events import Film, Listener, Note, Progress, Start, ignore_events
-from zoomdream.film.frames import FrameRenderer, RenderedFrame
+from zoomdream.film.film_spec import FilmSpec
+from zoomdream.film.frame_renderer import FrameRenderer, RenderedFrame
 from zoomdream.film.identity import as_label, render_identity
 from zoomdream.film.inputs import job_clock, open_clip, open_network
-from zoomdream.film.loop import check_loop
 from zoomdream.film.resume import already_finished
-from zoomdream.film.spec import FilmSpec
-from zoomdream.film.target import check_film_target
+from zoomdream.film.seamless_loop import check_loop
+from zoomdream.film.target_check import check_film_target
 from zoomdream.film.writer import COMMIT_SECONDS, FilmWriter, open_writer
 from zoomdream.media.source import Clip
 from zoomdream.network.network import Network
 from zoomdream.pipeline import take_thread_count
-from zoomdream.process import exact_cudnn, freed_memory_kept
+from zoomdream.process_settings import exact_cudnn, freed_memory_kept
 from zoomdream.settings import presets
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import RenderJob
 from zoomdream.settings.timeline import Timeline
 
 

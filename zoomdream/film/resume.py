@@ -8,6 +8,7 @@ from pathlib import Path
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.files import link_or_copy, readable_errors, remove
 from zoomdream.film.encoder import encode_segment, join_segments
+from zoomdream.film.film_spec import FilmSpec
 from zoomdream.film.journal import (
     Entry,
     clear_journal,
@@ -17,9 +18,8 @@ from zoomdream.film.journal import (
     read_entries,
     read_head,
 )
-from zoomdream.film.spec import FilmSpec
 from zoomdream.settings import presets
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import RenderJob
 
 
 def already_finished(target: Path, resume: bool) -> bool:

@@ -8,19 +8,19 @@ from typing import Any
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.errors import Interrupted, OutputError, UsageError
 from zoomdream.events import Listener, Picture, Start, Step, ignore_events
-from zoomdream.film.frames import layer_weights
-from zoomdream.film.growth import growth_film
+from zoomdream.film.frame_renderer import layer_weights
+from zoomdream.film.growth_film import growth_film
 from zoomdream.film.identity import as_label
 from zoomdream.film.inputs import open_network
-from zoomdream.film.original import open_original
 from zoomdream.film.picture import StepCounter, dream_still, shown
-from zoomdream.film.target import check_film_target
+from zoomdream.film.source_picture import open_original
+from zoomdream.film.target_check import check_film_target
 from zoomdream.media.frame import Frame
 from zoomdream.media.image_formats import check_image_size, check_image_target
 from zoomdream.media.image_writer import staged_pictures
 from zoomdream.network.network import Network
 from zoomdream.settings import presets
-from zoomdream.settings.model import Output, RenderJob
+from zoomdream.settings.definitions import Output, RenderJob
 from zoomdream.settings.timeline import at_middle
 from zoomdream.size import Size
 

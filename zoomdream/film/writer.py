@@ -21,6 +21,7 @@ from zoomdream.files import (
     write_atomically,
 )
 from zoomdream.film.encoder import SegmentEncoder, join_segments, joined_file
+from zoomdream.film.film_spec import FilmSpec
 from zoomdream.film.journal import (
     Journal,
     State,
@@ -30,7 +31,6 @@ from zoomdream.film.journal import (
     raw_file,
 )
 from zoomdream.film.resume import check_interrupted
-from zoomdream.film.spec import FilmSpec
 from zoomdream.media.frame import Frame, ImageArray, start_readback
 from zoomdream.pipeline import BackgroundWorker
 from zoomdream.size import Size

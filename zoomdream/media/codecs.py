@@ -16,7 +16,7 @@ from functools import cache
 
 from zoomdream.errors import OutputError
 from zoomdream.media.ffmpeg import ffmpeg_command, ffmpeg_path
-from zoomdream.settings.model import Output
+from zoomdream.settings.definitions import Output
 
 BT709 = (
     "scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int,"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from zoomdream.errors import UsageError
 from zoomdream.media.codecs import ENCODERS, H264_HARDWARE, Encoder, first_working
-from zoomdream.settings.model import Output
+from zoomdream.settings.definitions import Output
 from zoomdream.size import Size
 
 GIF_RATES = (10, 20, 25, 50)  # frames a second that GIF can hold: its delays are centiseconds

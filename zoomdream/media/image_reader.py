@@ -15,8 +15,8 @@ from zoomdream.media.drawing import draw_drawing, is_drawing
 from zoomdream.media.frame import Frame, as_frame, to_bytes
 from zoomdream.media.hdr_images import decode_hdr, is_hdr
 from zoomdream.media.image_formats import PILLOW_READS
-from zoomdream.process import ProcessSetting
-from zoomdream.settings.model import MAX_PIXELS
+from zoomdream.process_settings import ProcessSetting
+from zoomdream.settings.definitions import MAX_PIXELS
 from zoomdream.size import Size
 
 _NO_PICTURE = "holds no picture that can be read; PNG, JPEG, WebP or TIFF would do"

@@ -30,7 +30,7 @@ from zoomdream.media.ffmpeg import (
 )
 from zoomdream.media.frame import Frame, as_frame
 from zoomdream.media.source import Clip
-from zoomdream.settings.model import MAX_PIXELS
+from zoomdream.settings.definitions import MAX_PIXELS
 from zoomdream.size import Size
 
 _ALPHA = re.compile(r"\b(rgba|bgra|argb|abgr|rgba64\w*|ya8|ya16\w*|yuva\w+|gbrap\w*|pal8)\b")

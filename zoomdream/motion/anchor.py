@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from zoomdream.media.color import from_opponent, to_lab, to_opponent
 from zoomdream.media.frame import Frame
-from zoomdream.settings.model import Anchor
+from zoomdream.settings.definitions import Anchor
 from zoomdream.size import Size
 
 _FLOOR = 0.012  # the least deviation of a band of luma aimed at: a blank sheet can dream too

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoomdream.media.frame import Flow, Frame
-from zoomdream.settings.model import Camera
+from zoomdream.settings.definitions import Camera
 from zoomdream.size import Size
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoomdream.media.frame import Flow, Frame
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import RenderJob
 
 DreamFunction = Callable[[Frame, Tensor | None], Frame]
 """Dreams on a frame; with (1, 1, H, W), a factor of the steps at each place."""

@@ -12,7 +12,7 @@ from zoomdream.motion.anchor import AnchorHold
 from zoomdream.motion.camera import CameraPath
 from zoomdream.motion.protocol import DreamFunction, Moment, Observation
 from zoomdream.motion.warp import Warper
-from zoomdream.settings.model import Anchor
+from zoomdream.settings.definitions import Anchor
 
 
 class ZoomMotion:

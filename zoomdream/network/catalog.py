@@ -20,9 +20,9 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from zoomdream.errors import UsageError, nearest
-from zoomdream.network.pocket.network import STAGES, WEIGHTS, Pocket
+from zoomdream.network.pocket.architecture import STAGES, WEIGHTS, Pocket
 from zoomdream.network.tracing import LayerNames, aliased_names, cut_after, traced_names
-from zoomdream.process import ProcessSetting
+from zoomdream.process_settings import ProcessSetting
 from zoomdream.size import Size
 
 RGB = tuple[float, float, float]

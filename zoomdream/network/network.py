@@ -23,9 +23,9 @@ from zoomdream.network.catalog import NetworkInfo, network_info
 from zoomdream.network.classes import CLASS
 from zoomdream.network.device import Place, choose_place
 from zoomdream.network.engine.compiler import Engine, ForwardPass, fold
+from zoomdream.network.layer_objectives import Wanted, objectives_of
 from zoomdream.network.layers import node_names, truncate
 from zoomdream.network.objective import Activations, Objective
-from zoomdream.network.target import Wanted, objectives_of
 from zoomdream.network.weights import load_module
 from zoomdream.size import Size
 

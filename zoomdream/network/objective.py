@@ -26,8 +26,33 @@ ActivationsOf = Callable[[Tensor], Activations]
 """A network's look at pictures, (N, 3, H, W) in 0..1."""
 
 
-class Objective(ABC):
-    """Something that is wanted, and how much. `0.3 * objective` is another one, with another weight."""
+class Wish(ABC):
+    """Something to dream of: an objective, or a sum of several. Wishes add and scale."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple["Objective", ...]:
+        """Its objectives: an objective itself alone, or the terms of a sum."""
+
+    @abstractmethod
+    def __mul__(self, factor: float) -> Self:
+        """The same, wanted so many times as much."""
+
+    def __rmul__(self, factor: float) -> Self:
+        return self * factor
+
+    def __neg__(self) -> Self:
+        return self * -1.0
+
+    def __add__(self, other: "Wish") -> "Sum":
+        return Sum((*self.parts, *other.parts))
+
+    def __sub__(self, other: "Wish") -> "Sum":
+        return self + (-other)
+
+
+class Objective(Wish):
+    """One thing that is wanted, and how much. `0.3 * objective` is another one, with another weight."""
 
     weight: float
     """How much it counts beside others; where it is negative it is avoided."""
@@ -82,50 +107,31 @@ class Objective(ABC):
 
     @property
     def parts(self) -> tuple["Objective", ...]:
-        """Itself alone; of a sum its terms."""
         return (self,)
-
-    def __add__(self, other: "Objective | Sum") -> "Sum":
-        return Sum((*self.parts, *other.parts))
 
     def __mul__(self, factor: float) -> Self:
         scaled: Self = replace(cast(Any, self), weight=self.weight * factor)
         return scaled
-
-    __rmul__ = __mul__
-
-    def __neg__(self) -> Self:
-        return self * -1.0
-
-    def __sub__(self, other: "Objective | Sum") -> "Sum":
-        return self + (-other)
 
     def __str__(self) -> str:
         return self.name + ("" if self.weight == 1 else f"={self.weight:g}")
 
 
 @dataclass(frozen=True)
-class Sum:
+class Sum(Wish):
     """Several objectives together."""
 
-    parts: tuple[Objective, ...]
+    terms: tuple[Objective, ...]
 
-    def __add__(self, other: "Objective | Sum") -> "Sum":
-        return Sum((*self.parts, *other.parts))
+    @property
+    def parts(self) -> tuple[Objective, ...]:
+        return self.terms
 
     def __mul__(self, factor: float) -> "Sum":
-        return Sum(tuple(part * factor for part in self.parts))
-
-    __rmul__ = __mul__
-
-    def __neg__(self) -> "Sum":
-        return self * -1.0
-
-    def __sub__(self, other: "Objective | Sum") -> "Sum":
-        return self + (-other)
+        return Sum(tuple(term * factor for term in self.terms))
 
     def __str__(self) -> str:
-        return " + ".join(map(str, self.parts))
+        return " + ".join(map(str, self.terms))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zoomdream.errors import WeightsError
 from zoomdream.files import digest
 from zoomdream.network.catalog import NetworkInfo
-from zoomdream.process import ProcessSetting
+from zoomdream.process_settings import ProcessSetting
 
 CONNECTION_TIMEOUT = 30  # seconds without an answer after which a download is given up
 

@@ -20,7 +20,7 @@ import tomli_w
 from zoomdream.errors import InputError, UsageError
 from zoomdream.settings.clock import Clock, Values
 from zoomdream.settings.expression import ScheduleError, split_at_commas
-from zoomdream.settings.mistakes import mistakes_in
+from zoomdream.settings.preset_mistakes import mistakes_in
 from zoomdream.settings.schedule import read_schedule
 from zoomdream.size import Size
 

@@ -8,7 +8,6 @@ import ast
 import difflib
 import warnings
 from collections.abc import Callable, Iterable
-from fractions import Fraction
 from functools import reduce
 from typing import Any
 
@@ -17,9 +16,9 @@ from simpleeval import SimpleEval
 
 from zoomdream.errors import UsageError
 from zoomdream.settings.clock import Clock, Values
+from zoomdream.settings.variables import NAMES, variables
 
 MOST_CHARACTERS, MOST_NESTING = 1000, 40  # characters and nested operations of an expression
-NAMES = tuple(Clock(Fraction(1), 1).names(np.zeros(1)))  # t, frame, fps, beat ...
 
 
 def noise(x: Any, seed: float = 0.0) -> Values:
@@ -153,7 +152,7 @@ class Expression:
 
     def values(self, clock: Clock, seconds: Values) -> Values:
         """Evaluates the expression at each moment; values need not be finite. Raises ScheduleError."""
-        self._evaluator.names = clock.names(seconds)
+        self._evaluator.names = variables(clock, seconds)
         try:
             with np.errstate(all="ignore"):
                 result = self._evaluator._eval(self._parsed)

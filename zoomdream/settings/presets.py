@@ -17,9 +17,14 @@ from platformdirs import user_config_path
 
 from zoomdream.errors import InputError, OutputError, UsageError, nearest
 from zoomdream.files import shipped
-from zoomdream.settings.mistakes import Mistake, line_of_setting, mistakes_in
-from zoomdream.settings.model import SECTIONS, RenderJob
-from zoomdream.settings.paths import change_job, job_from_values, plain_value, settings_by_path
+from zoomdream.settings.definitions import SECTIONS, RenderJob
+from zoomdream.settings.preset_mistakes import Mistake, line_of_setting, mistakes_in
+from zoomdream.settings.setting_paths import (
+    change_job,
+    job_from_values,
+    plain_value,
+    settings_by_path,
+)
 
 MOST_BYTES = 1_000_000  # bytes of a preset file
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from zoomdream.errors import UsageError
 from zoomdream.settings.clock import Clock, Values
+from zoomdream.settings.definitions import SECTIONS, SETTINGS, RenderJob
 from zoomdream.settings.expression import ScheduleError
-from zoomdream.settings.fields import Settings, Traits
-from zoomdream.settings.model import SECTIONS, SETTINGS, RenderJob
 from zoomdream.settings.schedule import Schedule
+from zoomdream.settings.traits import Settings, Traits
 
 
 def nominal_clock(job: RenderJob) -> Clock:

@@ -22,15 +22,15 @@ from zoomdream.media.frame import cover
 from zoomdream.media.image_reader import read_still
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
+from zoomdream.network.layer_objectives import objectives_of
 from zoomdream.network.layers import truncate
 from zoomdream.network.network import Network, check_layers
-from zoomdream.network.target import objectives_of
 from zoomdream.network.weights import load_or_random
-from zoomdream.process import exact_cudnn, freed_memory_kept
-from zoomdream.settings.model import Output, RenderJob
+from zoomdream.process_settings import exact_cudnn, freed_memory_kept
+from zoomdream.settings.definitions import Output, RenderJob
 from zoomdream.size import Size
-from zoomdream.study.convolutions import BareConvolutions
-from zoomdream.study.textbook import textbook_dream
+from zoomdream.study.bare_convolutions import BareConvolutions
+from zoomdream.study.textbook_dream import textbook_dream
 from zoomdream.study.timing import median_ratio, time_film, time_in_turns
 
 ROUNDS = 5  # turns that each contender has

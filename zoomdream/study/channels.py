@@ -10,9 +10,9 @@ from torch import Tensor
 
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame
+from zoomdream.network.layer_objectives import Target, channel
 from zoomdream.network.network import Network
-from zoomdream.network.target import Target, channel
-from zoomdream.process import exact_cudnn
+from zoomdream.process_settings import exact_cudnn
 from zoomdream.size import Size
 from zoomdream.study.fourier import noise_pictures
 

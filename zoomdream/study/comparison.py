@@ -13,9 +13,9 @@ from zoomdream.media.video_reader import decode_clip, open_video
 from zoomdream.motion.flow import FlowEstimator, flow_estimator, trust_mask
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
+from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.target import Target
-from zoomdream.process import exact_cudnn, freed_memory_kept
+from zoomdream.process_settings import exact_cudnn, freed_memory_kept
 from zoomdream.study.metrics import coarse_luma, high_frequencies, warp_error
 
 

@@ -72,7 +72,7 @@ def check_devices() -> Iterator[Check]:
 
 def check_pocket() -> Check:
     """Checks whether the network that ships with zoomdream is there."""
-    from zoomdream.network.pocket.network import WEIGHTS
+    from zoomdream.network.pocket.architecture import WEIGHTS
 
     return Check(
         "pocket", WEIGHTS.exists(), str(WEIGHTS), "pip install --force-reinstall zoomdream"

@@ -9,7 +9,7 @@ from zoomdream.media.frame import Frame, resize
 from zoomdream.media.image_formats import check_sheet_target
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.sheet import Box, Cell, contact_sheet, write_sheet
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import RenderJob
 from zoomdream.settings.timeline import at_start
 from zoomdream.size import Size
 from zoomdream.study.layers import STRENGTH, LayerDream, dream_layers, layer_names

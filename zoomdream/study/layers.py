@@ -18,13 +18,13 @@ from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame, resize
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
+from zoomdream.network.layer_objectives import Target
 from zoomdream.network.layers import Layer, describe_layers, network_layers
 from zoomdream.network.network import load_networks
-from zoomdream.network.target import Target
-from zoomdream.process import exact_cudnn
-from zoomdream.settings.model import DreamSpec, RenderJob
+from zoomdream.process_settings import exact_cudnn
+from zoomdream.settings.definitions import DreamSpec, RenderJob
 from zoomdream.size import Size
-from zoomdream.study.perception import faded, unwashed, visible_change
+from zoomdream.study.visible_change import faded, unwashed, visible_change
 
 STRENGTH = 12.0  # RMS difference in L*a*b*, of a dream that is plain to see and not burnt
 FIRST_STEP = 0.002  # tried first

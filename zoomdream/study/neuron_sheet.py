@@ -14,9 +14,9 @@ from zoomdream.media.sheet import Cell, contact_sheet, write_sheet
 from zoomdream.network.catalog import network_info
 from zoomdream.network.classes import CLASS, class_names
 from zoomdream.network.device import choose_place
+from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network, load_network
-from zoomdream.network.target import Target
-from zoomdream.settings.model import NeuronSpec, RenderJob
+from zoomdream.settings.definitions import NeuronSpec, RenderJob
 from zoomdream.size import Size
 from zoomdream.study.channels import ChannelChoice, mean_activations
 from zoomdream.study.neurons import Progress, visualize_neurons

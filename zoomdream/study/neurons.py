@@ -20,10 +20,10 @@ from torch.nn import functional as F
 
 from zoomdream.dreaming.tiles import tile_side
 from zoomdream.media.frame import Frame
+from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network
-from zoomdream.network.target import Target
-from zoomdream.process import exact_cudnn, freed_memory_kept
-from zoomdream.settings.model import NeuronSpec
+from zoomdream.process_settings import exact_cudnn, freed_memory_kept
+from zoomdream.settings.definitions import NeuronSpec
 from zoomdream.size import Size
 from zoomdream.study.channels import in_batches
 from zoomdream.study.fourier import NOISE_COUNT, FourierPictures, noise_planes, to_planes

@@ -13,7 +13,7 @@ import torch
 
 from zoomdream.film.render import render_film
 from zoomdream.network.network import Network
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import RenderJob
 
 FEWEST_FRAMES, MOST_FRAMES = 24, 300  # of a film whose length is not given
 FILM_SECONDS = 10.0  # that it then takes, about

@@ -27,8 +27,8 @@ from zoomdream.media.frame import as_frame, resize
 from zoomdream.media.sheet import Cell, contact_sheet
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import load_network
-from zoomdream.network.pocket.network import WEIGHTS, Pocket
-from zoomdream.settings.model import DreamSpec
+from zoomdream.network.pocket.architecture import WEIGHTS, Pocket
+from zoomdream.settings.definitions import DreamSpec
 from zoomdream.size import Size
 from zoomdream.training.pictures import UNSEEN, Picture, photographs
 from zoomdream.training.teacher import (

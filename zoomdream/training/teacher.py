@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchvision.models import SqueezeNet1_0_Weights, squeezenet1_0
 
 from zoomdream.network.catalog import DEVIATION, MEAN
-from zoomdream.network.pocket.network import Blur, Fire, Pocket
+from zoomdream.network.pocket.architecture import Blur, Fire, Pocket
 
 SIZE = 160  # of a training crop, px
 MARGIN = 16, 8  # what the teacher sees beyond it: aligns its unpadded grid with pocket's

@@ -31,7 +31,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoomdream.network.pocket.network import Pocket
+from zoomdream.network.pocket.architecture import Pocket
 from zoomdream.training.pictures import draw_picture, photographs
 from zoomdream.training.pool import Pool
 from zoomdream.training.teacher import (

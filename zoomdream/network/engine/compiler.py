@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from zoomdream.network.device import Place
 from zoomdream.network.engine import ops
-from zoomdream.network.pocket.network import Blur, Edges
+from zoomdream.network.pocket.architecture import Blur, Edges
 from zoomdream.network.tracing import trace
 
 

@@ -31,8 +31,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import CoreSchema, ValidationInfo, no_info_after_validator_function
 
 from zoomdream.settings.expression import ScheduleError
-from zoomdream.settings.fields import Settings, Traits, number_or_schedule, setting, traits_of
 from zoomdream.settings.schedule import Schedule
+from zoomdream.settings.traits import Settings, Traits, number_or_schedule, setting, traits_of
 from zoomdream.size import Size
 
 MAX_PIXELS = 200_000_000  # of a picture or a clip's frame, unless more is asked for

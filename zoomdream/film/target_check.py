@@ -6,7 +6,7 @@ from pathlib import Path
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.files import check_file, check_folder, check_free
 from zoomdream.media.film_formats import film_format
-from zoomdream.settings.model import Output
+from zoomdream.settings.definitions import Output
 
 
 def check_film_target(target: Path, force: bool, output: Output) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zoomdream.errors import UsageError
 from zoomdream.network.classes import CLASS, class_names, class_number
-from zoomdream.network.objective import Activations, Objective, Sum
+from zoomdream.network.objective import Activations, Objective, Wish
 
 Term = tuple[int, float]  # a channel and its share of a direction
 _TERM = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?(.+)")
@@ -214,7 +214,7 @@ def imagenet_class(name: str) -> Target:
     return Target(CLASS, ((class_number(name), 1.0),), called=name)
 
 
-Wanted = str | Objective | Sum | Sequence[str | Objective | Sum] | Mapping[str, float]
+Wanted = str | Wish | Sequence[str | Wish] | Mapping[str, float]
 """Ways to say what is wanted: `"eyes"`, `"eyes=0.5"`, a list of them, a table of weights, an objective."""
 
 
@@ -231,8 +231,8 @@ def objectives_of(wanted: Wanted, default: Sequence[str] = ()) -> tuple[Objectiv
     return tuple(parts)
 
 
-def _listed(wanted: Wanted) -> Sequence[str | Objective | Sum]:
-    if isinstance(wanted, str | Objective | Sum):
+def _listed(wanted: Wanted) -> Sequence[str | Wish]:
+    if isinstance(wanted, str | Wish):
         return [wanted]
     if isinstance(wanted, Mapping):
         return [Target.parse(name) * weight for name, weight in wanted.items()]

@@ -2,10 +2,10 @@
 
 import json
 
+from zoomdream.settings.definitions import SECTIONS, RenderJob
 from zoomdream.settings.easing import EASES
-from zoomdream.settings.fields import traits_of
-from zoomdream.settings.model import SECTIONS, RenderJob
-from zoomdream.settings.paths import NOT_IN_PRESETS
+from zoomdream.settings.setting_paths import NOT_IN_PRESETS
+from zoomdream.settings.traits import traits_of
 
 
 def preset_schema() -> str:

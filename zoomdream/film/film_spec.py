@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from zoomdream.media.film_formats import PNG_FOLDER, FilmFormat, film_format
 from zoomdream.media.source import Sound
-from zoomdream.settings.model import Output
+from zoomdream.settings.definitions import Output
 from zoomdream.size import Size
 
 STANDARD_QUALITY = 18  # the quality that a format's `bulk` is given for

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from zoomdream.dreaming.rng import frame_rng
 from zoomdream.media.frame import Frame
 from zoomdream.network.catalog import NetworkInfo
-from zoomdream.settings.model import DreamSpec
+from zoomdream.settings.definitions import DreamSpec
 from zoomdream.size import Size
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from zoomdream.process import ProcessSetting, exact_cudnn, large_blocks, large_blocks_kept
+from zoomdream.process_settings import ProcessSetting, exact_cudnn, large_blocks, large_blocks_kept
 
 
 class Counted:
@@ -139,7 +139,7 @@ def test_large_blocks_are_kept_only_where_that_is_on() -> None:
 
 ON_THE_HEAP = """
 import ctypes, pathlib
-from zoomdream.process import large_blocks_kept
+from zoomdream.process_settings import large_blocks_kept
 library = ctypes.CDLL(None)
 library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 def on_the_heap(megabytes):

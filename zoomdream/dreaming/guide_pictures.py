@@ -11,7 +11,7 @@ from zoomdream.errors import InputError
 from zoomdream.media.frame import Frame, ImageArray, resize, to_bytes
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.video_reader import decode_clip, open_video
-from zoomdream.settings.model import Guide
+from zoomdream.settings.definitions import Guide
 from zoomdream.size import Size
 
 GUIDE_LONGER_SIDE = 224  # px of a guide's longer side, as Mordvintsev has it

@@ -16,7 +16,7 @@ from zoomdream.media.image_formats import image_format
 from zoomdream.media.image_reader import decode_image
 from zoomdream.media.image_writer import Pixels
 from zoomdream.media.noise import noise_picture
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import RenderJob
 from zoomdream.size import Size
 
 

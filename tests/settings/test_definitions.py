@@ -4,10 +4,9 @@ from typing import Any, cast
 import pytest
 
 from zoomdream.errors import UsageError, nearest
-from zoomdream.network.target import Target
+from zoomdream.network.layer_objectives import Target
 from zoomdream.settings.clock import Clock
-from zoomdream.settings.fields import Settings, setting
-from zoomdream.settings.model import (
+from zoomdream.settings.definitions import (
     SETTINGS,
     Anchor,
     Camera,
@@ -18,6 +17,7 @@ from zoomdream.settings.model import (
 )
 from zoomdream.settings.schedule import Schedule
 from zoomdream.settings.timeline import Timeline
+from zoomdream.settings.traits import Settings, setting
 
 
 @pytest.mark.parametrize(

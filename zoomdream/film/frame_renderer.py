@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from zoomdream.dreaming.ascent import dream
-from zoomdream.dreaming.finish import finished, finishes
 from zoomdream.dreaming.guide import open_guide_source
+from zoomdream.dreaming.postprocess import post_processed, post_processes
 from zoomdream.dreaming.rng import frame_rng
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.dreaming.tiles import tile_side
 from zoomdream.dreaming.variety import channel_weights_at
 from zoomdream.events import Stopwatch
-from zoomdream.film.loop import LoopBlend
+from zoomdream.film.seamless_loop import LoopBlend
 from zoomdream.media.frame import Frame, ImageArray, cover, to_bytes, to_device
 from zoomdream.media.image_reader import read_mask, read_still
 from zoomdream.media.source import Clip
@@ -25,7 +25,7 @@ from zoomdream.motion.protocol import Moment, Motion, Observation
 from zoomdream.motion.zoom import ZoomMotion
 from zoomdream.network.network import Network
 from zoomdream.pipeline import prefetch
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import RenderJob
 from zoomdream.settings.timeline import Timeline
 
 State = dict[str, Tensor]
@@ -62,7 +62,7 @@ class FrameRenderer:
         self._session.tile = self._reported_tile = tile_side(network, clip.size.pixels)
         self._loop = LoopBlend(job, clip)
         self._guide = open_guide_source(job, self._session, _seconds(clip))
-        self._finishes = finishes(job)
+        self._post_processes = post_processes(job)
         self._device = network.at.device
         self._motion: Motion | None = None
         self._begin, self._resumed_from = -self._loop.early, State()
@@ -133,7 +133,7 @@ class FrameRenderer:
                 lambda frame: self._loop.blended(number, frame),
             )
         if number >= 0:  # those before the first are drawn on once more
-            frame = finished(frame, self._finishes)
+            frame = post_processed(frame, t, self._post_processes)
         return RenderedFrame(number, frame, objective)
 
     def _make_motion(self, first: Frame) -> Motion:

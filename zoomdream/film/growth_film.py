@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
+from zoomdream.film.film_spec import FilmSpec
 from zoomdream.film.inputs import CLIP_LONGER_SIDE, film_size
-from zoomdream.film.original import Original
-from zoomdream.film.spec import FilmSpec
+from zoomdream.film.source_picture import Original
 from zoomdream.film.writer import FilmWriter, open_writer
 from zoomdream.media.film_formats import nearest_supported
 from zoomdream.media.frame import Frame, cover
-from zoomdream.settings.model import Output, RenderJob
+from zoomdream.settings.definitions import Output, RenderJob
 
 GROWTH_SECONDS = 5.0  # length of the film, about
 ENDING_SECONDS = 1.0  # for which its last frame stays

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zoomdream.errors import UsageError, nearest
-from zoomdream.settings.model import SECTIONS, RenderJob
+from zoomdream.settings.definitions import SECTIONS, RenderJob
 from zoomdream.settings.schedule import Schedule
 
 NOT_IN_PRESETS = ("target", "force")  # settings of a job that a preset does not hold

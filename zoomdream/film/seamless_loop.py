@@ -12,7 +12,7 @@ from zoomdream.media.source import Clip
 from zoomdream.media.video_reader import decode_clip, open_video
 from zoomdream.motion.camera import CameraPath
 from zoomdream.motion.warp import warp
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import RenderJob
 from zoomdream.settings.timeline import Timeline
 from zoomdream.size import Size
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from zoomdream.dreaming.lines import mean_inside
+from zoomdream.dreaming.line_mask import mean_inside
 from zoomdream.media.frame import Frame, resize
 from zoomdream.media.noise import pink_noise
-from zoomdream.settings.model import RenderJob
+from zoomdream.settings.definitions import RenderJob
 from zoomdream.size import Size
 
 _CREAM = (0.965, 0.925, 0.825)  # what white paper turns to, linear factors of R, G and B
@@ -26,7 +26,7 @@ class OldPaper:
         self._age, self._seed = age, seed
         self._glaze: Tensor | None = None
 
-    def __call__(self, frame: Frame) -> Frame:
+    def __call__(self, frame: Frame, t: float) -> Frame:  # noqa: ARG002 (it is always as old)
         """frame: (N, 3, H, W)."""
         if not self._age:
             return frame
@@ -35,18 +35,19 @@ class OldPaper:
         return frame * self._glaze
 
 
-Finish = Callable[[Frame], Frame]
+PostProcess = Callable[[Frame, float], Frame]
+"""Makes of a frame, and the time at which it is shown, in seconds, what is shown then."""
 
 
-def finishes(job: RenderJob) -> list[Finish]:
+def post_processes(job: RenderJob) -> list[PostProcess]:
     """Lists what is done to a job's frames after they were dreamt; the results are not dreamt on again."""
     return [OldPaper(job.paper, job.seed)]
 
 
-def finished(frame: Frame, chain: Sequence[Finish]) -> Frame:
-    """Applies a chain of finishes to a frame, one after another."""
-    for finish in chain:
-        frame = finish(frame)
+def post_processed(frame: Frame, t: float, chain: Sequence[PostProcess]) -> Frame:
+    """Applies a chain of them to a frame that is shown at t seconds, one after another."""
+    for process in chain:
+        frame = process(frame, t)
     return frame
 
 

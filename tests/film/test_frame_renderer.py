@@ -11,12 +11,12 @@ from torch import Tensor
 
 from tests import films
 from zoomdream.errors import UsageError
-from zoomdream.film.frames import FrameRenderer
+from zoomdream.film.frame_renderer import FrameRenderer
 from zoomdream.film.inputs import job_clock
 from zoomdream.media.frame import Frame
 from zoomdream.media.source import Clip, still_clip
 from zoomdream.network.network import Network
-from zoomdream.settings.model import Camera, DreamSpec, FlowBlend, Output, RenderJob
+from zoomdream.settings.definitions import Camera, DreamSpec, FlowBlend, Output, RenderJob
 from zoomdream.settings.timeline import Timeline
 from zoomdream.size import Size
 

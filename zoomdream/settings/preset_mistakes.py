@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from zoomdream.errors import UsageError, nearest
-from zoomdream.settings.fields import error_sentence
-from zoomdream.settings.model import SECTIONS, RenderJob
-from zoomdream.settings.paths import NOT_IN_PRESETS, job_from_values
+from zoomdream.settings.definitions import SECTIONS, RenderJob
+from zoomdream.settings.setting_paths import NOT_IN_PRESETS, job_from_values
 from zoomdream.settings.timeline import Timeline, nominal_clock
+from zoomdream.settings.traits import error_sentence
 
 
 @dataclass(frozen=True)
