@@ -129,5 +129,6 @@ def job_clock(job: RenderJob, clip: Clip) -> Clock:
     For a clip of unknown length they go over the job's length, ten seconds of a clip with flow, and then
     begin again.
     """
-    frames = clip.length or nominal_clock(job).frames
+    nominal = nominal_clock(job)
+    frames = clip.length or max(1, round(nominal.frames / nominal.fps * clip.fps))
     return Clock(clip.fps, frames, job.seed, job.bpm)

@@ -15,8 +15,8 @@ from zoomdream.dreaming.rng import frame_rng
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.dreaming.tiles import tile_side
 from zoomdream.dreaming.variety import channel_weights_at
+from zoomdream.errors import UsageError
 from zoomdream.events import Step
-from zoomdream.film.frame_renderer import layer_weights
 from zoomdream.media.frame import Frame, as_frame, cover, resize, to_bytes
 from zoomdream.media.image_reader import read_mask
 from zoomdream.media.python_pictures import as_frames
@@ -131,23 +131,24 @@ def dream_picture(
 
     picture: an array, (H, W), (H, W, 3) or (N, H, W, 3); a tensor, (3, H, W) or (N, 3, H, W); a PIL
     picture; or a matplotlib figure, which gives an array. Numbers are 0..255 in 8 bits, 0..65535 in 16, and
-    0..1 in floats. Grey ones come back in colour.
+    0..1 in floats. Grey ones come back in colour, and those with alpha without it, on white.
     network: one that is loaded, or a name. objective: what to dream of, where that is not what the network
-    was loaded for. seed: the same gives the same picture. mask: a picture of where to dream: white dreams,
-    black stays. on_step: is called after each step (`step.picture()` is the first picture so far); where it
-    returns False the dream ends there. settings: those of DreamSpec (`steps`, `step_size`, `octaves` ...);
-    what changes over time is taken at the middle of six seconds.
+    was loaded for; or the setting `layers`. seed: the same gives the same picture. mask: a picture of where
+    to dream: white dreams, black stays. on_step: is called after each step (`step.picture()` is the first
+    picture so far); where it returns False the dream ends there. settings: those of DreamSpec (`steps`,
+    `step_size`, `octaves` ...); what changes over time is taken at the middle of six seconds.
 
     Raises InputError, UsageError and WeightsError.
     """
     frames, give_back = as_frames(picture)
     job = RenderJob(dream=STILL_DREAM.change(**settings), seed=seed)
     now, t = at_middle(job)
+    if objective and now.dream.layers:
+        raise UsageError("objective and layers both say what to dream of: give one")
+    wanted = objective or now.dream.layers
     if isinstance(network, str):
-        network, objective = load_network(network, objective), ()
-    session = DreamSession(network, objective)
-    if now.dream.layers:
-        session.weights = layer_weights(now, network)
+        network, wanted = load_network(network, wanted), ()
+    session = DreamSession(network, wanted)
     given_mask = None if mask is None else as_frame(mask).mean(1, keepdim=True)
     dreamt = dream_still(
         frames, now, session, t, mask=given_mask,
