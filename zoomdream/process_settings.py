@@ -43,12 +43,13 @@ class ProcessSetting:
 def _exact_cudnn() -> Callable[[], None]:
     import torch
 
-    cudnn = torch.backends.cudnn
-    before = cudnn.deterministic, cudnn.allow_tf32
-    cudnn.deterministic, cudnn.allow_tf32 = True, False
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.deterministic, cudnn.benchmark = True, False
+    cudnn.allow_tf32 = matmul.allow_tf32 = False
 
     def undo() -> None:
-        cudnn.deterministic, cudnn.allow_tf32 = before
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
 
     return undo
 

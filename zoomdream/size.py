@@ -77,6 +77,14 @@ class Size(NamedTuple):
         """Shrinks to `longest` px on the longer side; a smaller size is only rounded, never enlarged."""
         return self.scaled(min(1.0, longest / self.longer), least=least, multiple=multiple)
 
+    def between(self, shortest: int, longest: int) -> "Size":
+        """Shrinks to `longest` px on the longer side, but leaves `shortest` px or more on the shorter.
+
+        One that has less is enlarged.
+        """
+        share = max(min(1.0, longest / self.longer), shortest / self.shorter)
+        return self.scaled(share, least=shortest)
+
     def covering(self, other: "Size") -> "Size":
         """Scales until it just covers another size, and keeps the shape."""
         return self.scaled(max(other.width / self.width, other.height / self.height))

@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import itertools
 import re
 import textwrap
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -465,7 +467,7 @@ def interrupted(
             for frame in film:
                 if frame.number == 2 and how == "an exception":
                     raise KeyError("mine")
-                if frame.number == 2:
+                if frame.number == 2 and how == "break":
                     break
         assert film.result is None
 
@@ -677,3 +679,82 @@ def test_the_librarys_errors_name_settings(wrong: str, tmp_path: Path) -> None:
             zd.render_film(job(target=tmp_path / "a.mp4", output=zd.Output(size=(16, 16))))
     assert "--" not in str(caught.value)
     assert len(str(caught.value)) > 20
+
+
+def test_frames_are_ones_own_to_change(pixels: Pixels) -> None:
+    whole = images(pixels)
+    with zd.render(job(), picture=pixels) as film:
+        changed = []
+        for frame in film:
+            changed.append(frame.image)
+            frame.frame.zero_()
+    assert same(changed, whole)
+
+
+def test_a_film_whose_last_frame_was_taken_is_finished(pixels: Pixels, tmp_path: Path) -> None:
+    target = tmp_path / "a.gif"
+    with zd.render(job(target=target), picture=pixels) as film:
+        taken = list(itertools.islice(film, 6))
+    assert len(taken) == 6
+    assert film.result is not None
+    assert film.result.frames == 6
+    assert target.exists()
+
+
+def test_a_frame_at_which_it_stops_is_handed_out_too(pixels: Pixels, tmp_path: Path) -> None:
+    numbers: list[int] = []
+    wanted = job(target=tmp_path / "a.gif")
+    stops = iter([False, False, True])
+    with (
+        pytest.raises(zd.Interrupted, match="stopped after 3 of 6"),
+        zd.render(wanted, picture=pixels, stopping=lambda: next(stops)) as film,
+    ):
+        numbers += [frame.number for frame in film]
+    with zd.render(wanted, picture=pixels, resume=True) as film:
+        numbers += [frame.number for frame in film]
+    assert numbers == [3, 4, 5]  # a list that raises has nothing; the loop had the first three
+    every = iter([True] * 6)
+    with zd.render(job(), picture=pixels, stopping=lambda: next(every)) as film:
+        seen = []
+        with pytest.raises(zd.Interrupted):
+            for frame in film:
+                seen += [frame.number]
+    assert seen == [0]
+
+
+def test_another_guide_is_not_gone_on_with(pixels: Pixels, tmp_path: Path) -> None:
+    wanted = job(target=tmp_path / "a.gif")
+
+    def guided(picture: Pixels) -> Any:
+        return zd.load("pocket", zd.guide(picture, "eyes"), device="cpu")
+
+    with zd.render(wanted, picture=pixels, network=guided(pixels)) as film:
+        next(iter(film))
+    with pytest.raises(zd.UsageError, match="objectives was"):
+        zd.render_film(wanted, picture=pixels, network=guided(255 - pixels), resume=True)
+    assert zd.render_film(wanted, picture=pixels, network=guided(pixels), resume=True).frames == 6
+
+
+def test_leaving_a_clip_ends_its_decoder(tmp_path: Path) -> None:
+    def decoders() -> int:
+        return len(psutil.Process().children())
+
+    before = decoders()
+    clip = zd.RenderJob(source="sample", flow=zd.FlowBlend(), output=zd.Output(size=SIZE))
+    with zd.render(clip) as film:
+        next(iter(film))
+        assert decoders() > before
+    assert decoders() == before
+    with pytest.raises(zd.InputError), zd.render(clip.change(mask=tmp_path / "none.png")) as film:
+        next(iter(film))
+    assert decoders() == before
+
+
+@pytest.mark.parametrize("size", [(8, 8), (1, 1)])
+def test_pictures_too_small_for_a_network_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(zd.UsageError, match="too small for pocket"):
+        zd.dream(np.zeros((*size, 3), np.uint8), steps=1)
+
+
+def test_long_pictures_are_dreamt() -> None:
+    assert zd.dream(np.zeros((33, 1200, 3), np.uint8), steps=1, octaves=1).shape == (33, 1200, 3)

@@ -13,6 +13,7 @@ Several pictures take turns: a folder's by name, a clip's as it runs along. Whic
 it has gone over into the next, comes from the time alone, so that a render can be resumed anywhere.
 """
 
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -158,6 +159,11 @@ class Guide(Objective):
     @property
     def name(self) -> str:
         return f"{self.layer.name} guided"
+
+    @property
+    def fingerprint(self) -> str:
+        picture = hashlib.sha256(self.picture.cpu().numpy().tobytes()).hexdigest()[:16]
+        return f"{self} {self.style} {self.amount:g} {picture}"
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -78,7 +78,9 @@ def _from_clip(path: Path, spec: Guide, least: int, limit: int, length: float) -
     footage = open_video(path, limit)
     lasting = min(length, float(footage.end))
     seconds = max(spec.seconds or CLIP_TURN, lasting / MOST_PICTURES)
-    frames = decode_clip(footage, _shown(footage.size, least), footage.fps).frames
+    frames = decode_clip(
+        footage, footage.size.between(least, GUIDE_LONGER_SIDE), footage.fps
+    ).frames
     every = seconds * float(footage.fps)
     count = max(1, math.ceil(lasting / seconds))
     pictures: list[ImageArray] = []
@@ -90,10 +92,4 @@ def _from_clip(path: Path, spec: Guide, least: int, limit: int, length: float) -
 
 def shown_to_network(picture: Frame, least: int) -> Frame:
     """Resizes a guide's picture for the network. least: px of a side that it takes."""
-    return resize(picture, _shown(Size.of(picture), least)).clamp(0, 1)
-
-
-def _shown(natural: Size, least: int) -> Size:
-    """Fits a size into `GUIDE_LONGER_SIDE` px on the longer side, but `least` or more on the shorter."""
-    share = max(min(1.0, GUIDE_LONGER_SIDE / natural.longer), least / natural.shorter)
-    return natural.scaled(share, least=least)
+    return resize(picture, Size.of(picture).between(least, GUIDE_LONGER_SIDE)).clamp(0, 1)

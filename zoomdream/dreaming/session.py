@@ -17,6 +17,7 @@ from zoomdream.network.engine.replay import Replay
 from zoomdream.network.layer_objectives import Wanted, objectives_of
 from zoomdream.network.network import Network, standard_picture
 from zoomdream.network.objective import Activations, Objective
+from zoomdream.pipeline import take_thread_count
 
 ChannelWeights = Sequence[Tensor | None]
 """For each objective (1, C, 1, 1): factors of its channels' energies; None leaves them alike."""
@@ -40,6 +41,7 @@ class DreamSession:
         """wanted: what to dream of, instead of what the network was loaded for. replay: how work is
         recorded; else as the network's device does. Raises UsageError for layers that the network was not
         loaded with."""
+        take_thread_count()
         self.network = network
         asked = objectives_of(wanted) if wanted else network.objectives
         _check_loaded(asked, network)

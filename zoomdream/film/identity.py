@@ -15,6 +15,7 @@ from zoomdream.film.inputs import FILES, resolve_source
 from zoomdream.media.ffmpeg import ffmpeg_version
 from zoomdream.media.film_formats import FILM_FORMATS
 from zoomdream.media.frame import as_frame
+from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network
 from zoomdream.settings.definitions import RenderJob
 from zoomdream.settings.setting_paths import change_job, plain_value, settings_by_path
@@ -27,7 +28,7 @@ def as_label(job: RenderJob, network: Network, paths: bool = True) -> RenderJob:
 
     paths: False leaves files' names only, for what travels within the film.
     """
-    layers = job.dream.layers or {part.name: part.weight for part in network.objectives}
+    layers: dict[str, Any] = job.dream.layers or _layers(network)
     files = {
         name: path.absolute() if paths else Path(path.name)
         for name, path in settings_by_path(job)
@@ -51,6 +52,7 @@ def render_identity(job: RenderJob, network: Network, picture: Any = None) -> di
             identity[name] = _content(resolve_source(path, job) if name == "source" else path)
     if picture is not None:
         identity["source"] = hashlib.sha256(as_frame(picture).cpu().numpy().tobytes()).hexdigest()
+    identity["objectives"] = ", ".join(part.fingerprint for part in network.objectives)
     identity["weights"] = network.fingerprint
     device = network.at.device
     identity["device"] = torch.cuda.get_device_name() if device.type == "cuda" else device.type
@@ -61,6 +63,15 @@ def render_identity(job: RenderJob, network: Network, picture: Any = None) -> di
     identity["opencv"] = cv2.__version__  # of whichever package
     identity["ffmpeg"] = ffmpeg_version()
     return identity
+
+
+def _layers(network: Network) -> dict[str, float]:
+    """What a network was loaded to dream of, as far as it can be written; no function can."""
+    layers: dict[str, float] = {}
+    for part in network.objectives:
+        if isinstance(part, Target):
+            layers[part.name] = layers.get(part.name, 0.0) + part.weight
+    return layers
 
 
 def _content(path: Path) -> str:

@@ -22,6 +22,7 @@ from zoomdream.media.image_reader import read_mask
 from zoomdream.media.python_pictures import as_frames
 from zoomdream.network.layer_objectives import Wanted
 from zoomdream.network.network import Network, load_network
+from zoomdream.process_settings import exact_cudnn, freed_memory_kept
 from zoomdream.settings.definitions import STILL_DREAM, DreamSpec, RenderJob
 from zoomdream.settings.timeline import at_middle
 from zoomdream.size import Size
@@ -97,15 +98,18 @@ def dream_still(
     def report(step: Step, so_far: Callable[[], Frame]) -> bool | None:
         return on_step(step, lambda: whole(so_far())) if on_step else None
 
-    session.tile = tile_side(network, len(frame) * Size.of(frame).pixels)
-    session.balance(resize(frame, Size.of(frame).within(BALANCE_SIDE)).clamp(0, 1))
-    if guide := open_guide_source(job, session):
-        session.objectives = guide.objectives(job.guide, t)
-    counter = counter or StepCounter(Size.of(frame), job.dream, network)
-    dreamt = dream(
-        frame, session, job.dream, frame_rng(job.seed, 0), mask,
-        channel_weights_at(session, job.dream, job.seed, t), counter.listener(report),
-    )  # fmt: skip
+    size = Size.of(frame)
+    counter = counter or StepCounter(size, job.dream, network)
+    session.tile = tile_side(network, len(frame) * size.pixels)
+    with exact_cudnn, freed_memory_kept:
+        balanced_on = resize(frame, size.between(network.info.least, BALANCE_SIDE)).clamp(0, 1)
+        session.balance(balanced_on)
+        if guide := open_guide_source(job, session):
+            session.objectives = guide.objectives(job.guide, t)
+        dreamt = dream(
+            frame, session, job.dream, frame_rng(job.seed, 0), mask,
+            channel_weights_at(session, job.dream, job.seed, t), counter.listener(report),
+        )  # fmt: skip
     return whole(dreamt.frame)
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from zoomdream.errors import Interrupted, UsageError
@@ -68,9 +69,9 @@ def render(
                 show(frame.image)
         print(film.result)
 
-    The film has its name once the last frame was taken. Leaving earlier, by an exception too, keeps the
-    frames so far in the journal, to go on with (`resume=True`, or `zoomdream resume`). Without a target
-    nothing is written.
+    The film has its name at the end of the block, where all frames were taken. Leaving earlier, by an
+    exception too, keeps the frames so far in the journal, to go on with (`resume=True`, or `zoomdream
+    resume`). Without a target nothing is written.
 
     on_event: is called with a Start, a Progress after each frame, and Notes; where it returns False the
     render stops. network: one that is loaded already, for what the job names. picture: an array, tensor or
@@ -83,22 +84,22 @@ def render(
     """
     take_thread_count()
     started = time.monotonic()
-    if job.target is not None:
-        if already_finished(job.target, resume):
-            clip = open_clip(job, picture)
-            seconds = time.monotonic() - started
-            finished = Film(job.target, clip.length or 0, clip.fps, clip.size, seconds)
-            yield Render(result=finished)
-            return
+    finished = job.target is not None and already_finished(job.target, resume)
+    if job.target is not None and not finished:
         check_film_target(job.target, job.force, job.output)
-    clip = open_clip(job, picture)
-    timeline = Timeline(job, job_clock(job, clip))  # raises now for a mistake at frame 900
-    network = open_network(job, network)
-    network.info.check_size(clip.size)
-    renderer = FrameRenderer(job, clip, network, timeline)
     with ExitStack() as stack:
+        clip = stack.enter_context(closing_clip(open_clip(job, picture)))
+        if finished:
+            seconds = time.monotonic() - started
+            film = Film(job.target, clip.length or 0, clip.fps, clip.size, seconds)
+            yield Render(result=film)
+            return
+        timeline = Timeline(job, job_clock(job, clip))  # raises now for a mistake at frame 900
+        network = open_network(job, network)
+        network.info.check_size(clip.size)
         stack.enter_context(exact_cudnn)
         stack.enter_context(freed_memory_kept)
+        renderer = FrameRenderer(job, clip, network, timeline)
         writer = None
         if job.target is not None:
             identity = render_identity(job, network, picture)
@@ -109,15 +110,28 @@ def render(
             if writer.state is not None:
                 renderer.resume(writer.frame, writer.state, writer.early_frames())
         work = _Work(job, clip, timeline, renderer, writer, on_event, stopping)
-        film = stack.enter_context(closing(Render(work.frames())))
+        render = stack.enter_context(closing(Render(work.frames())))
         work.report_start(network)
         try:
-            yield film
-        except Exception:
+            yield render
+        except BaseException:
             with suppress(Exception):  # what has gone wrong is the better error
                 work.keep()
             raise
+        if work.all_frames_made:  # and nobody has asked for one more
+            for _ in render:
+                pass
         work.keep()
+
+
+@contextmanager
+def closing_clip(clip: Clip) -> Iterator[Clip]:
+    """Lets go of a clip's source (a process that decodes it) at the end of the block."""
+    try:
+        yield clip
+    finally:
+        if close := getattr(clip.frames, "close", None):
+            close()
 
 
 class Render:
@@ -193,13 +207,18 @@ class _Work:
                 self._write(rendered)
                 self._has_frames = self._between_frames = True
                 self._report_frame(rendered)
-                if self._stopped or self._stopping():
+                if rendered.number >= 0:
+                    yield replace(rendered, frame=rendered.frame.clone())  # theirs to change
+                if not self.all_frames_made and (self._stopped or self._stopping()):
                     self.keep()
                     raise Interrupted(self._how_to_go_on())
-                if rendered.number >= 0:
-                    yield rendered
                 self._between_frames = False
         return self._finished()
+
+    @property
+    def all_frames_made(self) -> bool:
+        """Whether the last frame is there, as far as their number is known."""
+        return self._next == self._clip.length
 
     def _report_frame(self, rendered: RenderedFrame) -> None:
         for note in self._renderer.notes():

@@ -189,7 +189,7 @@ def _written(terms: tuple[Term, ...]) -> str:
     """Writes terms as `Target.parse` reads them."""
     text = ""
     for channel, share in terms:
-        factor = "" if abs(share) == 1 else f"{abs(share):.12g}*"
+        factor = "" if abs(share) == 1 else f"{f'{abs(share):.12f}'.rstrip('0').rstrip('.')}*"
         text += ("-" if share < 0 else "+" if text else "") + factor + str(channel)
     return text
 

@@ -10,9 +10,11 @@ gradient that it has on the picture (see `dreaming.session`), so that equal weig
 changes on any layer.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import CodeType
 from typing import Any, Self, cast
 
 import torch
@@ -61,6 +63,11 @@ class Objective(Wish):
     @abstractmethod
     def name(self) -> str:
         """As it is written, without its weight."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Says what it is, so that a render goes on only with the same; else as it is written."""
+        return str(self)
 
     @property
     @abstractmethod
@@ -134,6 +141,14 @@ class Sum(Wish):
         return " + ".join(map(str, self.terms))
 
 
+def _code_text(code: CodeType) -> str:
+    """What a function does, as text that is the same in every process."""
+    constants = [
+        _code_text(part) if isinstance(part, CodeType) else repr(part) for part in code.co_consts
+    ]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
+
+
 @dataclass(frozen=True)
 class FunctionObjective(Objective):
     """Any function of the activations that gives a number, which is to grow; derived by autograd.
@@ -149,6 +164,13 @@ class FunctionObjective(Objective):
     @property
     def name(self) -> str:
         return getattr(self.function, "__name__", type(self.function).__name__)
+
+    @property
+    def fingerprint(self) -> str:
+        """By the function's code and constants, as far as Python tells them."""
+        code = getattr(self.function, "__code__", None)
+        text = _code_text(code) if code else repr(vars(self.function))
+        return f"{self} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -190,6 +212,7 @@ def objective(
 
         zd.objective(lambda a: a["eyes"][:, 3].mean() - a["scales"].std(), ["eyes", "scales"])
 
-    Slower than layers and channels: it is derived by autograd.
+    Slower than layers and channels: it is derived by autograd. Of several pictures at once it sees all;
+    one that is no sum over them mixes them.
     """
     return FunctionObjective(function, (layers,) if isinstance(layers, str) else tuple(layers))
