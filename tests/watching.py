@@ -24,5 +24,9 @@ def watched_network(on_look: Callable[[Tensor], None], **options: Any) -> Networ
             on_look(activations[self.layer])
             return super().seeds(activations, channel_weights)
 
+        def strength_seeds(self, activations: Activations) -> tuple[dict[str, Tensor], float]:
+            """As those of a whole layer, unwatched: what is measured before the first gradient."""
+            return super().seeds(activations), 1.0
+
     first, *others = network_info("pocket").layers
     return load_network("pocket", [Watched.parse(first), *others], **options)
