@@ -70,8 +70,9 @@ def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     ]
 
 
-def interrupted_job(target: Path) -> RenderJob:
+def interrupted_job(target: Path | str) -> RenderJob:
     """The job of an interrupted film, to be rendered with `resume=True`; raises UsageError without one."""
+    target = Path(target)
     head = _interrupted_head(target)
     return presets.job_of(str(head["job"]), str(target)).change(target=target)
 
@@ -86,12 +87,13 @@ def _interrupted_head(target: Path) -> Entry:
     )
 
 
-def join_so_far(target: Path) -> tuple[Path, int]:
+def join_so_far(target: Path | str) -> tuple[Path, int]:
     """Joins what is safe of an interrupted film, or of one that is being rendered, for a look.
 
     It becomes NAME.so-far.EXT beside it, which is replaced where it is there; returns that, and how many
     frames it has. Raises UsageError, OutputError.
     """
+    target = Path(target)
     head, folder = _interrupted_head(target), journal_folder(target)
     preview = target.with_name(f"{target.stem}.so-far{target.suffix}")
     entries = read_entries(folder)

@@ -223,8 +223,10 @@ def networks() -> list[NetworkInfo]:
     return list(CATALOG.values())
 
 
-def network_info(name: str) -> NetworkInfo:
-    """Finds the entry of a name; raises UsageError with the nearest names for an unknown one."""
-    if name not in CATALOG:
-        raise UsageError(f'there is no network "{name}": {nearest(name, CATALOG)}')
-    return CATALOG[name]
+def network_info(network: str | NetworkInfo) -> NetworkInfo:
+    """The entry of a name, or one as it is; raises UsageError with the nearest names for an unknown one."""
+    if isinstance(network, NetworkInfo):
+        return network
+    if network not in CATALOG:
+        raise UsageError(f'there is no network "{network}": {nearest(str(network), CATALOG)}')
+    return CATALOG[network]

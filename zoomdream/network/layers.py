@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoomdream.errors import UsageError, nearest
-from zoomdream.network.catalog import NetworkInfo, layer_names
+from zoomdream.network.catalog import NetworkInfo, layer_names, network_info
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,12 @@ class Layer:
     stride: int  # pixels of the picture per step of the layer
 
 
-def network_layers(info: NetworkInfo) -> list[Layer]:
+def network_layers(network: str | NetworkInfo) -> list[Layer]:
     """Lists a network's layers with channels and stride, from first to last; needs no weights.
 
     Those with one answer for the whole picture are left out.
     """
+    info = network_info(network)
     return [layer for layer in describe_layers(info, list(layer_names(info).shown)) if layer.stride]
 
 

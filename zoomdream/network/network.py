@@ -189,7 +189,7 @@ def load_network(
     Raises UsageError for unknown names (with the nearest ones) and WeightsError where there are no good
     weights.
     """
-    info = network_info(network) if isinstance(network, str) else network
+    info = network_info(network)
     objectives = objectives_of(layers, info.layers)
     check_layers(info, objectives)
     path = None if weights is None else Path(weights)

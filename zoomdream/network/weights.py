@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zoomdream.errors import WeightsError
 from zoomdream.files import digest
-from zoomdream.network.catalog import NetworkInfo
+from zoomdream.network.catalog import NetworkInfo, network_info
 from zoomdream.process_settings import ProcessSetting
 
 CONNECTION_TIMEOUT = 30  # seconds without an answer after which a download is given up
@@ -28,9 +28,9 @@ def weights_path(info: NetworkInfo) -> Path:
     return cache_folder() / Path(urlparse(_url(info)).path).name
 
 
-def has_weights(info: NetworkInfo) -> bool:
+def has_weights(network: str | NetworkInfo) -> bool:
     """Whether a network's weights are here, and need not be fetched."""
-    return weights_path(info).exists()
+    return weights_path(network_info(network)).exists()
 
 
 def _url(info: NetworkInfo) -> str:

@@ -84,8 +84,8 @@ class Comparison:
 
 
 def compare_clips(
-    source: Path,
-    dreamt: Path,
+    source: Path | str,
+    dreamt: Path | str,
     *,
     start: float = 0.0,
     model: str = "pocket",
@@ -98,8 +98,8 @@ def compare_clips(
     start: seconds into the source at which the dreamt clip began. layers: each is gauged by itself; none
     means the network's own choice. Raises InputError, UsageError, WeightsError.
     """
-    after = open_video(dreamt)
-    before = decode_clip(open_video(source), after.size, after.fps, start)
+    after = open_video(Path(dreamt))
+    before = decode_clip(open_video(Path(source)), after.size, after.fps, start)
     names = [Target.parse(text).name for text in layers or network_info(model).layers]
     at = choose_place()
     networks = [load_network(model, [name], weights=weights, at=at) for name in names]
