@@ -175,7 +175,7 @@ def load_network(
     layers: Wanted = (),
     *,
     weights: Path | str | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     precision: str = "auto",
     at: Place | None = None,
 ) -> Network:
@@ -190,6 +190,8 @@ def load_network(
     weights.
     """
     info = network_info(network) if isinstance(network, str) else network
+    if not isinstance(info, NetworkInfo):
+        raise UsageError(f"network {network!r:.60} is neither a name nor an entry of the catalog")
     objectives = objectives_of(layers, info.layers)
     check_layers(info, objectives)
     path = None if weights is None else Path(weights)
