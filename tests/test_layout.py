@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import zoomdream
 from tests.conftest import ROOT
 
 ORDER = [
@@ -232,6 +233,34 @@ def test_messages_of_the_library_name_settings_and_no_flags() -> None:
     files = [f for f in SOURCES if level(package_of(module_of(f))) < level("cli")]
     texts = {in_file(file, text) for file in files for text in flags_in_texts(file)}
     assert {text for text in texts if "pip install" not in text} == set()
+
+
+def face_tables() -> tuple[set[str], dict[str, str], dict[str, str]]:
+    """What the face offers by `__all__`, its table of late imports, and what type checkers see of those."""
+    offered, late, typed = set[str](), dict[str, str](), dict[str, str]()
+    for node in syntax(ROOT / "zoomdream" / "__init__.py").body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="__all__")]):
+                offered = set(ast.literal_eval(node.value))
+            case ast.Assign(targets=[ast.Name(id="_NEEDS_TORCH")]):
+                late = ast.literal_eval(node.value)
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                for one in node.body:
+                    assert isinstance(one, ast.ImportFrom)
+                    module = (one.module or "").removeprefix("zoomdream.")
+                    for alias in one.names:
+                        typed[alias.asname or alias.name] = f"{module}:{alias.name}"
+    return offered, late, typed
+
+
+def test_the_face_offers_what_it_imports_late() -> None:
+    offered, late, typed = face_tables()
+    assert late == typed
+    assert set(late) <= offered
+    at_once = {name for name in offered if name in vars(zoomdream)} - set(late)
+    assert offered == at_once | set(late)
+    assert all(callable(getattr(zoomdream, name)) for name in late)
+    assert offered <= set(dir(zoomdream))
 
 
 def loaded(code: str) -> set[str]:

@@ -147,6 +147,11 @@ _NEEDS_TORCH = {
 }
 
 
+def __dir__() -> list[str]:
+    """Lists also what is not imported yet."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """Imports what needs torch when it is first used, so that `--help` answers at once."""
     if name in _NEEDS_TORCH:

@@ -11,9 +11,8 @@ import torch
 
 T = TypeVar("T")
 QUEUE_DEPTH = 2  # items that are ready and wait, at most
-_starting = (
-    threading.Lock()
-)  # held while threads that begin would get a thread count not meant for them
+_starting = threading.Lock()
+"""Is held while threads that begin would get a thread count that is not meant for them."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -305,3 +306,21 @@ def test_a_guide_needs_a_whole_layer_and_a_picture(rings: Frame) -> None:
         zd.guide(rings, "eyes:3")
     with pytest.raises(InputError, match="no picture"):
         zd.guide("rings.png", "eyes")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"style": "bset"}, "style 'bset' of a guide is none of best and soft"),
+        ({"amount": 1.5}, r"amount 1.5 of a guide is not in 0..1"),
+        ({"amount": -0.1}, r"amount -0.1 of a guide is not in 0..1"),
+        ({"amount": float("nan")}, r"amount nan of a guide is not in 0..1"),
+        ({"amount": "1"}, r"amount '1' of a guide is not in 0..1"),
+        ({"layer": 3}, 'layer 3 is no name such as "eyes"'),
+    ],
+)
+def test_a_guide_refuses_what_it_cannot_be(
+    settings: dict[str, Any], sentence: str, rings: Frame
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        zd.guide(rings, **{"layer": "eyes", **settings})

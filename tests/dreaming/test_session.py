@@ -77,10 +77,13 @@ def test_threads_dream_the_same_with_one_network(
     ]  # fmt: skip
     expected = [wish() for wish in wishes]
     dreamt: dict[int, Frame] = {}
-    threads = [
-        threading.Thread(target=lambda n=n, wish=wish: dreamt.update({n: wish()}))
-        for n, wish in enumerate(wishes)
-    ]
+    all_ready = threading.Barrier(len(wishes), timeout=60)
+
+    def run(number: int) -> None:
+        all_ready.wait()
+        dreamt[number] = wishes[number]()
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(wishes))]
     for thread in threads:
         thread.start()
     for thread in threads:

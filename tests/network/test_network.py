@@ -3,6 +3,7 @@ from collections import OrderedDict
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -323,3 +324,33 @@ def test_networks_for_each_objective_alone(tiny_weights: Path) -> None:
     assert [network.objectives for network in networks] == [(wishes[0],), (wishes[1],)]
     with pytest.raises(UsageError, match='no layer "none"'):
         list(load_networks(TINY, [zd.layer("none")], weights=tiny_weights, at=CPU))
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ({"device": "cuda:0"}, 'device "cuda:0" is none of auto, cpu, cuda and mps'),
+        ({"device": "gpu"}, 'device "gpu" is none of'),
+        ({"device": torch.device("cuda", 1)}, 'device "cuda:1" is none of'),
+        ({"device": torch.device("meta")}, 'device "meta" is none of'),
+        ({"device": 0}, 'device "0" is none of'),
+        ({"device": None}, 'device "None" is none of'),
+        ({"precision": "float32"}, 'precision "float32" is none of auto, fp32, bf16 and fp16'),
+        ({"precision": torch.float32}, 'precision "torch.float32" is none of'),
+    ],
+)
+def test_other_devices_and_precisions_are_refused(place: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        zd.load(**place)
+
+
+def test_a_device_of_torch_is_taken() -> None:
+    network = zd.load(device=torch.device("cpu"), precision="fp32")
+    assert network.at == choose_place("cpu", "fp32")
+
+
+def test_weights_whose_last_is_a_single_number_are_refused(tmp_path: Path) -> None:
+    last = [key for key in state() if key.endswith("weight")][-1]
+    torch.save({**state(), last: torch.tensor(1.0)}, tmp_path / "single.pth")
+    with pytest.raises(WeightsError, match=rf'"{last}" is \(\) instead of'):
+        zd.load(SMALL, weights=tmp_path / "single.pth", device="cpu")

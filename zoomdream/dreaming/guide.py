@@ -16,7 +16,7 @@ it has gone over into the next, comes from the time alone, so that a render can 
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -27,7 +27,13 @@ from zoomdream.dreaming.session import DreamSession
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame, as_frame
 from zoomdream.network.layer_objectives import Target
-from zoomdream.network.objective import Activations, ActivationsOf, Objective
+from zoomdream.network.objective import (
+    Activations,
+    ActivationsOf,
+    Objective,
+    check_weight,
+    is_finite_number,
+)
 from zoomdream.settings.definitions import Guide as GuideSpec
 from zoomdream.settings.definitions import RenderJob
 
@@ -156,6 +162,14 @@ class Guide(Objective):
     amount: float = 1.0
     weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for another style, an amount beyond 0..1 and a weight that is not finite."""
+        if self.style not in get_args(Style):
+            raise UsageError(f"style {self.style!r:.60} of a guide is none of best and soft")
+        if not is_finite_number(self.amount) or not 0 <= self.amount <= 1:
+            raise UsageError(f"amount {self.amount!r:.60} of a guide is not in 0..1")
+        check_weight(self.name, self.weight)
+
     @property
     def name(self) -> str:
         return f"{self.layer.name} guided"
@@ -188,7 +202,7 @@ def guide(picture: Any, layer: str, *, style: Style = "best", amount: float = 1.
 
     picture: an array, tensor, PIL picture or figure (see `as_frame`). layer: a whole one, by name. style:
     the `best` match at each place, or a steadier `soft` one. amount: the guide's share, 0..1. Raises
-    InputError, and UsageError for a channel.
+    InputError, and UsageError for a channel, another style or another amount.
     """
     target = Target.parse(layer)
     if not target.is_layer:

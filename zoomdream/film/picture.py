@@ -20,6 +20,7 @@ from zoomdream.events import Step
 from zoomdream.media.frame import Frame, as_frame, cover, resize, to_bytes
 from zoomdream.media.image_reader import read_mask
 from zoomdream.media.python_pictures import as_frames
+from zoomdream.network.catalog import NetworkInfo
 from zoomdream.network.layer_objectives import Wanted
 from zoomdream.network.network import Network, load_network
 from zoomdream.process_settings import exact_cudnn, freed_memory_kept
@@ -120,7 +121,7 @@ def shown(step: Step, so_far: Callable[[], Frame]) -> Step:
 
 def dream_picture(
     picture: Any,
-    network: Network | str = "pocket",
+    network: Network | NetworkInfo | str = "pocket",
     objective: Wanted = (),
     *,
     seed: int = 0,
@@ -134,13 +135,15 @@ def dream_picture(
         dreamt = zd.dream(photo, net, steps=10)
 
     picture: an array, (H, W), (H, W, 3) or (N, H, W, 3); a tensor, (3, H, W) or (N, 3, H, W); a PIL
-    picture; or a matplotlib figure, which gives an array. Numbers are 0..255 in 8 bits, 0..65535 in 16, and
-    0..1 in floats. Grey ones come back in colour, and those with alpha without it, on white.
-    network: one that is loaded, or a name. objective: what to dream of, where that is not what the network
-    was loaded for; or the setting `layers`. seed: the same gives the same picture. mask: a picture of where
-    to dream: white dreams, black stays. on_step: is called after each step (`step.picture()` is the first
-    picture so far); where it returns False the dream ends there. settings: those of DreamSpec (`steps`,
-    `step_size`, `octaves` ...); what changes over time is taken at the middle of six seconds.
+    picture, which is not turned by its EXIF; or a matplotlib figure, which gives an array. Numbers are
+    0..255 in 8 bits, 0..65535 in 16, and 0..1 in floats. All come back in colour and without alpha: grey
+    ones as RGB, and RGBA, LA or (H, W, 4) as RGB over white; a PIL picture of 16 bits comes back with 8.
+    network: one that is loaded, or what `zd.load` takes: a name, or an entry for the catalog. objective:
+    what to dream of, where that is not what the network was loaded for; or the setting `layers`. seed: the
+    same gives the same picture. mask: a picture of where to dream: white dreams, black stays. on_step: is
+    called after each step (`step.picture()` is the first picture so far); where it returns False the dream
+    ends there. settings: those of DreamSpec (`steps`, `step_size`, `octaves` ...); what changes over time
+    is taken at the middle of six seconds.
 
     Raises InputError, UsageError and WeightsError.
     """
@@ -150,7 +153,7 @@ def dream_picture(
     if objective and now.dream.layers:
         raise UsageError("objective and layers both say what to dream of: give one")
     wanted = objective or now.dream.layers
-    if isinstance(network, str):
+    if not isinstance(network, Network):
         network, wanted = load_network(network, wanted), ()
     session = DreamSession(network, wanted)
     given_mask = None if mask is None else as_frame(mask).mean(1, keepdim=True)

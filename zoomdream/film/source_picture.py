@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zoomdream.errors import UsageError
 from zoomdream.film.inputs import film_size, resolve_source
-from zoomdream.media.frame import Frame, as_frame, cover
+from zoomdream.media.frame import WHITE_8, WHITE_16, Frame, as_frame, cover
 from zoomdream.media.image_formats import image_format
 from zoomdream.media.image_reader import decode_image
 from zoomdream.media.image_writer import Pixels
@@ -57,7 +57,9 @@ class Original:
         deep = self.deep and form.deep
         pixels = np.empty((*self.size.shape, len(planes)), np.uint16 if deep else np.uint8)
         for number, plane in enumerate(planes):  # one by one, as floats take much
-            pixels[..., number] = plane.clamp(0, 1).mul_(65535 if deep else 255).round_().numpy()
+            pixels[..., number] = (
+                plane.clamp(0, 1).mul_(WHITE_16 if deep else WHITE_8).round_().numpy()
+            )
         return pixels
 
 
@@ -78,7 +80,9 @@ def open_original(job: RenderJob, picture: Any) -> Original:
     assert job.source is not None
     decoded = decode_image(resolve_source(job.source, job), job.max_pixels, size)
     deep = decoded.pixels.dtype == np.uint16
-    clear = decoded.pixels.shape[2] == 4 and decoded.pixels[..., 3].min() < (65535 if deep else 255)
+    clear = decoded.pixels.shape[2] == 4 and decoded.pixels[..., 3].min() < (
+        WHITE_16 if deep else WHITE_8
+    )
     if not clear or job.paper:  # old paper lies under a clear drawing, too
         frame = as_frame(decoded.pixels if clear else decoded.pixels[..., :3])
         return _sized(job, Original(frame, decoded.notes, deep=deep))

@@ -30,25 +30,26 @@ Frame = Tensor
 Flow = Tensor
 ImageArray = NDArray[np.uint8]
 
+WHITE_8, WHITE_16 = 255, 65535
+WHITE = {torch.bool: 1, torch.uint8: WHITE_8, torch.uint16: WHITE_16}
+"""What white is, by the type of the numbers, where those are whole; in floats it is 1."""
+
 
 def as_frame(picture: Any) -> Frame:
-    """Makes a Frame of an array, a tensor or a matplotlib figure.
+    """Makes a Frame of an array, a tensor, a PIL picture or a matplotlib figure.
 
-    Takes (H, W), (H, W, 1|3|4), or tensors (3, H, W) and (1, 3, H, W); uint8 0..255, uint16
-    0..65535 or floats 0..1. Alpha is laid over white. A matplotlib figure is drawn as it would be saved:
-    at its own size and dpi, on its own background.
+    Takes (H, W), (H, W, 1|3|4), or tensors (3, H, W) and (1, 3, H, W); booleans, uint8 0..255, uint16
+    0..65535 or floats 0..1, in any byte order. A PIL picture may have any mode but 32-bit integers, and 16
+    bits stay; it is taken as it lies, whatever its EXIF says of turning. Alpha is laid over white. A
+    matplotlib figure is drawn as it would be saved: at its own size and dpi, on its own background. The
+    Frame never requires a gradient.
 
     Raises InputError for any other shape or type, and for values that are not finite.
     """
-    if callable(getattr(picture, "savefig", None)):
-        picture = _drawn_figure(picture)
     channels_first = isinstance(picture, Tensor)
-    try:
-        values = picture if channels_first else torch.from_numpy(np.array(picture))
-    except TypeError:
-        raise InputError(f"{picture!r:.60} is no picture: an array or a tensor would do") from None
-    top = {torch.uint8: 255.0, torch.uint16: 65535.0}.get(values.dtype)
-    if top is None and not values.is_floating_point():
+    values = picture.detach() if channels_first else _as_tensor(picture)
+    shape, white = tuple(values.shape), WHITE.get(values.dtype)
+    if white is None and not values.is_floating_point():
         raise InputError(f"pixels are {values.dtype}; uint8, uint16 or floats in 0..1 would do")
     if channels_first and values.ndim == 4 and len(values) == 1:
         values = values[0]
@@ -58,21 +59,47 @@ def as_frame(picture: Any) -> Frame:
         values = values.permute(1, 2, 0)
     if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or 0 in values.shape:
         raise InputError(
-            f"a picture of shape {tuple(picture.shape)} is not (H, W), (H, W, 3), (3, H, W) "
-            "or (1, 3, H, W)"
+            f"a picture of shape {shape} is not (H, W), (H, W, 3), (3, H, W) or (1, 3, H, W)"
         )
-    planes = (
-        values.permute(2, 0, 1)[None].contiguous().float()
-    )  # late: floats take four times as much
-    if top is not None:
-        planes = planes.div_(top)
+    # Floats come late: they take four times as much.
+    planes = values.permute(2, 0, 1)[None].contiguous().float()
+    if white is not None:
+        planes = planes.div_(white)
     elif not torch.isfinite(planes).all():
         raise InputError("the picture has values that are not finite")
     if planes.shape[1] == 4:
         alpha = planes[:, 3:]
         planes = planes[:, :3] * alpha + (1 - alpha)
-    planes = planes.clamp(0, 1) if top is None else planes
+    planes = planes.clamp(0, 1) if white is None else planes
     return planes.expand(-1, 3, -1, -1).contiguous()
+
+
+def _as_tensor(picture: Any) -> Tensor:
+    """Copies the pixels of a PIL picture, a figure or an array, (H, W) or (H, W, C), to a tensor."""
+    if isinstance(picture, Image.Image):
+        picture = pil_pixels(picture)
+    elif callable(getattr(picture, "savefig", None)):
+        picture = _drawn_figure(picture)
+    try:
+        array = np.array(picture)
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+    except (RuntimeError, TypeError, ValueError):
+        raise InputError(f"{picture!r:.60} is no picture: an array or a tensor would do") from None
+
+
+def pil_pixels(picture: Image.Image) -> NDArray[Any]:
+    """Reads a PIL picture's pixels: (H, W, 3), (H, W, 4) where parts are clear, or (H, W) of 16 or 32 bits.
+
+    Raises InputError where it cannot be read.
+    """
+    try:
+        if picture.mode.startswith(("I", "F")):  # Pillow would clip them to 8 bits
+            return np.asarray(picture)
+        if picture.mode == "La":  # Pillow knows no direct way
+            picture = picture.convert("LA")
+        return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"a PIL picture of mode {picture.mode} cannot be read: {error}") from None
 
 
 def _drawn_figure(figure: Any) -> ImageArray:
@@ -89,7 +116,7 @@ def to_bytes(frame: Frame) -> ImageArray:
 
 def _eight_bits(frame: Frame) -> Tensor:
     """Rounds a Frame to 8 bits, (H, W, 3), on its device: the only place where that is done."""
-    return (frame[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
+    return (frame[0] * WHITE_8).round().clamp(0, WHITE_8).byte().permute(1, 2, 0).contiguous()
 
 
 def start_readback(frame: Frame) -> Callable[[], ImageArray]:

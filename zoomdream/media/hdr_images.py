@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from zoomdream.media.color import encode_srgb
 from zoomdream.media.ffmpeg import ffmpeg_command
+from zoomdream.media.frame import WHITE_16
 from zoomdream.size import Size
 
 _EXR = b"\x76\x2f\x31\x01"
@@ -75,9 +76,9 @@ def _encoded(planes: Planes) -> tuple[NDArray[np.uint16], float]:
             light = np.divide(light, alpha, out=np.zeros_like(light), where=alpha > 0)
         bright |= light > 1
         encoded = encode_srgb(torch.from_numpy(light.clip(0, 1)))
-        pixels[..., number] = encoded.mul_(65535).round_().numpy()
+        pixels[..., number] = encoded.mul_(WHITE_16).round_().numpy()
     if alpha is not None:
-        pixels[..., 3] = np.rint(alpha * 65535)
+        pixels[..., 3] = np.rint(alpha * WHITE_16)
     return pixels, float(bright.mean())
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from zoomdream.errors import InputError
 from zoomdream.media.drawing import draw_drawing, is_drawing
-from zoomdream.media.frame import Frame, as_frame, to_bytes
+from zoomdream.media.frame import WHITE_8, WHITE_16, Frame, as_frame, to_bytes
 from zoomdream.media.hdr_images import decode_hdr, is_hdr
 from zoomdream.media.image_formats import PILLOW_READS
 from zoomdream.process_settings import ProcessSetting
@@ -137,7 +137,7 @@ def _decode_deep(content: bytes, picture: Image.Image) -> DecodedImage | None:
     profile = picture.info.get("icc_profile")
     if pixels is None or not profile or _is_srgb(profile):
         return None if pixels is None else DecodedImage(pixels)
-    shallow = Image.fromarray((pixels / 257 + 0.5).astype(np.uint8))
+    shallow = Image.fromarray((pixels / (WHITE_16 / WHITE_8) + 0.5).astype(np.uint8))
     shallow.info["icc_profile"] = profile
     decoded = _in_srgb(shallow)
     notes = ("its 16 bits became 8 with its colour profile", *decoded.notes)

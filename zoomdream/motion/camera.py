@@ -39,8 +39,8 @@ def camera_flow(
 ) -> Flow:
     """Gives the Flow of `dt` seconds of a camera's motion, for frames of `size`.
 
-    t: seconds at which it ends; only ripples care. What is looked up is first
-    folded (kaleidoscope, tunnel), then bent (swirl, ripple), then moved as the camera moves.
+    t: seconds at which it ends; only ripples care. What is looked up is first folded (kaleidoscope,
+    tunnel), then bent (swirl, ripple), then moved as the camera moves.
     """
     width, height = size
     focal = width / 2 / math.tan(math.radians(camera.fov) / 2)

@@ -227,6 +227,8 @@ def network_info(network: str | NetworkInfo) -> NetworkInfo:
     """The entry of a name, or one as it is; raises UsageError with the nearest names for an unknown one."""
     if isinstance(network, NetworkInfo):
         return network
+    if not isinstance(network, str):
+        raise UsageError(f"network {network!r:.60} is neither a name nor an entry of the catalog")
     if network not in CATALOG:
-        raise UsageError(f'there is no network "{network}": {nearest(str(network), CATALOG)}')
+        raise UsageError(f'there is no network "{network}": {nearest(network, CATALOG)}')
     return CATALOG[network]

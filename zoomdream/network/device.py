@@ -1,10 +1,12 @@
 """Where to compute, and in which precision."""
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 
 from zoomdream.errors import UsageError
+from zoomdream.settings.definitions import RenderJob
 
 
 @dataclass(frozen=True)
@@ -16,12 +18,16 @@ class Place:
     why: str
 
 
-def choose_place(device: str = "auto", precision: str = "auto") -> Place:
+def choose_place(device: str | torch.device = "auto", precision: str = "auto") -> Place:
     """Chooses a device and a precision: the GPU if there is one, and the fastest that looks the same.
 
-    device: `auto`, `cuda`, `mps` or `cpu`. precision: `auto`, `fp32`, `bf16` or `fp16`. Raises UsageError for
-    a device that this machine has not.
+    device: `auto`, `cuda`, `mps` or `cpu`, or torch's device of that name, without a number. precision:
+    `auto`, `fp32`, `bf16` or `fp16`. Raises UsageError for any other, and for a device that this machine has
+    not.
     """
+    device = str(device) if isinstance(device, torch.device) else device
+    _check_choice("device", device)
+    _check_choice("precision", precision)
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -37,6 +43,13 @@ def choose_place(device: str = "auto", precision: str = "auto") -> Place:
         precision = _best_precision(device)
     types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     return Place(torch.device(device), types[precision], why)
+
+
+def _check_choice(setting: str, value: object) -> None:
+    """Raises UsageError for a value that a job's setting of that name has not."""
+    *choices, last = get_args(RenderJob.model_fields[setting].annotation)
+    if not isinstance(value, str) or value not in (*choices, last):
+        raise UsageError(f'{setting} "{value}" is none of {", ".join(choices)} and {last}')
 
 
 def _best_precision(device: str) -> str:

@@ -1,16 +1,24 @@
 """Layers, channels, directions and classes as objectives, and how they are written: `eyes:3+7-0.5*12`."""
 
+import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoomdream.errors import UsageError
 from zoomdream.network.classes import CLASS, class_names, class_number
-from zoomdream.network.objective import Activations, Objective, Wish
+from zoomdream.network.objective import (
+    Activations,
+    Objective,
+    Wish,
+    check_weight,
+    is_finite_number,
+)
 
 Term = tuple[int, float]  # a channel and its share of a direction
 _TERM = re.compile(r"(?:(\d+(?:\.\d+)?)\*)?(.+)")
@@ -31,6 +39,24 @@ class Target(Objective):
     weight: float = 1.0
     called: str = ""
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for a layer without a name, and numbers that are none or not finite."""
+        if not isinstance(self.layer, str) or not self.layer:
+            raise UsageError(f'layer {self.layer!r:.60} is no name such as "eyes"')
+        for number, share in self.terms:
+            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+                raise UsageError(
+                    f"channel {number!r:.60} of {self.layer}: a whole number, 0 or more, would do"
+                )
+            if not is_finite_number(share):
+                raise UsageError(
+                    f"the share of channel {number} of {self.layer} is {share!r:.60}: a finite number "
+                    "would do"
+                )
+        if self.terms and not any(share for _, share in self.terms):
+            raise UsageError(f"all shares of a direction of {self.layer} are 0: it leads nowhere")
+        check_weight(self.name, self.weight)
+
     @classmethod
     def parse(cls, text: str) -> "Target":
         """Reads NAME, NAME:CHANNEL, NAME:DIRECTION or class:lion, and then =WEIGHT, if it is not 1.
@@ -39,6 +65,8 @@ class Target(Objective):
         What is taken away begins with a digit: class:lion-1*tabby, since names have hyphens. Something has
         to be wanted, too. Raises UsageError.
         """
+        if not isinstance(text, str):
+            raise UsageError(f'layer {text!r:.60} is no name such as "eyes"')
         place, _, weight = text.partition("=")
         layer, colon, wanted = place.partition(":")
         named = layer == CLASS and any(not word.isdigit() for _, word in _split(wanted))
@@ -200,17 +228,35 @@ def layer(name: str) -> Target:
 
 
 def channel(layer: str, number: int) -> Target:
-    """Wants one channel of a layer."""
-    return Target(layer, ((number, 1.0),))
+    """Wants one channel of a layer, by its number from 0; raises UsageError for what is no such number."""
+    return Target(layer, ((_index(number), 1.0),))
 
 
 def direction(layer: str, channels: Mapping[int, float]) -> Target:
-    """Wants a sum of a layer's channels, each with its share, which may be negative."""
-    return Target(layer, tuple(channels.items()))
+    """Wants a sum of a layer's channels, each with its share, which may be negative.
+
+    Raises UsageError where no channel has a share, and for what is no number.
+    """
+    if not isinstance(channels, Mapping) or not channels:
+        raise UsageError(
+            f"a direction of {layer} is {channels!r:.60}: channels with their shares would do, such as "
+            "{3: 1, 7: -0.5}"
+        )
+    return Target(layer, tuple((_index(number), share) for number, share in channels.items()))
 
 
-def imagenet_class(name: str) -> Target:
-    """Wants one of ImageNet's classes, by name; raises UsageError with the nearest names."""
+def _index(number: Any) -> Any:
+    """Makes an int of any kind of whole number; what is none stays, and is refused by `Target`."""
+    try:
+        return number if isinstance(number, bool) else operator.index(number)
+    except TypeError:
+        return number
+
+
+def imagenet_class(name: str | int) -> Target:
+    """Wants one of ImageNet's classes, by name or number; raises UsageError with the nearest names."""
+    if not isinstance(name, str):
+        return channel(CLASS, name)
     return Target(CLASS, ((class_number(name), 1.0),), called=name)
 
 
@@ -225,15 +271,43 @@ def objectives_of(wanted: Wanted, default: Sequence[str] = ()) -> tuple[Objectiv
     """
     parts: list[Objective] = []
     for part in _listed(wanted) or default:
-        parts += [Target.parse(part)] if isinstance(part, str) else part.parts
+        parts += _parts(part)
+    for objective in parts:
+        check_weight(objective.name, getattr(objective, "weight", None))
     if all(part.weight <= 0 for part in parts):
         raise UsageError("no layer has a weight above 0: there is nothing to dream")
     return tuple(parts)
 
 
-def _listed(wanted: Wanted) -> Sequence[str | Wish]:
-    if isinstance(wanted, str | Wish):
-        return [wanted]
+def _parts(wanted: str | Wish) -> Sequence[Objective]:
+    """Reads one thing that is wanted. Raises UsageError for what is neither a name nor an objective."""
+    if isinstance(wanted, str):
+        return [Target.parse(wanted)]
+    if isinstance(wanted, Wish):
+        return wanted.parts
+    if callable(wanted):
+        raise UsageError(
+            f"layers: {getattr(wanted, '__name__', wanted)!s:.60} is a bare function: wrap it, as in "
+            "zd.objective(function, layers)"
+        )
+    raise UsageError(
+        f'layers: {wanted!r:.60} says nothing to dream of: names such as "eyes", or objectives, would do'
+    )
+
+
+def _listed(wanted: Wanted | None) -> Sequence[str | Wish]:
+    """Lists what is wanted, one by one; of a table each name with its weight."""
+    if wanted is None:
+        return []
     if isinstance(wanted, Mapping):
-        return [Target.parse(name) * weight for name, weight in wanted.items()]
-    return wanted
+        return [_weighted(name, weight) for name, weight in wanted.items()]
+    if isinstance(wanted, Iterable) and not isinstance(wanted, str | Wish):
+        return list(wanted)
+    return [wanted]
+
+
+def _weighted(name: str, weight: float) -> Target:
+    """Reads a name and a weight of a table."""
+    target = Target.parse(name)
+    check_weight(f"layer {name}", weight)
+    return target * weight

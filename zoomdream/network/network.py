@@ -175,7 +175,7 @@ def load_network(
     layers: Wanted = (),
     *,
     weights: Path | str | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     precision: str = "auto",
     at: Place | None = None,
 ) -> Network:

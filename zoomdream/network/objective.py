@@ -11,11 +11,14 @@ changes on any layer.
 """
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
+from numbers import Real
 from types import CodeType
-from typing import Any, Self, cast
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -26,6 +29,17 @@ Activations = Mapping[str, Tensor]
 """Layers' values by their names: each (N, C, H, W), or (N, C, 1, 1) for a whole picture's answer."""
 ActivationsOf = Callable[[Tensor], Activations]
 """A network's look at pictures, (N, 3, H, W) in 0..1."""
+
+
+def is_finite_number(value: object) -> bool:
+    """Whether something is a number, and neither infinite nor NaN."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_weight(of: str, weight: object) -> None:
+    """Raises UsageError for a weight that is no finite number. of: what has it, for the message."""
+    if not is_finite_number(weight):
+        raise UsageError(f"the weight of {of} is {weight!r:.60}: a finite number would do")
 
 
 class Wish(ABC):
@@ -47,14 +61,32 @@ class Wish(ABC):
         return self * -1.0
 
     def __add__(self, other: "Wish") -> "Sum":
+        _check_wish(other)
         return Sum((*self.parts, *other.parts))
 
+    def __radd__(self, other: int) -> "Sum":
+        """Adds it to the 0 that the built-in `sum` begins with."""
+        if other != 0:
+            _check_wish(other)
+        return Sum(self.parts)
+
     def __sub__(self, other: "Wish") -> "Sum":
+        _check_wish(other)
         return self + (-other)
 
 
+def _check_wish(value: object) -> None:
+    """Raises UsageError for what cannot be added to an objective."""
+    if not isinstance(value, Wish):
+        raise UsageError(f"{value!r:.60} cannot be added to an objective: another one would do")
+
+
 class Objective(Wish):
-    """One thing that is wanted, and how much. `0.3 * objective` is another one, with another weight."""
+    """One thing that is wanted, and how much. `0.3 * objective` is another one, with another weight.
+
+    A class of one's own needs `name`, `layers`, `seeds` and `energy`, and a `weight`, which a copy of it can
+    be given.
+    """
 
     weight: float
     """How much it counts beside others; where it is negative it is avoided."""
@@ -117,7 +149,12 @@ class Objective(Wish):
         return (self,)
 
     def __mul__(self, factor: float) -> Self:
-        scaled: Self = replace(cast(Any, self), weight=self.weight * factor)
+        """Copies it, with another weight. Raises UsageError for a factor that is no finite number."""
+        check_weight(self.name, factor)
+        check_weight(self.name, getattr(self, "weight", None))
+        scaled = copy(self)
+        object.__setattr__(scaled, "weight", self.weight * factor)  # it may be frozen
+        check_weight(self.name, scaled.weight)
         return scaled
 
     def __str__(self) -> str:
@@ -160,6 +197,15 @@ class FunctionObjective(Objective):
     function: Callable[[dict[str, Tensor]], Tensor]
     looks_at: tuple[str, ...]
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what is no function, and where no layers are named."""
+        if not callable(self.function):
+            raise UsageError(
+                f"an objective's function is {self.function!r:.60}: it cannot be called"
+            )
+        if not self.looks_at or not all(isinstance(name, str) for name in self.looks_at):
+            raise UsageError(f"an objective's layers are {self.looks_at!r:.60}: names would do")
 
     @property
     def name(self) -> str:
@@ -215,4 +261,6 @@ def objective(
     Slower than layers and channels: it is derived by autograd. Of several pictures at once it sees all;
     one that is no sum over them mixes them.
     """
+    if not isinstance(layers, Sequence):
+        raise UsageError(f"an objective's layers are {layers!r:.60}: names would do")
     return FunctionObjective(function, (layers,) if isinstance(layers, str) else tuple(layers))

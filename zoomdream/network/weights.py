@@ -55,7 +55,8 @@ def fill_network(info: NetworkInfo, state: dict[str, Tensor], path: Path) -> nn.
     """
     state = info.adapt_weights(state)
     last = [key for key in info.bare().state_dict() if key.endswith("weight")][-1]
-    module = info.bare(len(state[last]) if last in state else 1000)
+    has_rows = last in state and state[last].ndim > 0
+    module = info.bare(len(state[last]) if has_rows else 1000)
     own = module.state_dict()
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     if missing:

@@ -391,9 +391,8 @@ class MaxPool:
         """rectifies: whether its backward includes that of the ReLU before it: a window's gradient goes to
         its largest value, which that ReLU let through unless it is 0."""
         self._precision, self._rectifies = backward_like.dtype, rectifies
-        self._reads_input = (
-            backward_like.device.type == "mps"
-        )  # Metal's backward ignores the indices
+        # Metal's backward ignores the indices.
+        self._reads_input = backward_like.device.type == "mps"
         size, padding = pair(module.kernel_size), pair(module.padding)
         stride = pair(module.stride if module.stride is not None else module.kernel_size)
         self._geometry = size, stride, padding, pair(module.dilation), module.ceil_mode
