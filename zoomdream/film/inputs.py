@@ -28,8 +28,8 @@ FILES = [path for path, setting in SETTINGS.items() if setting.traits.file]
 def open_clip(job: RenderJob, picture: Any = None) -> Clip:
     """Opens the source as a Clip of the film's own size, fps and length.
 
-    picture: an array, tensor or figure instead of a still's file. Raises InputError, and UsageError for a
-    picture where the job is for a clip.
+    picture: one from Python (see `as_frame`) instead of a still's file. Raises InputError, and UsageError
+    for a picture where the job is for a clip.
     """
     if job.flow is not None:
         if picture is not None:
