@@ -110,16 +110,16 @@ def render(
             if writer.state is not None:
                 renderer.resume(writer.frame, writer.state, writer.early_frames())
         work = _Work(job, clip, timeline, renderer, writer, on_event, stopping)
-        render = stack.enter_context(closing(Render(work.frames())))
+        under_way = stack.enter_context(closing(Render(work.frames())))
         work.report_start(network)
         try:
-            yield render
+            yield under_way
         except BaseException:
             with suppress(Exception):  # what has gone wrong is the better error
                 work.keep()
             raise
         if work.all_frames_made:  # and nobody has asked for one more
-            for _ in render:
+            for _ in under_way:
                 pass
         work.keep()
 
