@@ -69,7 +69,7 @@ class Camera(Settings):
     PANEL = "Camera"
 
     zoom: float = setting(
-        1.5, "factor per second; above 1 goes in", ge=0.05, le=20, changes=True, factor=True
+        1.5, "factor per second; above 1 goes in", ge=1e-6, le=1e6, changes=True, factor=True
     )
     rotate: float = setting(
         0.0,

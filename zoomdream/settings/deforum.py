@@ -1,218 +1,377 @@
 """Makes presets of Deforum's settings files.
 
-Deforum (deforum-art/sd-webui-deforum) writes JSON whose camera values are *per frame*, and schedules
-such as `0:(1.0), 60:(1.02+0.01*sin(2*3.14*t/30))`, where t is the frame, s the seed and max_f the last
-frame. Numbers go over into the next key's linearly; an expression runs until the next key; keys after the
-end are left out. All of that is kept: schedules become ours, `per = "frame"`, and give what Deforum's
-give. Where Deforum fails (no key at 0, commas inside an expression, a comma at the end) the evident
-meaning is taken.
+Deforum (deforum-art/sd-webui-deforum) writes JSON whose camera values are *per frame*, and schedules such as
+`0:(1.0), 60:(1.02+0.01*sin(2*3.14*t/30))` (see `deforum_schedule`). They become schedules of ours,
+`per = "frame"`, that give what Deforum's give.
+
+Its camera is told by `animation.py`. In 2D, OpenCV rotates and zooms about a point, after the picture was
+moved by pixels. In 3D, a picture of 2 by 2 is looked at from a distance of 1: x goes to the right, y up and z
+forward by 200ths, positive angles look up and to the right and roll clockwise, and all of it is as much
+stronger as the angle of view is narrow. A perspective flip turns the picture as if it hung on a wall; there,
+Deforum's 2D forgets the translation, and turns about a point that depends on the angle of view, where here
+the middle stays.
+
+A Parseq manifest among the settings wins over them, as it does there.
 """
 
 import json
-import re
-from collections.abc import Callable
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import tomli_w
+from pydantic.fields import FieldInfo
 
 from zoomdream.errors import InputError, UsageError
 from zoomdream.settings.clock import Clock, Values
-from zoomdream.settings.expression import ScheduleError, split_at_commas
+from zoomdream.settings.definitions import SETTINGS, Setting
+from zoomdream.settings.deforum_schedule import (
+    Keys,
+    evaluate_keys,
+    evaluate_schedule,
+    interpolate,
+    read_deforum_schedule,
+)
+from zoomdream.settings.expression import Expression, ScheduleError
+from zoomdream.settings.parseq import is_address, read_parseq
 from zoomdream.settings.preset_mistakes import mistakes_in
-from zoomdream.settings.schedule import read_schedule
 from zoomdream.size import Size
 
-Keys = dict[str, float | str]  # of a schedule of ours
-_NUMBER = re.compile(r"(?=.)[+-]?[0-9]*(\.[0-9]+)?")  # what Deforum takes for a plain number
-_WORDS = {"t": "frame", "s": "seed", "max_f": "(frames-1)"}
+__all__ = ["evaluate_schedule", "import_settings", "read_deforum_schedule"]
 
 
-def read_deforum_schedule(text: str, frames: int | None = None) -> tuple[Keys, list[str]]:
-    """Makes keyframes of ours of a schedule of Deforum's, and notes; raises ScheduleError.
+@dataclass(frozen=True)
+class _Film:
+    """What is known of a film before its schedules are read. Angles of view in degrees."""
 
-    frames: of the film; keys after its end are left out, as Deforum does.
+    frames: int
+    fps: Fraction
+    size: Size
+    seed: int
+    fov: float = 70.0
+    flip_fov: float = 53.0
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """What counterparts may name: pixels, and lengths that follow from the angles of view."""
+        diagonal = math.hypot(*self.size)
+        # of the flip: pixels from the eye to the picture, in half widths
+        distance = diagonal / math.sin(math.radians(self.flip_fov / 2)) / self.size.width
+        return {
+            "width": f"{self.size.width}",
+            "height": f"{self.size.height}",
+            "focal": repr(1 / math.tan(math.radians(self.fov / 2))),
+            "share": repr(self.size.width / diagonal),
+            "shift": repr(math.radians(1) * distance / 2),
+        }
+
+
+@dataclass(frozen=True)
+class _Counterpart:
+    """Our setting for a field of Deforum's: its path, how to compute it, and what does nothing there.
+
+    formula: an expression of ours with {value}, Deforum's, in it, and with what `_Film.terms` tells.
+    idle: the value of Deforum's that is left out; None where there is none.
     """
-    keys: Keys = {}
-    notes: list[str] = []
-    if len(text) > 100_000:
-        raise ScheduleError(f"a schedule of {len(text)} characters is too long")
-    for part in filter(str.strip, split_at_commas(text)):
-        match = re.fullmatch(r"\s*[\"']?\s*(\d{1,9})\s*[\"']?\s*:(.*)", part, re.DOTALL)
-        if not match or not match[2].strip():
-            raise ScheduleError(f'"{part.strip()[:60]}" is not frame:(value), such as 0:(1.02)')
-        frame, value = int(match[1]), _without_brackets(match[2].strip().strip("\"'").strip())
-        if frames is not None and frame >= frames:
-            notes.append(f"the key {frame} is after the end, and left out")
-            continue
-        keys.pop(f"{frame}f", None)  # the last one counts
-        keys[f"{frame}f"] = (
-            float(value) if _NUMBER.fullmatch(value.strip()) else _in_our_names(value)
-        )
-    if not keys:
-        raise ScheduleError(f'"{text[:60]}" has no key: 0:(1.02) would do')
-    return keys, notes
+
+    path: str  # with an index where the setting is a pair: camera.pan.0
+    formula: str = "{value}"
+    idle: float | None = 0.0
 
 
-def evaluate_schedule(text: str, frames: int, seed: int = 0) -> Values:
-    """Evaluates a schedule as Deforum does: one value per frame; raises ScheduleError."""
-    keys, _ = read_deforum_schedule(text, frames)
-    return read_schedule(keys).values(Clock(Fraction(30), frames, seed))
-
-
-def _without_brackets(value: str) -> str:
-    """Takes off the one pair of brackets that encloses all of a value, if there is one."""
-    if value.startswith("(") and value.endswith(")"):
-        depth = 0
-        for place, letter in enumerate(value):
-            depth += (letter == "(") - (letter == ")")
-            if depth == 0:
-                return value[1:-1] if place == len(value) - 1 else value
-    return value
-
-
-def _in_our_names(value: str) -> str:
-    """Replaces Deforum's variables by our names for them."""
-    return re.sub(r"\b(t|s|max_f)\b", lambda word: _WORDS[word[0]], value.strip())
-
-
-# Deforum's name: our setting, a factor (given the width), and whether it is a rate.
-_COUNTERPARTS: dict[str, tuple[str, Callable[[float], float], bool]] = {
-    "zoom": ("camera.zoom", lambda _: 1.0, True),
-    "angle": ("camera.rotate", lambda _: -1.0, True),  # Deforum turns the other way
-    "translation_x": ("camera.pan.0", lambda width: -1 / width, True),  # it moves the picture
-    "translation_y": ("camera.pan.1", lambda width: -1 / width, True),
-    "rotation_3d_x": ("camera.tilt", lambda _: 1.0, True),
-    "rotation_3d_y": ("camera.turn", lambda _: 1.0, True),
-    "rotation_3d_z": ("camera.rotate", lambda _: 1.0, True),
-    "perspective_flip_theta": ("camera.tilt", lambda _: 1.0, True),
-    "perspective_flip_phi": ("camera.turn", lambda _: 1.0, True),
-    "perspective_flip_gamma": ("camera.rotate", lambda _: 1.0, True),
-    "perspective_flip_fv": ("camera.fov", lambda _: 1.0, False),
-    "fov_schedule": ("camera.fov", lambda _: 1.0, False),
-    "noise_schedule": ("anchor.grain", lambda _: 1.0, False),
-    "contrast_schedule": ("anchor.vivid", lambda _: 1.0, False),
-    "amount_schedule": ("anchor.vivid", lambda _: 0.5, False),  # 1 + half of it: unsharp masking
+_IN_2D = {
+    "zoom": [_Counterpart("camera.zoom", idle=1.0)],
+    "angle": [_Counterpart("camera.rotate", "({value})*-1.0")],
+    "transform_center_x": [_Counterpart("camera.center.0", idle=0.5)],
+    "transform_center_y": [_Counterpart("camera.center.1", idle=0.5)],
 }
-_USED_IN_2D = ("zoom", "angle", "translation_x", "translation_y")
-_USED_IN_3D = (
-    "translation_x",
-    "translation_y",
-    "rotation_3d_x",
-    "rotation_3d_y",
-    "rotation_3d_z",
-    "fov_schedule",
-)
-_USED_BY_FLIP = tuple(name for name in _COUNTERPARTS if name.startswith("perspective_flip"))
-_USED_ALWAYS = ("noise_schedule", "contrast_schedule", "amount_schedule")
-_NO_SCHEDULES = {"W", "H", "max_frames", "fps", "seed", "animation_mode", "enable_perspective_flip"}
-_NO_EFFECT = re.compile(r"0\s*:\s*\(\s*(0|0\.0+|1|1\.0+)\s*\)\s*")  # schedules that do nothing
+_IN_2D_UNFLIPPED = {
+    "translation_x": [_Counterpart("camera.pan.0", "({value})*-1.0/{width}")],
+    "translation_y": [_Counterpart("camera.pan.1", "({value})*-1.0/{width}")],
+}
+_IN_2D_FLIPPED = {  # a camera that looks elsewhere, and goes as far back that the middle stays
+    "perspective_flip_theta": [_Counterpart("camera.rotate")],
+    "perspective_flip_phi": [
+        _Counterpart("camera.tilt", idle=None),
+        _Counterpart("camera.pan.1", "({value})*{shift}"),
+    ],
+    "perspective_flip_gamma": [
+        _Counterpart("camera.turn", idle=None),
+        _Counterpart("camera.pan.0", "({value})*-{shift}"),
+    ],
+    "perspective_flip_fv": [
+        _Counterpart("camera.fov", "2*arctan({share}*sin(({value})*pi/360))*180/pi", idle=None)
+    ],
+}
+_IN_3D = {
+    "translation_x": [_Counterpart("camera.pan.0", "({value})*{focal}/400")],
+    "translation_y": [_Counterpart("camera.pan.1", "({value})*-{focal}/400*{height}/{width}")],
+    "translation_z": [_Counterpart("camera.zoom", "1+({value})*{focal}/200")],
+    "rotation_3d_x": [_Counterpart("camera.tilt")],
+    "rotation_3d_y": [_Counterpart("camera.turn")],
+    "rotation_3d_z": [_Counterpart("camera.rotate", "({value})*-{focal}")],
+    "fov_schedule": [_Counterpart("camera.fov", idle=None)],
+}
+_IN_ALL = {
+    "noise_schedule": [_Counterpart("anchor.grain", idle=None)],
+    "contrast_schedule": [_Counterpart("anchor.vivid", idle=1.0)],
+    "amount_schedule": [_Counterpart("anchor.vivid", "1+({value})*0.5")],  # unsharp masking
+}
+_STILL = ("none", "video input", "interpolation")  # modes in which Deforum moves no camera
+_OLDER_NAMES = {"flip_2d_perspective": "enable_perspective_flip", "fov": "fov_schedule"}
+_SWITCHES = {"animation_mode", "enable_perspective_flip", "use_init", "use_mask"}
+_NO_SCHEDULES = {"W", "H", "max_frames", "fps", "seed"} | _SWITCHES
+_PARSEQ = {"parseq_manifest", "parseq_use_deltas", "parseq_non_schedule_overrides"}
+_SCHEDULES = _IN_2D | _IN_2D_UNFLIPPED | _IN_2D_FLIPPED | _IN_3D | _IN_ALL
 
 
 def import_settings(path: Path) -> tuple[str, list[str]]:
     """Makes a preset's text of a Deforum settings file; tells what has no counterpart or was changed.
 
-    Raises InputError where it is no such file, UsageError with the field's name for a schedule that
-    cannot be read.
+    The file may also be a Parseq manifest by itself. Raises InputError where it is neither, UsageError
+    with the field's name for a schedule that cannot be read.
     """
     try:
         if path.stat().st_size > 10_000_000:
             raise InputError(f"{path} is too large for a settings file")
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        settings = json.loads(data.decode(json.detect_encoding(data), "replace"), strict=False)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON, as Deforum's settings files are: {error}") from None
-    if not isinstance(settings, dict) or not _NO_SCHEDULES & settings.keys():
+    if isinstance(settings, dict) and "rendered_frames" in settings:
+        settings = {"parseq_manifest": settings, "parseq_non_schedule_overrides": True}
+    known = _NO_SCHEDULES | _PARSEQ | _OLDER_NAMES.keys() | _SCHEDULES.keys()
+    if not isinstance(settings, dict) or not known & settings.keys():
         raise InputError(
             f"{path} holds no Deforum settings: max_frames, zoom and the like are missing"
         )
-    return _preset(settings, path.name)
+    settings = {_OLDER_NAMES.get(name, name): value for name, value in settings.items()}
+    settings, notes = _with_parseq(settings)
+    text, more = _preset(settings, path)
+    return text, notes + more
 
 
-def _preset(settings: dict[str, Any], name: str) -> tuple[str, list[str]]:
-    frames = _whole_number(settings, "max_frames", 120, 1, 10_000_000)
-    size = Size(*(_whole_number(settings, side, 512, 16, 16384) for side in ("W", "H")))
-    fps = settings.get("fps", 30)
-    if isinstance(fps, bool) or not isinstance(fps, int | float | str):
-        raise UsageError("fps: this is no number")
-    seed = _whole_number(settings, "seed", 0, -1, 2**63 - 1)
-    notes = ["seed: -1 means another one each time; 0 is taken"] if seed < 0 else []
-    mode = str(settings.get("animation_mode", "2D"))
-    used = [*(_USED_IN_3D if mode == "3D" else _USED_IN_2D), *_USED_ALWAYS]
-    if mode != "3D" and settings.get("enable_perspective_flip"):
-        used += _USED_BY_FLIP
+def _with_parseq(settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Lays what a Parseq manifest says of each frame over the settings."""
+    manifest = settings.get("parseq_manifest")
+    if not manifest or (isinstance(manifest, str) and not manifest.strip()):
+        return settings, []
+    if is_address(manifest):
+        return settings, ["parseq_manifest: no address is read; the schedules beside it are taken"]
+    fields = {name: _is_rate(counterparts[0]) for name, counterparts in _SCHEDULES.items()}
+    try:
+        read = read_parseq(manifest, fields, settings.get("parseq_use_deltas", True))
+    except UsageError as error:
+        raise UsageError(f"parseq_manifest: {error}") from None
+    if not settings.get("parseq_non_schedule_overrides"):
+        read = {name: value for name, value in read.items() if name in fields}
+    return settings | read, []
+
+
+def _preset(settings: dict[str, Any], path: Path) -> tuple[str, list[str]]:
+    settings = {name: value for name, value in settings.items() if value is not None}
+    film, notes = _read_film(settings)
+    mode = str(settings.get("animation_mode", "2D")).strip().lower()
+    flips = str(settings.get("enable_perspective_flip", False)).lower() in ("true", "1")
+    if mode in _STILL:
+        used = _IN_ALL
+        notes.append(f"animation_mode: {mode!r} moves no camera")
+    elif mode == "3d":
+        used = _IN_3D | _IN_ALL
+        settings.setdefault("fov_schedule", f"0:({film.fov})")
+        film = replace(film, fov=_first(settings, "fov_schedule", film))
+    elif flips:
+        used = _IN_2D | _IN_2D_FLIPPED | _IN_ALL
+        for angle in ("perspective_flip_phi", "perspective_flip_gamma"):
+            settings.setdefault(angle, "0:(0)")
+        settings.setdefault("perspective_flip_fv", f"0:({film.flip_fov})")
+        film = replace(film, flip_fov=_first(settings, "perspective_flip_fv", film))
+    else:
+        used = _IN_2D | _IN_2D_UNFLIPPED | _IN_ALL
     preset: dict[str, Any] = {
-        "seed": max(seed, 0),
-        "camera": {"zoom": 1.0},
+        "seed": film.seed,
+        "camera": {},
         "anchor": {},
-        "output": {"frames": frames, "fps": str(fps), "size": size},
+        "output": {"frames": film.frames, "fps": str(film.fps), "size": film.size},
     }
-    for field in used:
-        if field in settings and not (
-            field != "zoom" and _NO_EFFECT.fullmatch(str(settings[field]))
-        ):
-            notes += _add_schedule(preset, field, str(settings[field]), frames, size.width)
-    if mode == "3D" and "translation_z" in settings:
-        notes += _add_depth(preset, str(settings["translation_z"]), frames)
-    unused = sorted(settings.keys() - set(used) - _NO_SCHEDULES - {"translation_z"})
-    if unused:
+    for field, counterparts in used.items():
+        if field in settings:
+            notes += _add_schedule(preset, film, field, settings[field], counterparts)
+    preset["camera"].setdefault("zoom", 1.0)
+    files = {"use_init": ("init_image", "source"), "use_mask": ("mask_file", "mask")}
+    for switch, (field, ours) in files.items():
+        if settings.get(switch) is True and field in settings:
+            picture = path.parent / str(settings.pop(field))
+            if picture.is_file():
+                preset[ours] = str(picture.absolute())
+            else:
+                notes.append(f"{field}: there is no file {picture}")
+    if unused := sorted(settings.keys() - used.keys() - _NO_SCHEDULES - _PARSEQ):
         notes.append(f"no counterpart: {', '.join(unused)}")
     if mistakes := mistakes_in(preset):
-        raise UsageError(f"{name}: {mistakes[0].message}")
-    return f"# Imported from Deforum's {name}.\n" + tomli_w.dumps(preset), notes
+        raise UsageError(f"{path.name}: {mistakes[0].message}")
+    return f"# Imported from Deforum's {path.name}.\n" + tomli_w.dumps(preset), notes
 
 
-def _whole_number(settings: dict[str, Any], name: str, default: int, least: int, most: int) -> int:
+def _read_film(settings: Mapping[str, Any]) -> tuple[_Film, list[str]]:
+    fps = settings.get("fps", 15)
+    try:
+        exact = Fraction(str(fps).strip())
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"fps: {str(fps)[:40]} is no number, such as 15") from None
+    if not 0 < exact <= 240:
+        raise UsageError(f"fps: {str(fps)[:40]} is not within 0 and 240")
+    seed = _whole_number(settings, "seed", -1, -(2**63), 2**63 - 1)
+    film = _Film(
+        frames=_whole_number(settings, "max_frames", 120, 1, 10_000_000),
+        fps=exact,
+        size=Size(*(_whole_number(settings, side, 512, 16, 16384) for side in ("W", "H"))),
+        seed=max(seed, 0),
+    )
+    is_random = "seed" in settings and seed < 0
+    return film, ["seed: -1 means another one each time; 0 is taken"] * is_random
+
+
+def _whole_number(
+    settings: Mapping[str, Any], name: str, default: int, least: int, most: int
+) -> int:
     value = settings.get(name, default)
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if not (is_whole and least <= value <= most):
+    try:
+        number = int(value) if isinstance(value, int) else float(value)
+    except (ValueError, TypeError):
+        number = math.nan
+    if isinstance(value, bool) or not least <= number <= most or number != int(number):
         raise UsageError(f"{name}: {str(value)[:40]} is no whole number of {least} to {most}")
-    return int(value)
+    return int(number)
+
+
+def _first(settings: Mapping[str, Any], field: str, film: _Film) -> float:
+    """Evaluates a schedule's first value: an angle of view, of 1 to 160 degrees."""
+    _, values, _ = _read_schedule(settings[field], field, film)
+    return float(np.clip(values[0], 1, 160))
+
+
+def _read_schedule(written: Any, field: str, film: _Film) -> tuple[Keys, Values, list[str]]:
+    """Reads a field's schedule: its keys, and its value at each frame, which are finite.
+
+    The keys are those of the values where it has gaps. Raises UsageError with the field's name.
+    """
+    try:
+        keys, notes = read_deforum_schedule(_as_text(written), film.frames, film.seed)
+        values, has_gaps = evaluate_keys(keys, film.frames, film.seed)
+        if has_gaps:
+            values = interpolate(values, ~np.isfinite(values))
+            keys = _frame_by_frame(values)
+            notes.append("it is no number at some frames, where its neighbours are interpolated")
+    except ScheduleError as error:
+        raise UsageError(f"{field}: {error}") from None
+    return keys, values, [f"{field}: {note}" for note in notes]
+
+
+def _as_text(written: Any) -> str:
+    """Writes a number, a list of one for each frame, or a table of them, as a schedule."""
+    match written:
+        case bool():
+            raise ScheduleError(f"{written} is no schedule, such as 0:(1.02)")
+        case int() | float():
+            return np.format_float_positional(written, trim="-")
+        case Mapping():
+            return ",".join(f"{frame}:({_as_text(value)})" for frame, value in written.items())
+        case list():
+            return _as_text(dict(enumerate(written)))
+        case _:
+            return str(written)
+
+
+def _frame_by_frame(values: Values) -> Keys:
+    """Makes a key of each frame, but for those between two that are the same."""
+    same = values[1:] == values[:-1]
+    needed = np.ones(len(values), bool)
+    needed[1:-1] = ~(same[1:] & same[:-1])
+    return {int(frame): float(values[frame]) for frame in np.flatnonzero(needed)}
 
 
 def _add_schedule(
-    preset: dict[str, Any], field: str, text: str, frames: int, width: int
+    preset: dict[str, Any], film: _Film, field: str, written: Any, counterparts: list[_Counterpart]
 ) -> list[str]:
-    path, factor, rate = _COUNTERPARTS[field]
-    section, name, *place = path.split(".")
-    try:
-        keys, notes = read_deforum_schedule(text, frames)
-        keys = {key: _times(value, factor(width)) for key, value in keys.items()}
-        if field == "amount_schedule":
-            keys = {key: _plus_one(value) for key, value in keys.items()}
-        read_schedule(keys)
-    except ScheduleError as error:
-        raise UsageError(f"{field}: {error}") from None
-    value: Any = {**keys, **({"per": "frame"} if rate else {})}
+    """Writes a field's schedule into its counterparts in the preset; returns notes."""
+    keys, values, notes = _read_schedule(written, field, film)
+    for counterpart in counterparts:
+        if counterpart.idle is None or (values != counterpart.idle).any():
+            notes += _put(preset, film, field, counterpart, keys, values)
+    return notes
+
+
+def _put(
+    preset: dict[str, Any],
+    film: _Film,
+    field: str,
+    counterpart: _Counterpart,
+    keys: Keys,
+    values: Values,
+) -> list[str]:
+    """Writes a schedule into one counterpart in the preset, within its range; returns notes."""
+    notes = []
+    section, name, *place = counterpart.path.split(".")
+    terms = film.terms
+    formula = Expression(
+        counterpart.formula.format(value="t", **terms)
+    )  # at frames that are values
+    ours = formula.values(Clock(Fraction(1), film.frames), values)
+    least, most = _range(counterpart, film.fps)
+    per = " per frame" if _is_rate(counterpart) else ""
+    fitted = np.clip(ours, least, most)
+    if (beyond := np.flatnonzero(ours != fitted)).size:
+        keys, ours = _frame_by_frame(fitted), fitted
+        notes.append(
+            f"{field}: from frame {beyond[0]} on there are {beyond.size} values beyond what "
+            f"{section}.{name} takes, {least:.4g} to {most:.4g}{per}, which are held there"
+        )
+    schedule: dict[str, Any] = {
+        f"{frame}f": counterpart.formula.format(value=value, **terms)
+        if isinstance(value, str)
+        else float(ours[frame])
+        for frame, value in keys.items()
+    }
+    if _is_rate(counterpart):
+        schedule["per"] = "frame"
     if place:
-        pair = preset[section].setdefault(name, [0.0, 0.0])
-        pair[int(place[0])] = value
-    elif name in preset[section] and field != "zoom":
+        usual = list(SETTINGS[f"{section}.{name}"].field.default)
+        preset[section].setdefault(name, usual)[int(place[0])] = schedule
+    elif name in preset[section]:
         return [f"{field}: {section}.{name} is taken by another setting already"]
     else:
-        preset[section][name] = value
-    return [f"{field}: {note}" for note in notes]
+        preset[section][name] = schedule
+    if field == "translation_z":
+        notes.append("translation_z: taken as a zoom, since there is no depth here")
+    return notes
 
 
-def _add_depth(preset: dict[str, Any], text: str, frames: int) -> list[str]:
-    """Turns the depth that Deforum's 3D goes forward by into a zoom, a 200th of a unit per frame."""
-    try:
-        keys, notes = read_deforum_schedule(text, frames)
-        keys = {key: _plus_one(_times(value, 1 / 200)) for key, value in keys.items()}
-        read_schedule(keys)
-    except ScheduleError as error:
-        raise UsageError(f"translation_z: {error}") from None
-    preset["camera"]["zoom"] = {**keys, "per": "frame"}
-    return ["translation_z: taken as a zoom, since there is no depth here", *notes]
+def _is_rate(counterpart: _Counterpart) -> bool:
+    traits = _setting(counterpart).traits
+    return traits.rate or traits.factor
 
 
-def _times(value: float | str, factor: float) -> float | str:
-    if factor == 1:
-        return value
-    return value * factor if isinstance(value, float) else f"({value})*{factor!r}"
+def _setting(counterpart: _Counterpart) -> Setting:
+    return SETTINGS[".".join(counterpart.path.split(".")[:2])]
 
 
-def _plus_one(value: float | str) -> float | str:
-    return 1 + value if isinstance(value, float) else f"1+({value})"
+def _range(counterpart: _Counterpart, fps: Fraction) -> tuple[float, float]:
+    """Tells the least and the most that a setting takes; of rates in one frame."""
+    setting, (*_, place) = _setting(counterpart), counterpart.path.split(".")
+    rules = list(setting.field.metadata)
+    if place.isdigit():  # of one of a pair
+        parts = get_args(get_args(setting.field.annotation)[int(place)])
+        rules = [rule for part in parts if isinstance(part, FieldInfo) for rule in part.metadata]
+    least = max((rule.ge for rule in rules if hasattr(rule, "ge")), default=-math.inf)
+    most = min((rule.le for rule in rules if hasattr(rule, "le")), default=math.inf)
+    frame = 1 / float(fps) * (1 - 1e-9)  # within the range also when it was rounded
+    if setting.traits.factor:
+        return least**frame, most**frame
+    return (least * frame, most * frame) if setting.traits.rate else (least, most)

@@ -8,7 +8,7 @@ import ast
 import difflib
 import warnings
 from collections.abc import Callable, Iterable
-from functools import reduce
+from functools import lru_cache, partial, reduce
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from zoomdream.errors import UsageError
 from zoomdream.settings.clock import Clock, Values
 from zoomdream.settings.variables import NAMES, variables
 
-MOST_CHARACTERS, MOST_NESTING = 1000, 40  # characters and nested operations of an expression
+MOST_CHARACTERS, MOST_NESTING = 10_000, 100  # of an expression; sums of many parts nest nothing
 
 
 def noise(x: Any, seed: float = 0.0) -> Values:
@@ -47,21 +47,54 @@ def _smoothstep(low: Any, high: Any, x: Any) -> Any:
     return share * share * (3 - 2 * share)
 
 
+def _whole(x: Any) -> Any:
+    """Turns conditions and whole numbers into integers; raises ValueError for all other numbers."""
+    whole = np.asarray(x, np.float64)
+    if not ((whole >= -(2.0**63)) & (whole < 2.0**63) & (whole == np.floor(whole))).all():
+        raise ValueError("& | ^ ~ << >> are for conditions and whole numbers")
+    return whole.astype(np.int64)
+
+
+def _bitwise(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes an operator that combines conditions, or the bits of whole numbers."""
+
+    def combine(*values: Any) -> Any:
+        if all(np.asarray(value).dtype == bool for value in values):
+            return function(*values)
+        return np.float64(function(*map(_whole, values)))
+
+    return combine
+
+
+# numexpr's functions, which numpy has under the same names, of one number and of two.
+_OF_ONE = (
+    "sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh exp expm1 log log2 log10 "
+    "log1p sqrt abs sign floor ceil round trunc isnan isinf isfinite signbit real imag conj copy ones_like"
+)
+_OF_TWO = "arctan2 fmod hypot copysign nextafter maximum minimum"
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {  # and how many arguments they take
-    "sin": (np.sin, 1, 1), "cos": (np.cos, 1, 1), "tan": (np.tan, 1, 1), "exp": (np.exp, 1, 1),
-    "log": (np.log, 1, 1), "sqrt": (np.sqrt, 1, 1), "abs": (np.abs, 1, 1), "floor": (np.floor, 1, 1),
+    **{name: (getattr(np, name), 1, 1) for name in _OF_ONE.split()},
+    **{name: (getattr(np, name), 2, 2) for name in _OF_TWO.split()},
     "min": (lambda *a: reduce(np.minimum, a), 1, 20), "max": (lambda *a: reduce(np.maximum, a), 1, 20),
     "clamp": (lambda x, low, high: np.minimum(np.maximum(x, low), high), 3, 3),
     "lerp": (lambda a, b, share: a + (b - a) * share, 3, 3), "smoothstep": (_smoothstep, 3, 3),
     "where": (np.where, 3, 3), "noise": (noise, 1, 2),
 }  # fmt: skip
+_CALLED = {name: function for name, (function, _, _) in FUNCTIONS.items()}
 OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
-    ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide,
+    ast.Add: np.add, ast.Sub: partial(np.subtract, dtype=np.float64),  # of conditions, too
+    ast.Mult: np.multiply, ast.Div: np.divide,
     ast.FloorDiv: np.floor_divide, ast.Mod: np.mod, ast.Pow: np.float_power,
-    ast.USub: np.negative, ast.UAdd: np.positive,
+    ast.USub: partial(np.negative, dtype=np.float64), ast.UAdd: partial(np.positive, dtype=np.float64),
     ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal,
     ast.Eq: np.equal, ast.NotEq: np.not_equal,
+    ast.BitAnd: _bitwise(np.bitwise_and), ast.BitOr: _bitwise(np.bitwise_or),
+    ast.BitXor: _bitwise(np.bitwise_xor), ast.Invert: _bitwise(np.invert),
+    ast.LShift: _bitwise(np.left_shift), ast.RShift: _bitwise(np.right_shift),
 }  # fmt: skip
+
+
+_ALLOWED = "only numbers, + - * / // % ** & | ^ ~ << >>, comparisons and functions are allowed"
 
 
 class ScheduleError(UsageError):
@@ -75,32 +108,62 @@ def schedule_error(text: str, what: str, at: int | None = None) -> ScheduleError
     return ScheduleError(f"{what}\n    {text}\n    {' ' * at}^")
 
 
+def parse_expression(text: str) -> ast.expr:
+    """Parses an expression, of which nothing is checked but its grammar and length; raises ScheduleError."""
+    stripped = text.strip()
+    if not stripped:
+        raise ScheduleError("an expression is empty: a number, or something such as 1 + sin(t)")
+    if len(text) > MOST_CHARACTERS:
+        raise ScheduleError(
+            f"an expression of {len(text)} characters is too long: {MOST_CHARACTERS} at most"
+        )
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of strange escapes in strings
+            return ast.parse(stripped, mode="eval").body
+    except SyntaxError as error:
+        at = (error.offset or 1) - 1 + len(text) - len(text.lstrip())
+        raise schedule_error(text, "this is no expression", min(at, len(text))) from None
+    except (RecursionError, MemoryError):
+        raise schedule_error(text, "this has too many parts for an expression") from None
+    except ValueError as error:
+        raise schedule_error(text, f"this is no expression ({error})") from None
+
+
+class _Evaluator(SimpleEval):
+    """Evaluates long sums and products without nesting: from the left, part by part."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        super().__init__(OPERATORS, _CALLED, names)
+        self.nodes[ast.BinOp] = self._from_the_left
+
+    def value_of(self, node: ast.AST) -> Any:
+        return self._eval(node)
+
+    def _from_the_left(self, node: ast.BinOp) -> Any:
+        first, steps = _steps(node)
+        value = self._eval(first)
+        for step in steps:
+            value = self.operators[type(step.op)](value, self._eval(step.right))
+        return value
+
+
+def _steps(node: ast.BinOp) -> tuple[ast.expr, list[ast.BinOp]]:
+    """Takes a + b - c apart into a, and the operations that follow it."""
+    steps: list[ast.BinOp] = []
+    first: ast.expr = node
+    while isinstance(first, ast.BinOp):
+        steps.append(first)
+        first = first.left
+    return first, steps[::-1]
+
+
 class Expression:
     """An expression, checked and compiled once. Raises ScheduleError."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        stripped = text.strip()
-        if not stripped:
-            raise ScheduleError("an expression is empty: a number, or something such as 1 + sin(t)")
-        if len(text) > MOST_CHARACTERS:
-            raise ScheduleError(
-                f"an expression of {len(text)} characters is too long: {MOST_CHARACTERS} at most"
-            )
-        try:
-            with warnings.catch_warnings(action="ignore"):  # of strange escapes in strings
-                parsed = ast.parse(stripped, mode="eval").body
-        except SyntaxError as error:
-            at = (error.offset or 1) - 1 + len(text) - len(text.lstrip())
-            raise schedule_error(text, "this is no expression", min(at, len(text))) from None
-        except (ValueError, RecursionError, MemoryError) as error:
-            raise schedule_error(text, f"this is no expression ({error})") from None
         self._indent = len(text) - len(text.lstrip())
-        self._parsed = self._checked(parsed, 0)
-        self._evaluator = SimpleEval(
-            operators=OPERATORS,
-            functions={name: function for name, (function, _, _) in FUNCTIONS.items()},
-        )
+        self._parsed = self._checked(parse_expression(text), 0)
 
     def _checked(self, node: ast.AST, depth: int) -> ast.AST:
         """Turns a node's numbers into floats; raises ScheduleError for what is not allowed."""
@@ -118,7 +181,7 @@ class Expression:
                 raise error("True and False are no numbers")
             case ast.Constant(value=int() | float() as number):
                 try:
-                    return ast.copy_location(ast.Constant(float(number)), node)
+                    node.value = float(number)  # type: ignore[misc]
                 except OverflowError:
                     raise error("this number is too large") from None
             case ast.Name(id=name):
@@ -134,9 +197,13 @@ class Expression:
                         f"{name} takes {least if least == most else f'{least} to {most}'} values"
                     )
                 node.args = [self._checked(a, depth + 1) for a in arguments]  # type: ignore[misc]
-            case ast.BinOp(left=left, op=operator, right=right) if type(operator) in OPERATORS:
-                node.left = self._checked(left, depth + 1)  # type: ignore[assignment]
-                node.right = self._checked(right, depth + 1)  # type: ignore[assignment]
+            case ast.BinOp():
+                first, steps = _steps(node)
+                steps[0].left = self._checked(first, depth + 1)  # type: ignore[assignment]
+                for step in steps:
+                    if type(step.op) not in OPERATORS:
+                        raise error(_ALLOWED)
+                    step.right = self._checked(step.right, depth + 1)  # type: ignore[assignment]
             case ast.UnaryOp(op=operator, operand=operand) if type(operator) in OPERATORS:
                 node.operand = self._checked(operand, depth + 1)  # type: ignore[assignment]
             case ast.Compare(left=left, ops=[operator], comparators=[right]) if (
@@ -145,20 +212,25 @@ class Expression:
                 node.left = self._checked(left, depth + 1)  # type: ignore[assignment]
                 node.comparators = [self._checked(right, depth + 1)]  # type: ignore[list-item]
             case ast.IfExp() | ast.BoolOp() | ast.Compare():
-                raise error("choose with where(condition, this, that)")
+                raise error(
+                    "choose with where(condition, this, that), join conditions with & and |"
+                )
             case _:
-                raise error("only numbers, + - * / // % **, comparisons and functions are allowed")
+                raise error(_ALLOWED)
         return node
 
     def values(self, clock: Clock, seconds: Values) -> Values:
         """Evaluates the expression at each moment; values need not be finite. Raises ScheduleError."""
-        self._evaluator.names = variables(clock, seconds)
         try:
             with np.errstate(all="ignore"):
-                result = self._evaluator._eval(self._parsed)
+                result = _Evaluator(variables(clock, seconds)).value_of(self._parsed)
                 return np.broadcast_to(np.asarray(result, np.float64), seconds.shape)
         except (ArithmeticError, ValueError, TypeError) as error:
             raise schedule_error(self.text, f"this cannot be evaluated ({error})") from None
+
+
+read_expression = lru_cache(maxsize=2**15)(Expression)
+"""Reads an Expression; the same text only once, as jobs are copied and checked many times."""
 
 
 def near_names(name: str, known: Iterable[str]) -> str:

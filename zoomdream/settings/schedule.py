@@ -13,6 +13,7 @@ are capped in length and depth, and work on whole arrays, so that a film's worth
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,7 @@ from zoomdream.settings.expression import (
     Expression,
     ScheduleError,
     near_names,
+    read_expression,
     schedule_error,
 )
 
@@ -80,7 +82,9 @@ class Schedule:
 
     @cached_property
     def _expressions(self) -> dict[str, Expression]:
-        return {key.value: Expression(key.value) for key in self.keys if isinstance(key.value, str)}
+        return {
+            key.value: read_expression(key.value) for key in self.keys if isinstance(key.value, str)
+        }
 
     def check(self) -> None:
         """Raises ScheduleError for expressions that cannot be read."""
@@ -117,14 +121,12 @@ class Schedule:
             numbers = np.log(numbers)
         series = self._between(times, numbers, seconds)
         series = np.exp(series) if logarithmic else series
-        for n, key in enumerate(ordered):
-            if isinstance(key.value, str):
-                end = times[n + 1] if n + 1 < len(times) else np.inf
-                start = -np.inf if n == 0 else times[n] - 1e-9
-                during = (seconds >= start) & (seconds < end - 1e-9)
-                if during.any():
-                    at = np.maximum(seconds[during], times[0])
-                    series[during] = self._expressions[key.value].values(clock, at)
+        starts = np.searchsorted(seconds, times - 1e-9)
+        starts[0] = 0
+        for key, start, end in zip(ordered, starts, [*starts[1:], len(seconds)], strict=True):
+            if isinstance(key.value, str) and start < end:
+                at = np.maximum(seconds[start:end], times[0])
+                series[start:end] = self._expressions[key.value].values(clock, at)
         return self._finite(series, clock)
 
     def _at(self, key: Key, clock: Clock, time: float) -> float:
@@ -175,10 +177,9 @@ def read_schedule(value: str | Mapping[str, Any]) -> Schedule:
             keys.append(_key(str(name), content))
     if not keys:
         raise ScheduleError('keyframes are missing, such as "0s" = 1.2')
-    written = [(key.amount, key.unit) for key in keys]
-    for key in keys:
-        if written.count((key.amount, key.unit)) > 1:
-            raise ScheduleError(f"the key {key.written} is given twice")
+    for (amount, unit), count in Counter((key.amount, key.unit) for key in keys).items():
+        if count > 1:
+            raise ScheduleError(f"the key {amount:g}{unit} is given twice")
     schedule = Schedule(tuple(keys), ease, per)
     schedule.check()
     return schedule
