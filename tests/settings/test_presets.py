@@ -16,7 +16,7 @@ import torch
 
 import zoomdream as zd
 from tests import films
-from tests.conftest import ROOT, Command, decode
+from tests.conftest import Command, decode
 from zoomdream.errors import UsageError, ZoomdreamError
 from zoomdream.files import shipped
 from zoomdream.network.catalog import network_info
@@ -292,79 +292,6 @@ def test_without_loop_the_end_is_elsewhere(tmp_path: Path, zoomdream: Command) -
     assert zoomdream(*words, "--device", "cpu").code == 0
     frames = decode(tmp_path / "a.mp4").frames.astype(float)
     assert np.abs(frames[-1] - frames[0]).mean() > 10
-
-
-def test_deforums_schedules_give_what_deforum_gives() -> None:
-    """Recorded from sd-webui-deforum's own functions, with pandas and numexpr."""
-    for case in json.loads((ROOT / "tests" / "data" / "deforum.json").read_text()):
-        series = evaluate_schedule(case["schedule"], case["frames"], case["seed"])
-        assert np.abs(series - case["values"]).max() < 1e-9, case["schedule"]
-
-
-@pytest.mark.parametrize(
-    ("schedule", "first", "at_50"),
-    [
-        ("10:(1.5)", 1.5, 1.5),  # no key at 0
-        ("0:(1), 100:(3),", 1, 2),  # a comma at the end
-        ("0:(where(t>10,2,1))", 1, 2),  # commas inside
-        ("0:( 1 ), 100:( 3 )", 1, 2),  # blanks
-        ('"0":(1), "100":(3)', 1, 2),  # quotes
-    ],
-)
-def test_where_deforum_fails_the_evident_is_meant(
-    schedule: str, first: float, at_50: float
-) -> None:
-    series = evaluate_schedule(schedule, 101)
-    assert (series[0], series[50]) == (first, at_50)
-
-
-def test_a_deforum_file_becomes_a_preset(tmp_path: Path, zoomdream: Command) -> None:
-    settings = {
-        "W": 128, "H": 96, "max_frames": 40, "fps": 15, "seed": 11, "animation_mode": "2D",
-        "zoom": "0:(1.02), 20:(1.05)", "angle": "0:(0.5*sin(t/5))", "translation_x": "0:(2)",
-        "translation_y": "0:(0)", "noise_schedule": "0:(0.02)", "contrast_schedule": "0:(1.0)",
-        "strength_schedule": "0:(0.65)", "sampler": "Euler a", "cfg_scale_schedule": "0:(7)",
-    }  # fmt: skip
-    (tmp_path / "d.txt").write_text(json.dumps(settings))
-    answer = zoomdream("presets", "import", "d.txt", "-o", "d.toml")
-    assert answer.code == 0, answer.err
-    assert "no counterpart: cfg_scale_schedule, sampler, strength_schedule" in answer.err
-    job = zd.load_preset(tmp_path / "d.toml")
-    assert (job.seed, job.output.size, job.output.frames) == (11, (128, 96), 40)
-    assert job.output.fps == 15
-    timeline = Timeline(job, Clock(Fraction(15), 40, 11))
-    for frame, zoom in ((0, 1.02), (10, 1.035), (39, 1.05)):
-        camera = timeline.at(frame).camera
-        assert camera.zoom ** (1 / 15) == pytest.approx(zoom)
-        assert camera.rotate / 15 == pytest.approx(-0.5 * np.sin(frame / 5))
-        assert camera.pan[0] / 15 * 128 == pytest.approx(-2)
-    assert timeline.at(3).anchor.grain == 0.02
-    assert zoomdream("render", "d.toml", "sample", "-o", "d.mp4", "--frames", 3, *TINY).code == 0
-
-
-@pytest.mark.parametrize(
-    ("content", "code", "message"),
-    [
-        ("no json", 3, "is no JSON"),
-        ("[1]", 3, "holds no Deforum settings"),
-        (
-            '{"max_frames": 10, "zoom": "0:(1.02), 5:(foo(t))"}',
-            2,
-            'zoom: there is no function "foo"',
-        ),
-        ('{"max_frames": 10, "angle": "fast"}', 2, "angle: "),
-        ('{"max_frames": -1}', 2, "max_frames"),
-        ('{"max_frames": 10, "zoom": "0:(9)"}', 2, "camera.zoom"),
-    ],
-)
-def test_what_is_wrong_in_a_deforum_file(
-    tmp_path: Path, zoomdream: Command, content: str, code: int, message: str
-) -> None:
-    (tmp_path / "d.txt").write_text(content)
-    answer = zoomdream("presets", "import", "d.txt")
-    assert answer.code == code
-    assert message in answer.err
-    assert not (tmp_path / "d.toml").exists()
 
 
 MESS = ["", "=", '"', "[", "nan", "{", "1e999", "\n", "-", "t", "9" * 30]

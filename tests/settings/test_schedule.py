@@ -41,6 +41,13 @@ def test_expressions_see_time_in_every_way() -> None:
         ("smoothstep(0, 2, t)", 0.5), ("where(t > 0.5, 3, 4)", 3), ("where(t == 1, 3, 4)", 3),
         ("abs(-2)**3", 8), ("7 // 2 + 7 % 4", 6), ("exp(log(5))", 5), ("sqrt(floor(9.9))", 3),
         ("tan(0) + cos(0)", 1), ("-t + +t", 0), ("1e-3", 0.001), (" 2 ", 2),
+        ("where((t > 0.5) & (t < 2), 3, 4)", 3), ("where((t < 0.5) | ~(t < 2), 3, 4)", 4),
+        ("(t > 0) ^ (t > 0.5)", 0), ("(t > 0.5) - (t > 2)", 1), ("6 & 3 | 8", 10), ("1 << 4 >> 2", 4),
+        ("~5 ^ 1", -5), ("arctan2(1, 1) * 4 / pi", 1), ("hypot(3, 4)", 5), ("fmod(-7, 3)", -1), ("-7 % 3", 2),
+        ("round(2.5) + ceil(0.1) + trunc(-1.9) + sign(-3)", 1), ("log10(100) + log2(8) + log1p(0)", 5),
+        ("arcsinh(sinh(2)) + arccosh(cosh(3)) + arctanh(tanh(0.5))", 5.5), ("expm1(0)", 0),
+        ("maximum(1, 2) + minimum(1, 2) + copysign(3, -1)", 0), ("isnan(sqrt(-1)) + 1", 2),
+        ("+".join(["t"] * 2000), 2000), ("where(t < 0, 0, " * 90 + "7" + ")" * 90, 7),
     ],
 )  # fmt: skip
 def test_functions_and_operators(written: str, result: float) -> None:
@@ -87,6 +94,12 @@ def test_smooth_never_overshoots_and_has_no_corners() -> None:
     assert np.abs(np.diff(series, 2)).max() < 0.002
 
 
+def test_bits_are_of_whole_numbers() -> None:
+    for written in ("t << 1.5", "0.5 & 1", "1 | 1e30", "sqrt(-1) ^ 1", "~0.5"):
+        with pytest.raises(ScheduleError, match="are for conditions and whole numbers"):
+            values(written)
+
+
 def test_factors_are_interpolated_in_the_logarithm() -> None:
     assert values({"0s": 1.0, "2s": 4.0}, logarithmic=True)[10] == pytest.approx(2)
     with pytest.raises(ScheduleError, match="above 0"):
@@ -118,7 +131,9 @@ WRONG = [
     ("sin", "a function, to be called"),
     ("clamp(t, 1)", "clamp takes 3 values"),
     ("t if t > 1 else 2", "where(condition, this, that)"),
-    ("t > 1 and t < 2", "where(condition, this, that)"),
+    ("t > 1 and t < 2", "join conditions with & and |"),
+    ("2 @ 3", "only numbers"),
+    ("+".join(["t"] * 4000), "too many parts"),
     ("__import__('os')", "no function"),
     ("t.__class__", "only numbers"),
     ("(1).__class__", "only numbers"),

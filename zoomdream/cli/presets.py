@@ -105,7 +105,9 @@ def print_schema() -> None:
 
 @presets_app.command("import")
 def import_preset(
-    file: Annotated[Path, typer.Argument(help="A Deforum settings file (.txt or .json).")],
+    file: Annotated[
+        Path, typer.Argument(help="A Deforum settings file, or a Parseq manifest (.txt or .json).")
+    ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="The .toml to write.")
     ] = None,

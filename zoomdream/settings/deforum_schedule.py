@@ -178,7 +178,7 @@ def _translate(text: str, names: dict[str, str]) -> str:
         match node:
             case ast.Name(id=name) if node not in called:
                 if name not in names:
-                    what = f'there is no "{name}" here: {near_names(name, names)}'
+                    what = f'there is no "{name[:40]}" here: {near_names(name, names)}'
                     raise schedule_error(text, what, node.col_offset)
                 _replace(letters, node, names[name])
             case ast.Name(id="sum" | "prod"):  # of the one value there is

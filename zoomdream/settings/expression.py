@@ -129,22 +129,19 @@ def parse_expression(text: str) -> ast.expr:
         raise schedule_error(text, f"this is no expression ({error})") from None
 
 
-class _Evaluator(SimpleEval):
-    """Evaluates long sums and products without nesting: from the left, part by part."""
+def _evaluator(names: dict[str, Any]) -> SimpleEval:
+    """Makes an evaluator that takes long sums from the left, part by part, instead of nesting them."""
+    evaluator = SimpleEval(OPERATORS, _CALLED, names)
 
-    def __init__(self, names: dict[str, Any]) -> None:
-        super().__init__(OPERATORS, _CALLED, names)
-        self.nodes[ast.BinOp] = self._from_the_left
-
-    def value_of(self, node: ast.AST) -> Any:
-        return self._eval(node)
-
-    def _from_the_left(self, node: ast.BinOp) -> Any:
+    def from_the_left(node: ast.BinOp) -> Any:
         first, steps = _steps(node)
-        value = self._eval(first)
+        value = evaluator._eval(first)
         for step in steps:
-            value = self.operators[type(step.op)](value, self._eval(step.right))
+            value = OPERATORS[type(step.op)](value, evaluator._eval(step.right))
         return value
+
+    evaluator.nodes[ast.BinOp] = from_the_left
+    return evaluator
 
 
 def _steps(node: ast.BinOp) -> tuple[ast.expr, list[ast.BinOp]]:
@@ -181,16 +178,18 @@ class Expression:
                 raise error("True and False are no numbers")
             case ast.Constant(value=int() | float() as number):
                 try:
-                    node.value = float(number)  # type: ignore[misc]
+                    node.value = float(number)
                 except OverflowError:
                     raise error("this number is too large") from None
             case ast.Name(id=name):
                 if name not in NAMES:
                     hint = " (a function, to be called)" if name in FUNCTIONS else ""
-                    raise error(f'there is no "{name}" here{hint}: {near_names(name, NAMES)}')
+                    raise error(f'there is no "{name[:40]}" here{hint}: {near_names(name, NAMES)}')
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 if name not in FUNCTIONS:
-                    raise error(f'there is no function "{name}": {near_names(name, FUNCTIONS)}')
+                    raise error(
+                        f'there is no function "{name[:40]}": {near_names(name, FUNCTIONS)}'
+                    )
                 _, least, most = FUNCTIONS[name]
                 if not least <= len(arguments) <= most:
                     raise error(
@@ -223,13 +222,13 @@ class Expression:
         """Evaluates the expression at each moment; values need not be finite. Raises ScheduleError."""
         try:
             with np.errstate(all="ignore"):
-                result = _Evaluator(variables(clock, seconds)).value_of(self._parsed)
+                result = _evaluator(variables(clock, seconds))._eval(self._parsed)
                 return np.broadcast_to(np.asarray(result, np.float64), seconds.shape)
         except (ArithmeticError, ValueError, TypeError) as error:
             raise schedule_error(self.text, f"this cannot be evaluated ({error})") from None
 
 
-read_expression = lru_cache(maxsize=2**15)(Expression)
+read_expression = lru_cache(maxsize=2**14)(Expression)
 """Reads an Expression; the same text only once, as jobs are copied and checked many times."""
 
 
