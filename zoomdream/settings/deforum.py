@@ -52,21 +52,20 @@ class _Film:
     fps: Fraction
     size: Size
     seed: int
-    fov: float = 70.0
-    flip_fov: float = 53.0
+    fov: float = 90.0
+    flip_fov: float = 90.0
 
     @property
     def terms(self) -> dict[str, str]:
         """What counterparts may name: pixels, and lengths that follow from the angles of view."""
-        diagonal = math.hypot(*self.size)
-        # of the flip: pixels from the eye to the picture, in half widths
-        distance = diagonal / math.sin(math.radians(self.flip_fov / 2)) / self.size.width
+        diagonal = math.hypot(*self.size) / self.size.width
+        distance = diagonal / math.sin(math.radians(self.flip_fov / 2)) / 2  # of the eye, in widths
         return {
             "width": f"{self.size.width}",
             "height": f"{self.size.height}",
             "focal": repr(1 / math.tan(math.radians(self.fov / 2))),
-            "share": repr(self.size.width / diagonal),
-            "shift": repr(math.radians(1) * distance / 2),
+            "diagonal": repr(diagonal),
+            "shift": repr(math.radians(1) * distance),
         }
 
 
@@ -83,17 +82,18 @@ class _Counterpart:
     idle: float | None = 0.0
 
 
-_IN_2D = {
+_Fields = dict[str, list[_Counterpart]]
+_IN_2D: _Fields = {
     "zoom": [_Counterpart("camera.zoom", idle=1.0)],
     "angle": [_Counterpart("camera.rotate", "({value})*-1.0")],
     "transform_center_x": [_Counterpart("camera.center.0", idle=0.5)],
     "transform_center_y": [_Counterpart("camera.center.1", idle=0.5)],
 }
-_IN_2D_UNFLIPPED = {
+_IN_2D_UNFLIPPED: _Fields = {
     "translation_x": [_Counterpart("camera.pan.0", "({value})*-1.0/{width}")],
     "translation_y": [_Counterpart("camera.pan.1", "({value})*-1.0/{width}")],
 }
-_IN_2D_FLIPPED = {  # a camera that looks elsewhere, and goes as far back that the middle stays
+_IN_2D_FLIPPED: _Fields = {  # a camera that looks elsewhere, and goes as far back that the middle stays
     "perspective_flip_theta": [_Counterpart("camera.rotate")],
     "perspective_flip_phi": [
         _Counterpart("camera.tilt", idle=None),
@@ -104,10 +104,10 @@ _IN_2D_FLIPPED = {  # a camera that looks elsewhere, and goes as far back that t
         _Counterpart("camera.pan.0", "({value})*-{shift}"),
     ],
     "perspective_flip_fv": [
-        _Counterpart("camera.fov", "2*arctan({share}*sin(({value})*pi/360))*180/pi", idle=None)
+        _Counterpart("camera.fov", "2*arctan(sin(({value})*pi/360)/{diagonal})*180/pi", idle=None)
     ],
 }
-_IN_3D = {
+_IN_3D: _Fields = {
     "translation_x": [_Counterpart("camera.pan.0", "({value})*{focal}/400")],
     "translation_y": [_Counterpart("camera.pan.1", "({value})*-{focal}/400*{height}/{width}")],
     "translation_z": [_Counterpart("camera.zoom", "1+({value})*{focal}/200")],
@@ -116,12 +116,11 @@ _IN_3D = {
     "rotation_3d_z": [_Counterpart("camera.rotate", "({value})*-{focal}")],
     "fov_schedule": [_Counterpart("camera.fov", idle=None)],
 }
-_IN_ALL = {
+_IN_ALL: _Fields = {
     "noise_schedule": [_Counterpart("anchor.grain", idle=None)],
     "contrast_schedule": [_Counterpart("anchor.vivid", idle=1.0)],
     "amount_schedule": [_Counterpart("anchor.vivid", "1+({value})*0.5")],  # unsharp masking
 }
-_STILL = ("none", "video input", "interpolation")  # modes in which Deforum moves no camera
 _OLDER_NAMES = {"flip_2d_perspective": "enable_perspective_flip", "fov": "fov_schedule"}
 _SWITCHES = {"animation_mode", "enable_perspective_flip", "use_init", "use_mask"}
 _NO_SCHEDULES = {"W", "H", "max_frames", "fps", "seed"} | _SWITCHES
@@ -177,23 +176,14 @@ def _with_parseq(settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def _preset(settings: dict[str, Any], path: Path) -> tuple[str, list[str]]:
     settings = {name: value for name, value in settings.items() if value is not None}
     film, notes = _read_film(settings)
-    mode = str(settings.get("animation_mode", "2D")).strip().lower()
-    flips = str(settings.get("enable_perspective_flip", False)).lower() in ("true", "1")
-    if mode in _STILL:
-        used = _IN_ALL
-        notes.append(f"animation_mode: {mode!r} moves no camera")
-    elif mode == "3d":
-        used = _IN_3D | _IN_ALL
-        settings.setdefault("fov_schedule", f"0:({film.fov})")
-        film = replace(film, fov=_first(settings, "fov_schedule", film))
-    elif flips:
-        used = _IN_2D | _IN_2D_FLIPPED | _IN_ALL
-        for angle in ("perspective_flip_phi", "perspective_flip_gamma"):
-            settings.setdefault(angle, "0:(0)")
-        settings.setdefault("perspective_flip_fv", f"0:({film.flip_fov})")
-        film = replace(film, flip_fov=_first(settings, "perspective_flip_fv", film))
-    else:
-        used = _IN_2D | _IN_2D_UNFLIPPED | _IN_ALL
+    used, usual = _fields_of_mode(settings)
+    if used is _IN_ALL:
+        notes.append(f"animation_mode: {str(settings['animation_mode'])[:40]!r} moves no camera")
+    settings = usual | settings
+    for field, view in (("fov_schedule", "fov"), ("perspective_flip_fv", "flip_fov")):
+        if field in used:
+            _, values, _ = _read_schedule(settings[field], field, film)
+            film = replace(film, **{view: float(np.clip(values[0], 1, 160))})
     preset: dict[str, Any] = {
         "seed": film.seed,
         "camera": {},
@@ -204,38 +194,62 @@ def _preset(settings: dict[str, Any], path: Path) -> tuple[str, list[str]]:
         if field in settings:
             notes += _add_schedule(preset, film, field, settings[field], counterparts)
     preset["camera"].setdefault("zoom", 1.0)
-    files = {"use_init": ("init_image", "source"), "use_mask": ("mask_file", "mask")}
-    for switch, (field, ours) in files.items():
+    for switch, field, ours in (
+        ("use_init", "init_image", "source"),
+        ("use_mask", "mask_file", "mask"),
+    ):
         if settings.get(switch) is True and field in settings:
-            picture = path.parent / str(settings.pop(field))
-            if picture.is_file():
-                preset[ours] = str(picture.absolute())
+            written = str(settings.pop(field))
+            picture = (path.parent / written).absolute()
+            if _is_file(picture):
+                preset[ours] = str(picture)
             else:
-                notes.append(f"{field}: there is no file {picture}")
+                notes.append(f"{field}: {written[:60]!r} is no file here")
     if unused := sorted(settings.keys() - used.keys() - _NO_SCHEDULES - _PARSEQ):
         notes.append(f"no counterpart: {', '.join(unused)}")
     if mistakes := mistakes_in(preset):
         raise UsageError(f"{path.name}: {mistakes[0].message}")
-    return f"# Imported from Deforum's {path.name}.\n" + tomli_w.dumps(preset), notes
+    name = "".join(letter if letter.isprintable() else "?" for letter in path.name)
+    return f"# Imported from Deforum's {name}.\n" + tomli_w.dumps(preset), notes
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def _fields_of_mode(settings: Mapping[str, Any]) -> tuple[_Fields, dict[str, str]]:
+    """Tells which fields Deforum uses in a file's mode, and what those are that may not be missing."""
+    mode = str(settings.get("animation_mode", "2D")).strip().lower()
+    flips = str(settings.get("enable_perspective_flip")).lower() in ("true", "1")
+    if mode in ("none", "video input", "interpolation"):
+        return _IN_ALL, {}
+    if mode == "3d":
+        return _IN_3D | _IN_ALL, {"fov_schedule": "0:(70)"}
+    if not flips:
+        return _IN_2D | _IN_2D_UNFLIPPED | _IN_ALL, {}
+    angles = {"perspective_flip_phi": "0:(0)", "perspective_flip_gamma": "0:(0)"}
+    return _IN_2D | _IN_2D_FLIPPED | _IN_ALL, {**angles, "perspective_flip_fv": "0:(53)"}
 
 
 def _read_film(settings: Mapping[str, Any]) -> tuple[_Film, list[str]]:
     fps = settings.get("fps", 15)
     try:
-        exact = Fraction(str(fps).strip())
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(f"fps: {str(fps)[:40]} is no number, such as 15") from None
-    if not 0 < exact <= 240:
-        raise UsageError(f"fps: {str(fps)[:40]} is not within 0 and 240")
-    seed = _whole_number(settings, "seed", -1, -(2**63), 2**63 - 1)
+        per_second = math.nan if isinstance(fps, bool) else float(fps)
+    except (ValueError, TypeError, OverflowError):
+        per_second = math.nan
+    if not 0 < per_second <= 240:
+        raise UsageError(f"fps: {str(fps)[:40]} is no number above 0 and up to 240, such as 15")
+    seed = _whole_number(settings, "seed", 0, -(2**63), 2**63 - 1)
     film = _Film(
         frames=_whole_number(settings, "max_frames", 120, 1, 10_000_000),
-        fps=exact,
+        fps=Fraction(repr(per_second)),
         size=Size(*(_whole_number(settings, side, 512, 16, 16384) for side in ("W", "H"))),
         seed=max(seed, 0),
     )
-    is_random = "seed" in settings and seed < 0
-    return film, ["seed: -1 means another one each time; 0 is taken"] * is_random
+    return film, ["seed: -1 means another one each time; 0 is taken"] * (seed < 0)
 
 
 def _whole_number(
@@ -249,12 +263,6 @@ def _whole_number(
     if isinstance(value, bool) or not least <= number <= most or number != int(number):
         raise UsageError(f"{name}: {str(value)[:40]} is no whole number of {least} to {most}")
     return int(number)
-
-
-def _first(settings: Mapping[str, Any], field: str, film: _Film) -> float:
-    """Evaluates a schedule's first value: an angle of view, of 1 to 160 degrees."""
-    _, values, _ = _read_schedule(settings[field], field, film)
-    return float(np.clip(values[0], 1, 160))
 
 
 def _read_schedule(written: Any, field: str, film: _Film) -> tuple[Keys, Values, list[str]]:

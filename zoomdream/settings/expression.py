@@ -47,6 +47,11 @@ def _smoothstep(low: Any, high: Any, x: Any) -> Any:
     return share * share * (3 - 2 * share)
 
 
+def _floor_divide(a: Any, b: Any) -> Any:
+    """Rounds a quotient down, as numexpr does: 1 // 0.1 is 10, though 0.1 is a little more than a tenth."""
+    return np.floor(np.divide(a, b))
+
+
 def _whole(x: Any) -> Any:
     """Turns conditions and whole numbers into integers; raises ValueError for all other numbers."""
     whole = np.asarray(x, np.float64)
@@ -84,7 +89,8 @@ _CALLED = {name: function for name, (function, _, _) in FUNCTIONS.items()}
 OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: np.add, ast.Sub: partial(np.subtract, dtype=np.float64),  # of conditions, too
     ast.Mult: np.multiply, ast.Div: np.divide,
-    ast.FloorDiv: np.floor_divide, ast.Mod: np.mod, ast.Pow: np.float_power,
+    ast.FloorDiv: _floor_divide, ast.Mod: lambda a, b: a - _floor_divide(a, b) * b,
+    ast.Pow: np.float_power,
     ast.USub: partial(np.negative, dtype=np.float64), ast.UAdd: partial(np.positive, dtype=np.float64),
     ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal,
     ast.Eq: np.equal, ast.NotEq: np.not_equal,

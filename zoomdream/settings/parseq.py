@@ -33,9 +33,9 @@ def read_parseq(manifest: Any, fields: Mapping[str, bool], use_deltas: bool) -> 
             for field, moves in fields.items()
         }
         read: dict[str, Any] = {
-            field: {number: frame[name] for number, frame in frames.items() if name in frame}
+            field: {n: frame[name] for n, frame in frames.items() if frame.get(name) is not None}
             for field, name in names.items()
-            if name in next(iter(frames.values()))
+            if next(iter(frames.values())).get(name) is not None
         }
         fps = content.get("options", {}).get("output_fps")
     except (ValueError, TypeError, KeyError, StopIteration, AttributeError, RecursionError):
