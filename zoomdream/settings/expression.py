@@ -60,6 +60,11 @@ def _whole(x: Any) -> Any:
     return whole.astype(np.int64)
 
 
+def _of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a function take conditions for 0 and 1; numpy would compute in 16 bits."""
+    return lambda *values: function(*(np.asarray(value, np.float64) for value in values))
+
+
 def _bitwise(function: Callable[..., Any]) -> Callable[..., Any]:
     """Makes an operator that combines conditions, or the bits of whole numbers."""
 
@@ -78,8 +83,8 @@ _OF_ONE = (
 )
 _OF_TWO = "arctan2 fmod hypot copysign nextafter maximum minimum"
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {  # and how many arguments they take
-    **{name: (getattr(np, name), 1, 1) for name in _OF_ONE.split()},
-    **{name: (getattr(np, name), 2, 2) for name in _OF_TWO.split()},
+    **{name: (_of_numbers(getattr(np, name)), 1, 1) for name in _OF_ONE.split()},
+    **{name: (_of_numbers(getattr(np, name)), 2, 2) for name in _OF_TWO.split()},
     "min": (lambda *a: reduce(np.minimum, a), 1, 20), "max": (lambda *a: reduce(np.maximum, a), 1, 20),
     "clamp": (lambda x, low, high: np.minimum(np.maximum(x, low), high), 3, 3),
     "lerp": (lambda a, b, share: a + (b - a) * share, 3, 3), "smoothstep": (_smoothstep, 3, 3),
