@@ -337,17 +337,36 @@ def test_a_perspective_flip_turns_the_picture_about_its_middle(tmp_path: Path) -
     assert (
         flow[0, 60, 80] < -0.05 < 0.05 < flow[0, 4, 80]
     )  # below it comes nearer, above it goes away
-    assert notes == ["no counterpart: translation_x"]  # which Deforum forgets then
+    assert notes == ["not used in this mode: translation_x"]
     job, _ = imported(tmp_path, enable_perspective_flip=True, perspective_flip_gamma="0:(2)")
     flow = moved_by(job, Size(96, 64))
     assert np.abs(flow[:, 32, 48]).max() < 0.02
     assert flow[1, 60, 4] < -0.05 < 0.05 < flow[1, 60, 92]  # the left comes nearer
 
 
+def test_what_has_no_counterpart_is_listed(tmp_path: Path) -> None:
+    settings = {
+        "zoom": "0:(1.1)",
+        "rotation_3d_x": "0:(1)",
+        "sampler": "Euler a",
+        "fov": 40,
+        "Z": None,
+    }
+    assert imported(tmp_path, **settings)[1] == [
+        "not used in this mode: fov_schedule, rotation_3d_x",
+        "no counterpart: sampler",
+    ]
+    flip = {"flip_2d_perspective": True, "perspective_flip_phi": "0:(2)"}
+    assert imported(tmp_path, **settings, **flip, animation_mode="3D")[1] == [
+        "not used in this mode: zoom",
+        "no counterpart: perspective_flip_phi, sampler",
+    ]
+
+
 def test_other_modes_move_no_camera(tmp_path: Path) -> None:
     job, notes = imported(tmp_path, animation_mode="Video Input", zoom="0:(1.1)")
     assert job.camera.zoom == 1
-    assert notes == ["animation_mode: 'Video Input' moves no camera", "no counterpart: zoom"]
+    assert notes == ["animation_mode: 'Video Input' moves no camera", "not used in this mode: zoom"]
 
 
 def test_thousands_of_keys_are_read_at_once(tmp_path: Path) -> None:

@@ -180,10 +180,16 @@ def _preset(settings: dict[str, Any], path: Path) -> tuple[str, list[str]]:
     if used is _IN_ALL:
         notes.append(f"animation_mode: {str(settings['animation_mode'])[:40]!r} moves no camera")
     settings = usual | settings
-    for field, view in (("fov_schedule", "fov"), ("perspective_flip_fv", "flip_fov")):
-        if field in used:
-            _, values, _ = _read_schedule(settings[field], field, film)
-            film = replace(film, **{view: float(np.clip(values[0], 1, 160))})
+    views = {
+        field: float(np.clip(_read_schedule(settings[field], field, film)[1][0], 1, 160))
+        for field in ("fov_schedule", "perspective_flip_fv")
+        if field in used
+    }
+    film = replace(
+        film,
+        fov=views.get("fov_schedule", film.fov),
+        flip_fov=views.get("perspective_flip_fv", film.flip_fov),
+    )
     preset: dict[str, Any] = {
         "seed": film.seed,
         "camera": {},
@@ -205,8 +211,11 @@ def _preset(settings: dict[str, Any], path: Path) -> tuple[str, list[str]]:
                 preset[ours] = str(picture)
             else:
                 notes.append(f"{field}: {written[:60]!r} is no file here")
-    if unused := sorted(settings.keys() - used.keys() - _NO_SCHEDULES - _PARSEQ):
-        notes.append(f"no counterpart: {', '.join(unused)}")
+    unused = settings.keys() - used.keys() - _NO_SCHEDULES - _PARSEQ
+    idle = unused & (_SCHEDULES.keys() - (_IN_2D_FLIPPED.keys() if _flips(settings) else set()))
+    for what, fields in (("not used in this mode", idle), ("no counterpart", unused - idle)):
+        if fields:
+            notes.append(f"{what}: {', '.join(sorted(fields))}")
     if mistakes := mistakes_in(preset):
         raise UsageError(f"{path.name}: {mistakes[0].message}")
     name = "".join(letter if letter.isprintable() else "?" for letter in path.name)
@@ -223,15 +232,18 @@ def _is_file(path: Path) -> bool:
 def _fields_of_mode(settings: Mapping[str, Any]) -> tuple[_Fields, dict[str, str]]:
     """Tells which fields Deforum uses in a file's mode, and what those are that may not be missing."""
     mode = str(settings.get("animation_mode", "2D")).strip().lower()
-    flips = str(settings.get("enable_perspective_flip")).lower() in ("true", "1")
     if mode in ("none", "video input", "interpolation"):
         return _IN_ALL, {}
     if mode == "3d":
         return _IN_3D | _IN_ALL, {"fov_schedule": "0:(70)"}
-    if not flips:
+    if not _flips(settings):
         return _IN_2D | _IN_2D_UNFLIPPED | _IN_ALL, {}
     angles = {"perspective_flip_phi": "0:(0)", "perspective_flip_gamma": "0:(0)"}
     return _IN_2D | _IN_2D_FLIPPED | _IN_ALL, {**angles, "perspective_flip_fv": "0:(53)"}
+
+
+def _flips(settings: Mapping[str, Any]) -> bool:
+    return str(settings.get("enable_perspective_flip")).lower() in ("true", "1")
 
 
 def _read_film(settings: Mapping[str, Any]) -> tuple[_Film, list[str]]:
