@@ -439,7 +439,7 @@ class Output(Settings):
         if fps is None:
             return None
         try:
-            exact = Fraction(str(fps))
+            exact = Fraction(str(fps).lower().replace("e", "?"))  # 1e999999999 would take for ever
         except (ValueError, ZeroDivisionError):
             raise ValueError("a number such as 30, 23.976 or 24000/1001 would do") from None
         film = Fraction(round(exact * Fraction(1001, 1000)) * 1000, 1001)

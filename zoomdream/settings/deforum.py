@@ -340,10 +340,8 @@ def _put(
     notes = []
     section, name, *place = counterpart.path.split(".")
     terms = film.terms
-    formula = Expression(
-        counterpart.formula.format(value="t", **terms)
-    )  # at frames that are values
-    ours = formula.values(Clock(Fraction(1), film.frames), values)
+    formula = Expression(counterpart.formula.format(value="t", **terms))
+    ours = formula.values(Clock(Fraction(1), film.frames), values)  # as if they were moments
     least, most = _range(counterpart, film.fps)
     per = " per frame" if _is_rate(counterpart) else ""
     fitted = np.clip(ours, least, most)
