@@ -385,11 +385,12 @@ def test_thousands_of_keys_are_read_at_once(tmp_path: Path) -> None:
         "0:(" + "(" * 5000 + "1" + ")" * 5000 + ")", "0:(" + "t+" * 4900 + "1)", "0:(" + "-" * 9000 + "1)",
         "0:(" + "2**" * 3000 + "2)", "0:(1<<9**9)", "0:(t" + " and t" * 999 + ")", "9" * 5000 + ":(1)",
         "0:(" + "9" * 5000 + ")", "0:(__import__('os').abort())", "0:((1).__class__)", "0:(é+t)", "0:(t)\0",
-        ":" * 9999, "," * 9999, "0:(" * 999, "\"" * 999, "0:(#", "#", "0:(t²)", "nan:(1)", "0:(nan)",
+        ":" * 9999, "," * 9999, "0:(" * 999, "\"" * 999, "0:(t)," * 99_999, "s:(1)," * 99_999,
+        "0:(#", "#", "0:(t²)", "nan:(1)", "0:(nan)",
     ],
 )  # fmt: skip
 def test_hostile_schedules_get_one_answer_at_once(text: str) -> None:
     started = time.perf_counter()
     with contextlib.suppress(ScheduleError):
         assert evaluate_schedule(text, 50).shape == (50,)
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 3  # 0.4 on a machine with nothing else to do

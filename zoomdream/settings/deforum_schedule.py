@@ -13,7 +13,7 @@ import ast
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import pairwise
 
@@ -30,6 +30,7 @@ from zoomdream.settings.expression import (
     schedule_error,
 )
 
+MOST_EXPRESSIONS = 20_000  # of a schedule; mere numbers may be as many as there are
 Keys = dict[int, float | str]  # by frame: numbers, and expressions of ours
 
 _NUMBER = re.compile(r"(?=.)[+-]?[0-9]*(\.[0-9]+)?$")  # what Deforum takes for a plain number
@@ -51,7 +52,9 @@ def read_deforum_schedule(text: str, frames: int, seed: int = 0) -> tuple[Keys, 
     """
     clock, before = Clock(Fraction(1), frames, seed), 0
     written: dict[int, str] = {}
-    for key, value in _split(text):
+    parts = list(_split(text))
+    _check_count(key for key, _ in parts)
+    for key, value in parts:
         before = _read_frame(key, clock, before)
         written[before] = value  # the last one counts
     if not written:
@@ -61,6 +64,7 @@ def read_deforum_schedule(text: str, frames: int, seed: int = 0) -> tuple[Keys, 
     notes = [f"{_listed(outside)} before the start or after the end, and left out"] * bool(outside)
     if not shown:  # the film is over before the first key, whose value is held until then
         shown = {0: written[min(outside, key=abs)]}
+    _check_count(shown.values())
     keys = {frame: _read_value(value) for frame, value in shown.items()}
     held = [value for frame, value in shown.items() if _is_held(value, keys[frame])]
     if held and len(keys) > 1:
@@ -124,13 +128,24 @@ def _split(text: str) -> Iterator[tuple[str, str]]:
         yield key, value.strip()
 
 
+def _check_count(texts: Iterable[str]) -> None:
+    """Raises ScheduleError where there are more expressions than anybody waits for."""
+    count = sum(_read_number(text) is None for text in texts)
+    if count > MOST_EXPRESSIONS:
+        raise ScheduleError(f"there are {count} expressions, and {MOST_EXPRESSIONS} at most")
+
+
+def _read_number(text: str) -> float | None:
+    """Reads what Deforum takes for a plain number; None is any other expression."""
+    plain = text.translate(_QUOTES_AND_BRACKETS)
+    return float(plain) if _NUMBER.match(plain) and plain.strip("+-\n") else None
+
+
 def _read_frame(key: str, clock: Clock, before: int) -> int:
     """Evaluates a key, such as 30, "30" or (max_f/2); before: the key before it."""
     key = _COMMENT.sub("", key).strip()
-    plain = key.translate(_QUOTES_AND_BRACKETS).strip()
-    if _NUMBER.match(plain) and plain.strip("+-"):
-        frame = float(plain)
-    else:
+    frame = _read_number(key)
+    if frame is None:
         names = {"s": "seed", "max_f": "(frames-1)", "frame": f"({before})"}
         frame = float(Expression(_translate(key, names)).values(clock, np.zeros(1))[0])
     if not math.isfinite(frame):
@@ -139,10 +154,8 @@ def _read_frame(key: str, clock: Clock, before: int) -> int:
 
 
 def _read_value(value: str) -> float | str:
-    plain = value.translate(_QUOTES_AND_BRACKETS)
-    if _NUMBER.match(plain) and plain.strip("+-\n"):
-        return float(plain)
-    return _translate(value, _IN_VALUES)
+    number = _read_number(value)
+    return _translate(value, _IN_VALUES) if number is None else number
 
 
 def _is_held(written: str, value: float | str) -> bool:
@@ -155,11 +168,10 @@ def _is_held(written: str, value: float | str) -> bool:
 
 
 def _listed(frames: list[int]) -> str:
-    if len(frames) > 3:
-        return f"{len(frames)} keys are"
-    return f"the key{'s' * (len(frames) > 1)} {', '.join(map(str, frames))} " + (
-        "are" if len(frames) > 1 else "is"
-    )
+    if len(frames) == 1:
+        return f"the key {frames[0]} is"
+    few = len(frames) <= 3
+    return f"the keys {', '.join(map(str, frames))} are" if few else f"{len(frames)} keys are"
 
 
 def _translate(text: str, names: dict[str, str]) -> str:
