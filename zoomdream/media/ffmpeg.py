@@ -52,8 +52,8 @@ def start_ffmpeg(
 ) -> subprocess.Popen[bytes]:
     """Starts ffmpeg, away from the terminal's Ctrl-C where there are sessions.
 
-    log: a file for what it logs, or `subprocess.PIPE`. folder: where it runs. read_output, write_input: whether its stdout and
-    stdin are pipes; else they lead nowhere.
+    log: a file for what it logs, or `subprocess.PIPE`. folder: where it runs. read_output, write_input:
+    whether its stdout and stdin are pipes; else they lead nowhere.
     """
     return subprocess.Popen(
         command,
@@ -97,7 +97,8 @@ def error_summary(log: bytes) -> str:
 def count_frames(video: Path) -> int:
     """Counts the packets of a film of ours, each of which is a frame, without decoding any."""
     listing = subprocess.run(
-        ffmpeg_command("-nostdin", *input_options(video), "-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"),
+        ffmpeg_command("-nostdin", *input_options(video), "-map", "0:v:0",
+                "-c", "copy", "-f", "framecrc", "-"),
         capture_output=True, check=False,
     ).stdout  # fmt: skip
     return sum(not line.startswith(b"#") for line in listing.splitlines())

@@ -7,7 +7,7 @@ midway. So all frames are decoded once, in the way they are decoded again when t
 import re
 import subprocess
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,6 +24,11 @@ _INDEXED = (
     "mov,mp4,m4a,3gp,3g2,mj2",
     "matroska,webm",
 )  # containers that can be entered in the middle
+_UNTIMED = (
+    "h264",
+    "hevc",
+    "vvc",
+)  # bare streams: no times, and a rate that ffmpeg and players suppose
 _PARSED = r"\[Parsed_showinfo_0 @ \w+\] \[info\] "
 _FRAME = re.compile(
     _PARSED + r"n:\s*\d+ pts:\s*(\S+) .*?duration:\s*(\S+) .*?fmt:(\S+) .*?"
@@ -105,10 +110,10 @@ def _list_from(
 ) -> Listing:
     """Enters the file near the start where it has an index that leads there, else at its beginning."""
     if start > SEEK_FROM and streams.container in _INDEXED:
-        listing = _list_frames(path, stream, limit, start - SEEK_MARGIN, end)
+        listing = _list_frames(path, streams, stream, limit, start - SEEK_MARGIN, end)
         if listing.times and listing.times[0] <= start - SEEK_MARGIN / 2:
             return listing
-    return _list_frames(path, stream, limit, 0.0, end)
+    return _list_frames(path, streams, stream, limit, 0.0, end)
 
 
 def input_stream(path: Path, stream: Stream, limit: int, entered: float) -> list[str]:
@@ -121,7 +126,7 @@ def input_stream(path: Path, stream: Stream, limit: int, entered: float) -> list
 
 
 def _list_frames(
-    path: Path, stream: Stream, limit: int, entered: float, end: float | None
+    path: Path, streams: Streams, stream: Stream, limit: int, entered: float, end: float | None
 ) -> Listing:
     command = ffmpeg_command(
         "-nostdin", "-nostats", *input_stream(path, stream, limit, entered),
@@ -136,7 +141,16 @@ def _list_frames(
             if end is not None and reader.latest > end + SEEK_MARGIN:
                 complete = False
                 break
-    return reader.listing(stream, entered, complete)
+    listing = reader.listing(stream, entered, complete)
+    if streams.container in _UNTIMED and stream.rates:
+        return _at_rate(listing, stream.rates[0])
+    return listing
+
+
+def _at_rate(listing: Listing, fps: Fraction) -> Listing:
+    """Gives frames without times of their own a rate."""
+    times = tuple(number / fps for number in range(len(listing.times)))
+    return replace(listing, times=times, last=1 / fps, fps=fps, jumps=0)
 
 
 class _LogReader:
@@ -161,17 +175,22 @@ class _LogReader:
             self._looks[Look(look.size, look.aspect, look.format, *found.groups())] += 1
         elif found := _TICK.match(line):
             self._tick = Fraction(int(found[1]), int(found[2]))
-        elif (found := _ERROR.match(line)) and not _OUTPUT.search(found[1]):
-            if self._stamps or not self._is_decoder(found[1]):
-                self._errors.append(line)
+        elif (found := _ERROR.match(line)) and self._is_damage(found[1]):
+            self._errors.append(line)
 
-    def _is_decoder(self, sources: str) -> bool:
-        """Whether the decoder has logged something. Before the first frame that is no damage: a
-        recording of a broadcast begins in the middle of a group of pictures."""
-        return "[dec:" in sources or f"[{self._codec} @" in sources
+    def _is_damage(self, sources: str) -> bool:
+        """Whether something is wrong with the file, by who has logged an error.
+
+        What a decoder says before its first frame is not: recordings of broadcasts begin in the middle of
+        a group of pictures.
+        """
+        decoder = "[dec:" in sources or f"[{self._codec} @" in sources
+        return not _OUTPUT.search(sources) and bool(self._stamps or not decoder)
 
     def _read_frame(
-        self, stamp: str, duration: str, pixels: str, wide: str, high: str, width: str, height: str, field: str
+        self,
+        stamp: str, duration: str, pixels: str,
+        wide: str, high: str, width: str, height: str, field: str,
     ) -> None:  # fmt: skip
         known = stamp.lstrip("-").isdigit()
         self._stamps.append(int(stamp) * self._tick + self._entered if known else None)

@@ -21,6 +21,9 @@ JITTER = Fraction(1, 50)  # share of a gap by which others may differ and still 
 SNAP = Fraction(
     1, 500
 )  # share of a rate by which it may differ from the usual one that it is taken for
+COARSE = (
+    3  # ticks that a gap has, at least, for those of one tick more or less to be the same, rounded
+)
 CANDIDATES = 100  # gaps, the commonest ones, that are looked at
 
 
@@ -46,10 +49,10 @@ def running_times(stamps: Sequence[Fraction | None]) -> RunningTimes:
     for stamp in stamps:
         following = times[-1] + gap if times else Fraction(0)
         time = following if stamp is None else stamp + shift
-        if times and not times[-1] - CLOCK_RESTART < time <= times[-1] + LONGEST_PAUSE:
+        if times and not times[-1] <= time <= times[-1] + LONGEST_PAUSE:
             shift += following - time
             time, jumps = following, jumps + 1
-        times.append(max(time, times[-1]) if times else time)
+        times.append(time)
     return RunningTimes(tuple(times), jumps)
 
 
@@ -62,18 +65,21 @@ def frame_rate(
     one. tick: what the file counts time in, in seconds. told: rates that the file claims, rounded, which
     decide between usual rates that the gaps cannot tell apart.
     """
+    times = sorted(set(times))
     two = 2 if len(times) > 2 else 1
     gaps = [(late - early) / two for early, late in zip(times, times[two:], strict=False)]
     alike = _commonest(gaps, tick)
     if not alike:
         return USUAL_RATE
     gap = sum(alike, Fraction(0)) / len(alike)
-    error = max(SNAP, (max(alike) - min(alike)) / gap / 4)
-    if len(set(alike)) == 1 and gap > 100 * tick:
-        error = Fraction(1, 10**5)
-    near = [rate for rate in _usual_rates(1 / gap) if abs(rate * gap - 1) <= error]
-    if not near:
-        return (1 / gap).limit_denominator(10**5)
+    spread = max(alike) - min(alike)
+    error = tick / gap / len(times)
+    if spread or tick * COARSE > gap:
+        error = max(SNAP, max(spread, tick) / gap / 4)
+    usual = {rate for about in (1 / gap, *told) for rate in _usual_rates(about)}
+    near = [rate for rate in sorted(usual) if abs(rate * gap - 1) <= error]
+    if not spread or not near:
+        near.append((1 / gap).limit_denominator(10**6))
     claimed = [rate for rate in near if any(abs(rate - one) < Fraction(6, 1000) for one in told)]
     return min(claimed or near, key=lambda rate: abs(rate * gap - 1))
 
@@ -86,13 +92,17 @@ def _commonest(gaps: Sequence[Fraction], tick: Fraction) -> list[Fraction]:
     counts = Counter(gap for gap in gaps if gap >= Fraction(1, FASTEST))
 
     def alike(gap: Fraction) -> list[Fraction]:
-        slack = max(gap * JITTER, tick if tick * 3 <= gap else Fraction(0))
+        slack = max(gap * JITTER, tick if tick * COARSE <= gap else Fraction(0))
         return [other for other in counts.elements() if abs(other - gap) <= slack]
 
     if not counts:
         return []
     candidates = {gap: len(alike(gap)) for gap, _ in counts.most_common(CANDIDATES)}
     common = max(candidates, key=lambda gap: (candidates[gap], counts[gap], -gap))
+    if candidates[common] * 3 < counts.total():  # they all differ: the middle half of them
+        ordered = sorted(counts.elements())
+        quarter = len(ordered) // 4
+        return ordered[quarter : len(ordered) - quarter]
     shorter = {
         gap: count
         for gap, count in candidates.items()

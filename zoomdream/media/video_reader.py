@@ -104,7 +104,7 @@ class VideoFile:
                 f"its frames change their size, {' and '.join(map(str, sizes[:3]))}: all get one"
             )
         if listing.jumps:
-            notes.append(f"its clock jumps {listing.jumps} times: what it leaps over is left out")
+            notes.append(f"its clock jumps {listing.jumps} times: frames follow each other there")
         return tuple(notes)
 
 
