@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
 USUAL_RATE = Fraction(25)  # frames per second, where a single frame says nothing
 FASTEST = 1000  # frames per second; a shorter gap is no rate, but two frames at one time
 LONGEST_PAUSE = 600  # seconds that a frame may be held; after more the clock has jumped
@@ -90,14 +93,16 @@ def _commonest(gaps: Sequence[Fraction], tick: Fraction) -> list[Fraction]:
     A clearly shorter one that is at least half as common wins: so no frames are lost.
     """
     counts = Counter(gap for gap in gaps if gap >= Fraction(1, FASTEST))
-
-    def alike(gap: Fraction) -> list[Fraction]:
-        slack = max(gap * JITTER, tick if tick * COARSE <= gap else Fraction(0))
-        return [other for other in counts.elements() if abs(other - gap) <= slack]
-
     if not counts:
         return []
-    candidates = {gap: len(alike(gap)) for gap, _ in counts.most_common(CANDIDATES)}
+    seconds, times = np.array([float(gap) for gap in counts]), np.array(list(counts.values()))
+
+    def alike(gap: Fraction) -> NDArray[np.bool_]:
+        slack = max(gap * JITTER, tick if tick * COARSE <= gap else Fraction(0))
+        same: NDArray[np.bool_] = np.abs(seconds - float(gap)) <= float(slack) + 1e-9
+        return same
+
+    candidates = {gap: int(times[alike(gap)].sum()) for gap, _ in counts.most_common(CANDIDATES)}
     common = max(candidates, key=lambda gap: (candidates[gap], counts[gap], -gap))
     if candidates[common] * 3 < counts.total():  # they all differ: the middle half of them
         ordered = sorted(counts.elements())
@@ -108,7 +113,9 @@ def _commonest(gaps: Sequence[Fraction], tick: Fraction) -> list[Fraction]:
         for gap, count in candidates.items()
         if gap < common * Fraction(9, 10) and count * 2 >= candidates[common]
     }
-    return alike(max(shorter, key=lambda gap: (shorter[gap], -gap)) if shorter else common)
+    chosen = max(shorter, key=lambda gap: (shorter[gap], -gap)) if shorter else common
+    kinds = zip(counts, alike(chosen), strict=True)
+    return list(Counter({gap: counts[gap] for gap, same in kinds if same}).elements())
 
 
 def _usual_rates(rate: Fraction) -> Iterator[Fraction]:
