@@ -218,7 +218,7 @@ def test_a_folder_is_a_clip_in_natural_order(tmp_path: Path, names: list[str]) -
     assert near([number(frame) for frame in clip.frames], range(len(names)))
     assert clip.length == len(names)
     assert clip.fps == 30
-    assert any("30 a second: `output.fps`" in note for note in clip.notes)
+    assert any("pictures, 30 a second: `output.fps`" in note for note in clip.notes)
 
 
 def test_a_pattern_is_a_clip_and_says_what_is_missing(tmp_path: Path) -> None:

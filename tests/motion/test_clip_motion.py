@@ -22,7 +22,7 @@ from zoomdream.film.render import render
 from zoomdream.media.color import to_lab
 from zoomdream.media.ffmpeg import ffmpeg_path
 from zoomdream.media.frame import Frame
-from zoomdream.media.video_reader import decode_clip, open_video
+from zoomdream.media.video_reader import open_video
 from zoomdream.media.video_streams import list_streams
 from zoomdream.motion.clip_motion import ClipMotion
 from zoomdream.motion.cuts import CutDetector
@@ -139,7 +139,7 @@ def test_without_strength_colours_are_the_source(
     pair = []
     for path in ("in.mp4", name):
         footage = open_video(tmp_path / path)
-        pair.append(list(decode_clip(footage, footage.size, footage.fps).frames))
+        pair.append(list(footage.clip(footage.size, footage.fps).frames))
     assert len(pair[0]) == len(pair[1])
     for a, b in zip(*pair, strict=True):
         assert (to_lab(a) - to_lab(b)).norm(dim=1).mean() < 1.5

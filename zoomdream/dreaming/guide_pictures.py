@@ -10,7 +10,7 @@ from PIL import Image
 from zoomdream.media.frame import Frame, ImageArray, resize, to_bytes
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.picture_files import picture_endings, picture_files
-from zoomdream.media.video_reader import decode_clip, open_video
+from zoomdream.media.video_reader import open_video
 from zoomdream.settings.definitions import Guide
 from zoomdream.size import Size
 
@@ -68,9 +68,7 @@ def _from_clip(path: Path, spec: Guide, least: int, limit: int, length: float) -
     footage = open_video(path, limit, end=length)
     lasting = min(length, float(footage.end))
     seconds = max(spec.seconds or CLIP_TURN, lasting / MOST_PICTURES)
-    frames = decode_clip(
-        footage, footage.size.between(least, GUIDE_LONGER_SIDE), footage.fps
-    ).frames
+    frames = footage.clip(footage.size.between(least, GUIDE_LONGER_SIDE), footage.fps).frames
     every = seconds * float(footage.fps)
     count = max(1, math.ceil(lasting / seconds))
     pictures: list[ImageArray] = []

@@ -11,8 +11,6 @@ from zoomdream.media.film_formats import has_sound, nearest_supported
 from zoomdream.media.frame import as_frame, cover
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.noise import noise_picture
-from zoomdream.media.picture_clip import picture_clip
-from zoomdream.media.picture_files import picture_files
 from zoomdream.media.source import Clip, Sound, still_clip
 from zoomdream.network.device import choose_place
 from zoomdream.network.layer_objectives import Target
@@ -68,44 +66,23 @@ def _fitted(job: RenderJob, wanted: Size, fps: Fraction) -> tuple[Size, Fraction
 
 
 def _open_moving_clip(job: RenderJob, flow: FlowBlend) -> Clip:
-    """Opens a video file, or numbered pictures, as a Clip."""
+    """Opens a video file, or pictures that are taken in turns, as a Clip, with where its sound is."""
+    from zoomdream.media.footage import open_footage
+
     if job.source is None:
         raise UsageError("a clip has to be given")
     path = resolve_source(job.source, job)
-    if paths := picture_files(path):
-        return _open_picture_clip(job, flow, paths)
-    return _open_video_clip(job, flow, path)
-
-
-def _open_picture_clip(job: RenderJob, flow: FlowBlend, paths: list[Path]) -> Clip:
-    """Opens pictures that are taken in turns as a Clip of the first one's size."""
-    natural = Size.of(read_still(paths[0], job.max_pixels, job.output.size))
-    wanted = film_size(job, natural, longest=CLIP_LONGER_SIDE)
-    size, fps, notes = _fitted(job, wanted, job.output.fps or STILL_FPS)
-    clip = picture_clip(paths, size, fps, job.max_pixels, flow.start, flow.end)
-    if job.output.fps is None:
-        notes = (
-            *notes,
-            f"{len(paths)} pictures are taken at {float(fps):g} a second: `output.fps` sets another rate",
-        )
-    return replace(clip, notes=(*clip.notes, *notes))
-
-
-def _open_video_clip(job: RenderJob, flow: FlowBlend, path: Path) -> Clip:
-    """Opens a video file as a Clip, with where its sound is."""
-    from zoomdream.media.video_reader import decode_clip, open_video
-
-    video = open_video(path, job.max_pixels, flow.start, flow.end)
-    wanted = film_size(job, video.size, longest=CLIP_LONGER_SIDE)
-    size, fps, notes = _fitted(job, wanted, job.output.fps or video.fps)
-    clip = decode_clip(video, size, fps, flow.start, flow.end, flow.deinterlace)
+    footage = open_footage(path, job.max_pixels, flow.start, flow.end)
+    wanted = film_size(job, footage.size, longest=CLIP_LONGER_SIDE)
+    size, fps, notes = _fitted(job, wanted, job.output.fps or footage.fps)
+    clip = footage.clip(size, fps, flow.start, flow.end, flow.deinterlace)
     clip = replace(clip, notes=(*clip.notes, *notes))
-    if not (job.output.audio and video.sound):
+    if footage.sound is None or not job.output.audio:
         return clip
     if job.target is not None and not has_sound(job.target):
         silent = "the film is silent: name it .mp4 or .webm to keep the clip's sound"
         return replace(clip, notes=(*clip.notes, silent))
-    return replace(clip, sound=Sound(path, video.sound.codec, video.first(flow.start)))
+    return replace(clip, sound=Sound(path, footage.sound.codec, footage.first(flow.start)))
 
 
 def film_size(job: RenderJob, natural: Size, longest: int = STILL_LONGER_SIDE) -> Size:

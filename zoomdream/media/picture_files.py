@@ -1,7 +1,7 @@
 """Find pictures that are taken in turns: those of a folder, or of a pattern such as `frame-%05d.png`."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def _numbers_apart(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (1 << 62, part) for part in parts]
 
 
-def missing_numbers(paths: list[Path]) -> int:
+def missing_numbers(paths: Sequence[Path]) -> int:
     """How many numbers are left out between the first and the last file; 0 where names have none."""
     last_numbers = [_DIGITS.findall(path.stem) for path in paths]
     if not all(last_numbers):

@@ -89,6 +89,30 @@ class VideoFile:
             )
         return first if start else times[0]
 
+    def clip(
+        self,
+        size: Size,
+        fps: Fraction,
+        start: float = 0.0,
+        end: float | None = None,
+        deinterlace: bool = True,
+    ) -> Clip:
+        """Decodes it from `start` to `end` seconds as a Clip of `size`, filled and cut equally.
+
+        deinterlace: puts frames together that are two half pictures of two moments. Raises UsageError where
+        no frame is in that time; the frames raise InputError where none can be decoded.
+        """
+        first = self.first(start)
+        last = self.end if end is None else min(self.end, Fraction(end).limit_denominator(10**6))
+        length = max(round((last - first) * fps), int(end is None))
+        if length < 1:
+            raise UsageError(f"from {start:g} s to {end:g} s there is no frame")
+        faults: list[str] = []
+        numbers = shown_frames(self.listing.times, first, fps, length)
+        whole = end is None and not start and self.listing.complete
+        frames = _frames(self, size, numbers, deinterlace, whole, faults)
+        return Clip(fps, size, length, frames, notes=self.notes(deinterlace), faults=faults)
+
     def notes(self, deinterlace: bool) -> tuple[str, ...]:
         """What is other than a player would show it."""
         listing, notes = self.listing, []
@@ -165,33 +189,6 @@ def _has_packets(path: Path, sound: Stream) -> bool:
         capture_output=True, check=False,
     ).stdout  # fmt: skip
     return any(line[:1].isdigit() for line in first.decode(errors="replace").splitlines())
-
-
-def decode_clip(
-    video: VideoFile,
-    size: Size,
-    fps: Fraction,
-    start: float = 0.0,
-    end: float | None = None,
-    deinterlace: bool = True,
-) -> Clip:
-    """Decodes a video from `start` to `end` seconds as a Clip of `size`, filled and cut equally.
-
-    deinterlace: puts frames together that are two half pictures of two moments. Raises UsageError where no
-    frame is in that time; its frames raise InputError where none can be decoded.
-    """
-    first = video.first(start)
-    last = video.end if end is None else min(video.end, Fraction(end).limit_denominator(10**6))
-    length = round((last - first) * fps)
-    if length < 1 and end is None:
-        length = 1
-    if length < 1:
-        raise UsageError(f"from {start:g} s to {end:g} s there is no frame")
-    faults: list[str] = []
-    numbers = shown_frames(video.listing.times, first, fps, length)
-    whole = end is None and not start and video.listing.complete
-    frames = _frames(video, size, numbers, deinterlace, whole, faults)
-    return Clip(fps, size, length, frames, notes=video.notes(deinterlace), faults=faults)
 
 
 def _frames(
