@@ -37,7 +37,7 @@ from zoomdream.film.resume import interrupted_job
 from zoomdream.media.drawing import draw_drawing
 from zoomdream.media.frame import Frame, as_frame
 from zoomdream.media.image_reader import read_still
-from zoomdream.media.video_reader import decode_clip, open_video
+from zoomdream.media.video_reader import open_video
 from zoomdream.network.pocket.architecture import WEIGHTS
 from zoomdream.network.weights import read_weights
 from zoomdream.settings import presets
@@ -515,7 +515,7 @@ def journals(folder: Path) -> list[Path]:
 
 def play_one(path: Path) -> None:
     video = open_video(path)
-    next(iter(decode_clip(video, Size.square(32), video.fps).frames))
+    next(iter(video.clip(Size.square(32), video.fps).frames))
 
 
 def check_mood(path: Path) -> None:

@@ -38,6 +38,10 @@ def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> No
     (tmp_path / "pictures").mkdir()
     for name in ("photo.jpg", "mask.png", "palette.jpg", "flowers.jpg", "pictures/a.jpg"):
         shutil.copy(shipped("sample.jpg"), tmp_path / name)
+    if any(word.startswith("frames/") for word in shlex.split(line)):
+        (tmp_path / "frames").mkdir()
+        for number in range(3):
+            shutil.copy(tmp_path / "photo.jpg", tmp_path / "frames" / f"{number:05}.png")
     sketch = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 48"><path d="M9 9L50 40"/></svg>'
     )

@@ -5,7 +5,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,12 +55,16 @@ def remove(path: Path) -> None:
 
 def digest(path: Path) -> str:
     """Computes the SHA-256 of a file, or of all files of a folder in order; folders in it are left out."""
-    if not path.is_dir():
-        return str(running_digest(path).hexdigest())
+    if path.is_dir():
+        return digest_all(file for file in sorted(path.iterdir()) if not file.is_dir())
+    return str(running_digest(path).hexdigest())
+
+
+def digest_all(files: Iterable[Path]) -> str:
+    """Computes the SHA-256 of the digests of files, one after another."""
     total = hashlib.sha256()
-    for file in sorted(path.iterdir()):
-        if not file.is_dir():
-            total.update(running_digest(file).digest())
+    for file in files:
+        total.update(running_digest(file).digest())
     return total.hexdigest()
 
 

@@ -33,7 +33,7 @@ from zoomdream.media.image_formats import (
     sheet_format,
 )
 from zoomdream.media.image_writer import encode_image
-from zoomdream.media.video_reader import decode_clip, open_video
+from zoomdream.media.video_reader import open_video
 from zoomdream.settings.definitions import Output
 
 MISSING = Encoder("h264_none")
@@ -86,7 +86,7 @@ def test_a_long_gif_is_not_held_in_memory(tmp_path: Path, pixels: int, mode: str
     segment, film = encoded(tmp_path, form, Output()), tmp_path / "a.gif"
     subprocess.run(ffmpeg_command("-i", str(segment), *joined, str(film)), check=True)
     video = open_video(film)
-    frames = list(decode_clip(video, video.size, video.fps).frames)
+    frames = list(video.clip(video.size, video.fps).frames)
     assert [abs(number(frame) - n) <= 1 for n, frame in enumerate(frames)] == [True] * 10
 
 

@@ -13,7 +13,7 @@ from tests.films import counting, number, run, write
 from zoomdream.errors import InputError, UsageError
 from zoomdream.media.frame import Frame
 from zoomdream.media.source import Clip
-from zoomdream.media.video_reader import VideoFile, decode_clip, open_video
+from zoomdream.media.video_reader import VideoFile, open_video
 from zoomdream.size import Size
 from zoomdream.study.metrics import mean_lab
 
@@ -22,7 +22,7 @@ LONG_GROUPS = ("-c:v", "libx264", "-g", 250, "-bf", 3, "-qp", 0, "-pix_fmt", "yu
 
 def shown(path: Path, **how: Any) -> tuple[VideoFile, Clip, list[Frame]]:
     video = open_video(path)
-    clip = decode_clip(video, video.size, how.pop("fps", video.fps), **how)
+    clip = video.clip(video.size, how.pop("fps", video.fps), **how)
     return video, clip, list(clip.frames)
 
 
@@ -221,6 +221,6 @@ def test_a_playlist_leads_nowhere(tmp_path: Path) -> None:
 def test_other_shapes_are_filled_and_cut(tmp_path: Path) -> None:
     write(counting(3, Size(96, 48)), tmp_path / "a.mp4")
     video = open_video(tmp_path / "a.mp4")
-    frame = next(iter(decode_clip(video, Size.square(48), video.fps).frames))
+    frame = next(iter(video.clip(Size.square(48), video.fps).frames))
     assert frame.shape == (1, 3, 48, 48)
     assert frame[0, 0, 8, 8] < 0.2  # the red corner is cut off

@@ -89,7 +89,8 @@ def clip(
     video: Annotated[
         Path,
         typer.Argument(
-            help="A video file, an animated GIF, WebP or APNG, or the word sample for ours."
+            help="A video, an animated GIF, WebP, APNG or AVIF, or the word sample for ours; or a folder "
+            "of numbered pictures, or a pattern such as in/%05d.png."
         ),
     ],
     output: FilmOut = None,

@@ -1,4 +1,4 @@
-"""A guide's pictures, which take turns: a folder's by name, a clip's as it runs along."""
+"""A guide's pictures, which take turns: a folder's by name, numbers by value; a clip's as it runs along."""
 
 import math
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from zoomdream.errors import InputError
 from zoomdream.media.frame import Frame, ImageArray, resize, to_bytes
 from zoomdream.media.image_reader import read_still
-from zoomdream.media.video_reader import decode_clip, open_video
+from zoomdream.media.picture_files import picture_endings, picture_files
+from zoomdream.media.video_reader import open_video
 from zoomdream.settings.definitions import Guide
 from zoomdream.size import Size
 
@@ -43,13 +43,8 @@ def open_guide(spec: Guide, least: int, limit: int, length: float) -> Slideshow:
     """
     assert spec.picture is not None
     path = spec.picture
-    if path.is_dir():
-        named = [
-            p for p in sorted(path.iterdir()) if p.is_file() and p.suffix.lower() in _endings()
-        ]
-        if not named:
-            raise InputError(f"{path} holds no pictures to be guided by: put PNG or JPEG there")
-        pictures = [read_still(p, limit) for p in named]
+    if files := picture_files(path):
+        pictures = [read_still(file, limit) for file in files]
     elif (clip := _clip(path)) is None:
         pictures = [read_still(path, limit)]
     else:
@@ -58,29 +53,22 @@ def open_guide(spec: Guide, least: int, limit: int, length: float) -> Slideshow:
     return Slideshow(shown, spec.seconds or TURN, spec.fade)
 
 
-def _endings() -> set[str]:
-    Image.init()
-    return {*Image.registered_extensions(), ".svg", ".svgz"}
-
-
 def _clip(path: Path) -> Path | None:
     """The path, if it is that of a clip."""
     try:
         with Image.open(path) as picture:
             return path if getattr(picture, "is_animated", False) else None
     except (OSError, ValueError, Image.DecompressionBombError):
-        is_picture = not path.is_file() or path.suffix.lower() in _endings()
+        is_picture = not path.is_file() or path.suffix.lower() in picture_endings()
         return None if is_picture else path
 
 
 def _from_clip(path: Path, spec: Guide, least: int, limit: int, length: float) -> Slideshow:
     """Reads a clip's pictures, each of which lasts until the next."""
-    footage = open_video(path, limit)
+    footage = open_video(path, limit, end=length)
     lasting = min(length, float(footage.end))
     seconds = max(spec.seconds or CLIP_TURN, lasting / MOST_PICTURES)
-    frames = decode_clip(
-        footage, footage.size.between(least, GUIDE_LONGER_SIDE), footage.fps
-    ).frames
+    frames = footage.clip(footage.size.between(least, GUIDE_LONGER_SIDE), footage.fps).frames
     every = seconds * float(footage.fps)
     count = max(1, math.ceil(lasting / seconds))
     pictures: list[ImageArray] = []

@@ -92,6 +92,7 @@ class SegmentEncoder:
             ffmpeg_command(
                 "-y", "-f", "rawvideo", "-pix_fmt", "rgb24",
                 "-video_size", str(spec.size), "-framerate", str(spec.fps), "-i", "-",
+                "-r", str(spec.fps),  # else ffmpeg takes the nearest rate that it knows
                 *form.options(spec.output), *output,
             ),
             self._log, folder, write_input=True,

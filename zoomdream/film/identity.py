@@ -10,11 +10,12 @@ import cv2
 import torch
 
 from zoomdream.errors import InputError
-from zoomdream.files import digest
+from zoomdream.files import digest, digest_all
 from zoomdream.film.inputs import FILES, resolve_source
 from zoomdream.media.ffmpeg import ffmpeg_version
 from zoomdream.media.film_formats import FILM_FORMATS
 from zoomdream.media.frame import as_frame
+from zoomdream.media.picture_files import is_pattern, picture_files
 from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network
 from zoomdream.settings.definitions import RenderJob
@@ -32,7 +33,7 @@ def as_label(job: RenderJob, network: Network, paths: bool = True) -> RenderJob:
     files = {
         name: path.absolute() if paths else Path(path.name)
         for name, path in settings_by_path(job)
-        if name in FILES and path is not None and path.exists()
+        if name in FILES and path is not None and (path.exists() or is_pattern(path))
     }
     return change_job(job, {"dream.layers": layers, **files})
 
@@ -76,6 +77,8 @@ def _layers(network: Network) -> dict[str, float]:
 
 def _content(path: Path) -> str:
     try:
+        if pictures := picture_files(path):
+            return digest_all(pictures)
         return digest(path)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None

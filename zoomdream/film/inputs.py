@@ -34,7 +34,7 @@ def open_clip(job: RenderJob, picture: Any = None) -> Clip:
     if job.flow is not None:
         if picture is not None:
             raise UsageError("flow: a clip is read from its file, and a picture is for stills")
-        return _open_video_clip(job, job.flow)
+        return _open_moving_clip(job, job.flow)
     source = None
     if picture is not None:
         source = as_frame(picture)
@@ -65,23 +65,24 @@ def _fitted(job: RenderJob, wanted: Size, fps: Fraction) -> tuple[Size, Fraction
     return size, rate, tuple(notes)
 
 
-def _open_video_clip(job: RenderJob, blend: FlowBlend) -> Clip:
-    """Opens a video file as a Clip, with where its sound is."""
-    from zoomdream.media.video_reader import decode_clip, open_video
+def _open_moving_clip(job: RenderJob, flow: FlowBlend) -> Clip:
+    """Opens a video file, or pictures that are taken in turns, as a Clip, with where its sound is."""
+    from zoomdream.media.footage import open_footage
 
     if job.source is None:
         raise UsageError("a clip has to be given")
     path = resolve_source(job.source, job)
-    video = open_video(path, job.max_pixels)
-    wanted = film_size(job, video.size, longest=CLIP_LONGER_SIDE)
-    size, fps, notes = _fitted(job, wanted, job.output.fps or video.fps)
-    clip = replace(decode_clip(video, size, fps, blend.start, blend.end), notes=notes)
-    if not (job.output.audio and video.sound_codec):
+    footage = open_footage(path, job.max_pixels, flow.start, flow.end)
+    wanted = film_size(job, footage.size, longest=CLIP_LONGER_SIDE)
+    size, fps, notes = _fitted(job, wanted, job.output.fps or footage.fps)
+    clip = footage.clip(size, fps, flow.start, flow.end, flow.deinterlace)
+    clip = replace(clip, notes=(*clip.notes, *notes))
+    if footage.sound is None or not job.output.audio:
         return clip
     if job.target is not None and not has_sound(job.target):
         silent = "the film is silent: name it .mp4 or .webm to keep the clip's sound"
-        return replace(clip, notes=(*notes, silent))
-    return replace(clip, sound=Sound(path, video.sound_codec, video.first(blend.start)))
+        return replace(clip, notes=(*clip.notes, silent))
+    return replace(clip, sound=Sound(path, footage.sound.codec, footage.first(flow.start)))
 
 
 def film_size(job: RenderJob, natural: Size, longest: int = STILL_LONGER_SIDE) -> Size:

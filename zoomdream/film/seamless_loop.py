@@ -6,10 +6,9 @@ from pathlib import Path
 from statistics import median
 
 from zoomdream.errors import OutputError, UsageError
+from zoomdream.media.footage import open_footage
 from zoomdream.media.frame import Flow, Frame, ImageArray, as_frame, to_bytes
-from zoomdream.media.image_reader import read_still
 from zoomdream.media.source import Clip
-from zoomdream.media.video_reader import decode_clip, open_video
 from zoomdream.motion.camera import CameraPath
 from zoomdream.motion.warp import warp
 from zoomdream.settings.definitions import RenderJob
@@ -95,10 +94,7 @@ def loop_steps(
     film: a file, or a folder of PNG. moves: gives the camera's Flow to a frame, from the frame and its
     number; the frame before is moved along it first.
     """
-    if film.is_dir():
-        frames: Iterator[Frame] = (read_still(path) for path in sorted(film.glob("*.png")))
-    else:
-        frames = decode_clip(open_video(film), size, fps).frames
+    frames = open_footage(film).clip(size, fps).frames
     first = last = next(frames)
     steps, number = [], 0
     for number, frame in enumerate(frames, 1):

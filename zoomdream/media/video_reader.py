@@ -2,45 +2,55 @@
 
 ffmpeg decodes. What its pipe gets wrong when it is left alone is set right here:
 
-- frames come at one exact rate (`fps`), also from files of varying rate;
-- untagged colours are BT.709 from 720 lines on, BT.601 below, as players take them;
+- what is shown is found out by decoding (see `frame_listing`), and frames come at one exact rate (`fps`);
+- the film is the stream that moves, whatever covers and thumbnails stand before it;
+- untagged colours follow what other tags say, else BT.709 from 720 lines on and BT.601 below, as players
+  take them; wide gamuts become BT.709's;
 - HDR (PQ and HLG) is tone-mapped to BT.709 by Hable's curve;
-- pixels that are not square are made so, alpha lies over white, turned phones are turned back.
+- interlaced frames are put together, pixels that are not square are made so, alpha lies over white, turned
+  phones are turned back, and frames whose size changes midway all get one.
 """
 
-import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from zoomdream.errors import InputError, UsageError
 from zoomdream.media.ffmpeg import (
-    Streams,
     error_summary,
     ffmpeg_command,
     input_options,
-    probe,
     running_ffmpeg,
 )
 from zoomdream.media.frame import Frame, as_frame
+from zoomdream.media.frame_listing import Listing, Look, input_stream, list_film
+from zoomdream.media.frame_times import shown_frames
+from zoomdream.media.image_reader import decode_image
 from zoomdream.media.source import Clip
+from zoomdream.media.video_streams import Stream, Streams, list_streams
 from zoomdream.settings.definitions import MAX_PIXELS
 from zoomdream.size import Size
 
-_ALPHA = re.compile(r"\b(rgba|bgra|argb|abgr|rgba64\w*|ya8|ya16\w*|yuva\w+|gbrap\w*|pal8)\b")
-_TAGGED = re.compile(r"bt709|bt470bg|smpte170m|bt2020|gbr")
 _HDR_CURVES = ("smpte2084", "arib-std-b67")
-_TONE_MAPPING = (
-    "zscale=tin={}:min=bt2020nc:pin=bt2020:t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,"
-    "tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv444p"
-)
-NTSC_RATES = (24, 30, 48, 60, 120)  # frames per second that also come as n * 1000 / 1001
+_DOLBY_CURVES = {
+    1: "smpte2084",
+    4: "arib-std-b67",
+}  # by compatibility, of the layer that all can read
+_WIDE_GAMUTS = ("bt2020", "smpte431", "smpte432")
+_TO_LIGHT = "zscale=tin={curve}:min={matrix}:pin={primaries}:t=linear:npl=203,format=gbrpf32le"
+_FROM_LIGHT = "zscale=t=bt709:m=bt709:r=tv,format=yuv444p"
+_TONE_MAPPING = "tonemap=hable:desat=0"
+_MATRICES = {
+    "bt709": "bt709", "bt470bg": "smpte170m", "smpte170m": "smpte170m", "smpte240m": "smpte240m",
+    "bt2020": "bt2020nc", "bt2020-10": "bt2020nc", "bt2020-12": "bt2020nc",
+}  # fmt: skip
+"""The matrix that goes with the name of primaries or of a curve, where only those are told."""
+HD_LINES = 720  # from which untagged colours are BT.709
 
 
 @dataclass(frozen=True)
@@ -49,20 +59,21 @@ class VideoFile:
 
     path: Path
     size: Size  # upright, of square pixels
-    fps: Fraction
+    listing: Listing
     streams: Streams
     limit: int = MAX_PIXELS  # pixels of a frame, at most
+    sound: Stream | None = None  # the one that a player takes, if there is anything in it
+
+    @property
+    def fps(self) -> Fraction:
+        """Its exact rate: that of the commonest gap between two frames."""
+        return self.listing.fps
 
     @property
     def end(self) -> Fraction:
-        """When its last frame ends."""
-        times, last = self.streams.video.times, self.streams.video.last
+        """When the last frame that was listed ends."""
+        times, last = self.listing.times, self.listing.last
         return times[-1] + (last or 1 / self.fps)
-
-    @property
-    def sound_codec(self) -> str:
-        """The codec of its sound; empty where there is none."""
-        return self.streams.sound_codec if self.streams.sound.times else ""
 
     def first(self, start: float) -> Fraction:
         """When the first frame at or after `start` is shown; half a frame early counts.
@@ -70,7 +81,7 @@ class VideoFile:
         Raises UsageError where there is none.
         """
         earliest = Fraction(start).limit_denominator(10**6) - 1 / self.fps / 2
-        times = self.streams.video.times
+        times = self.listing.times
         first = next((time for time in times if time >= earliest), None)
         if first is None:
             raise UsageError(
@@ -78,170 +89,205 @@ class VideoFile:
             )
         return first if start else times[0]
 
+    def clip(
+        self,
+        size: Size,
+        fps: Fraction,
+        start: float = 0.0,
+        end: float | None = None,
+        deinterlace: bool = True,
+    ) -> Clip:
+        """Decodes it from `start` to `end` seconds as a Clip of `size`, filled and cut equally.
 
-def open_video(path: Path, limit: int = MAX_PIXELS) -> VideoFile:
-    """Looks into a video file, or an animated GIF, WebP or APNG. Raises InputError.
+        deinterlace: puts frames together that are two half pictures of two moments. Raises UsageError where
+        no frame is in that time; the frames raise InputError where none can be decoded.
+        """
+        first = self.first(start)
+        last = self.end if end is None else min(self.end, Fraction(end).limit_denominator(10**6))
+        length = max(round((last - first) * fps), int(end is None))
+        if length < 1:
+            raise UsageError(f"from {start:g} s to {end:g} s there is no frame")
+        faults: list[str] = []
+        numbers = shown_frames(self.listing.times, first, fps, length)
+        whole = end is None and not start and self.listing.complete
+        frames = _frames(self, size, numbers, deinterlace, whole, faults)
+        return Clip(fps, size, length, frames, notes=self.notes(deinterlace), faults=faults)
 
-    limit: pixels that a frame may have, which is looked at before any is decoded.
+    def notes(self, deinterlace: bool) -> tuple[str, ...]:
+        """What is other than a player would show it."""
+        listing, notes = self.listing, []
+        if listing.interlaced and deinterlace:
+            notes.append(
+                "it is interlaced, and was put together: `flow.deinterlace=False` leaves it"
+            )
+        elif listing.interlaced:
+            notes.append("it is interlaced, and left so: the dream will see combs")
+        sizes = list(dict.fromkeys(look.square for look in listing.looks))
+        if len(sizes) > 1:
+            notes.append(
+                f"its frames change their size, {' and '.join(map(str, sizes[:3]))}: all get one"
+            )
+        if listing.jumps:
+            notes.append(f"its clock jumps {listing.jumps} times: frames follow each other there")
+        return tuple(notes)
+
+
+def open_video(
+    path: Path, limit: int = MAX_PIXELS, start: float = 0.0, end: float | None = None
+) -> VideoFile:
+    """Looks into a video file, or an animated GIF, WebP, APNG or AVIF. Raises InputError.
+
+    limit: pixels that a frame may have, which is looked at before any is decoded. start, end: seconds
+    between which its frames are wanted; of others less is known.
     """
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a clip in it")
-    streams = probe(path, limit)
-    claimed = _claimed_size(streams)
+    streams = list_streams(path)
+    claimed = Size(*streams.largest)
     if claimed.pixels > limit:
         raise InputError(
             f"{path} has frames of {claimed} pixels, and {limit:,} are the most: "
             "`max_pixels` lifts the limit"
         )
-    if not streams.video.times:
+    if all(stream.is_cover for stream in streams.videos):
         raise InputError(f"{path} holds no clip that can be read; MP4, WebM, MOV or GIF would do")
-    size = _decoded_size(path, limit)
-    if size is None:
+    listing = list_film(path, streams, limit, start, end)
+    if listing is None:
         raise InputError(f"{path} is damaged: no frame of it can be decoded")
-    if len(streams.video.times) == 1:
+    if len(listing.times) == 1 and _is_picture(path, limit):
         raise InputError(f"{path} is a single picture: zoomdream zoom is for those")
-    return VideoFile(path, size, frame_rate(streams), streams, limit)
+    _check_dolby_vision(path, listing.stream)
+    sound = streams.sound if streams.sound and _has_packets(path, streams.sound) else None
+    return VideoFile(path, listing.look.square, listing, streams, limit, sound)
 
 
-def _claimed_size(streams: Streams) -> Size:
-    """The size that the file says its frames have; zeros where it does not."""
-    match = re.search(r", (\d{1,9})x(\d{1,9})\b", streams.header) or re.search(
-        r"Picture size (\d{1,9})x(\d{1,9}) ", "".join(streams.faults)
-    )
-    return Size(int(match[1]), int(match[2])) if match else Size(0, 0)
+def _is_picture(path: Path, limit: int) -> bool:
+    """Whether a file is a still picture, which the reader of those can read."""
+    try:
+        decode_image(path, limit)
+    except InputError:
+        return False
+    return True
 
 
-def _decoded_size(path: Path, limit: int) -> Size | None:
-    """The size of the first frame as it comes out of ffmpeg, turned and square."""
-    ppm = subprocess.run(
-        ffmpeg_command("-nostdin", *input_options(path, limit), "-map", "0:v:0", "-frames:v", "1",
-                "-vf", "scale=iw*sar:ih,setsar=1", "-c:v", "ppm", "-f", "image2pipe", "-"),
+def _check_dolby_vision(path: Path, stream: Stream) -> None:
+    """Raises InputError for Dolby Vision that has no layer in colours that others can read."""
+    if stream.dolby_vision and stream.dolby_vision == (5, 0):
+        raise InputError(
+            f"{path} is Dolby Vision of profile 5, whose colours cannot be read: "
+            "export it as HDR10, HLG or SDR"
+        )
+
+
+def _has_packets(path: Path, sound: Stream) -> bool:
+    """Whether there is anything in a sound stream."""
+    first = subprocess.run(
+        ffmpeg_command("-nostdin", *input_options(path), "-map", f"0:{sound.index}", "-c", "copy",
+                "-frames:a", "1", "-f", "framecrc", "-"),
         capture_output=True, check=False,
-    ).stdout[:40].split(maxsplit=3)  # fmt: skip
-    return Size(int(ppm[1]), int(ppm[2])) if ppm[:1] == [b"P6"] else None
-
-
-def frame_rate(streams: Streams) -> Fraction:
-    """Frames per second: the mean, taken for the usual rate that is within 0.2 % of it."""
-    times, last = streams.video.times, streams.video.last
-    span = times[-1] - times[0]
-    if span <= 0:
-        return Fraction(25)
-    gaps = [late - early for early, late in pairwise(times)]
-    varying = last > 0 and max(gaps) > Fraction(3, 2) * min(gaps)
-    mean = len(times) / (span + last) if varying else len(gaps) / span
-    usual = [Fraction(n) for n in range(1, 241)]
-    usual += [Fraction(n * 1000, 1001) for n in NTSC_RATES]
-    nearest = min(usual, key=lambda fps: abs(fps - mean))
-    if abs(nearest / mean - 1) < Fraction(2, 1000):
-        return nearest
-    return min(mean.limit_denominator(1001), Fraction(240))
-
-
-def decode_clip(
-    video: VideoFile,
-    size: Size,
-    fps: Fraction,
-    start: float = 0.0,
-    end: float | None = None,
-) -> Clip:
-    """Decodes a video from `start` to `end` seconds as a Clip of `size`, filled and cut equally.
-
-    Raises UsageError where no frame is in that time; its frames raise InputError where none can be decoded.
-    """
-    first = video.first(start)
-    last = video.end if end is None else min(video.end, Fraction(end).limit_denominator(10**6))
-    length = round((last - first) * fps)
-    if length < 1:
-        raise UsageError(f"from {start:g} s to {end:g} s there is no frame")
-    faults: list[str] = []
-    frames = _frames(video, size, fps, start, length, end is None, faults)
-    return Clip(fps, size, length, frames, faults=faults)
+    ).stdout  # fmt: skip
+    return any(line[:1].isdigit() for line in first.decode(errors="replace").splitlines())
 
 
 def _frames(
     video: VideoFile,
     size: Size,
-    fps: Fraction,
-    start: float,
-    length: int,
-    to_the_end: bool,
+    numbers: Iterator[int],
+    deinterlace: bool,
+    whole: bool,
     faults: list[str],
 ) -> Iterator[Frame]:
-    """Decodes `length` frames, and then adds what was lost to `faults`."""
-    alpha = bool(_ALPHA.search(video.streams.header))
+    """Decodes the frames of such numbers, which never fall, and then adds what was lost to `faults`.
+
+    whole: the numbers lead from the file's beginning to its end.
+    """
+    listing = video.listing
+    alpha = any(look.has_alpha for look in listing.looks)
     channels = 4 if alpha else 3
-    before = float(video.first(start) - 1 / video.fps / 2)
     command = ffmpeg_command(
-        "-nostdin", *(("-ss", f"{before:.6f}") if start and before > 0 else ()),
-        *input_options(video.path, video.limit), "-map", "0:v:0", "-vf", _filters(video, size, fps),
-        "-f", "rawvideo", "-pix_fmt", "rgba" if alpha else "rgb24", "pipe:1", level="level+verbose",
+        "-nostdin", *input_stream(video.path, listing.stream, video.limit, listing.entered),
+        "-vf", _filters(video, size, deinterlace), "-fps_mode", "passthrough",
+        "-f", "rawvideo", "-pix_fmt", "rgba" if alpha else "rgb24", "pipe:1",
     )  # fmt: skip
-    count, last = 0, None
-    with tempfile.TemporaryFile() as log_file, running_ffmpeg(command, log_file) as process:
+    decoded, frame = 0, None
+    with tempfile.TemporaryFile() as log, running_ffmpeg(command, log) as process:
         pipe = process.stdout
         assert pipe is not None
-        while count < length:
-            raw = pipe.read(size.pixels * channels)
-            if len(raw) < size.pixels * channels:
+        for number in numbers:
+            raw = b""
+            while decoded <= number:
+                raw = pipe.read(size.pixels * channels)
+                if len(raw) < size.pixels * channels:
+                    break
+                decoded += 1
+            if decoded <= number:
                 break
-            count += 1
-            last = as_frame(np.frombuffer(raw, np.uint8).reshape(*size.shape, channels))
-            yield last
-        if to_the_end:
-            pipe.read()
-            process.wait()
-        log_file.seek(0)
-        log = log_file.read()
-    if last is None:
-        reason = error_summary(b"\n".join(line for line in log.splitlines() if b"[error]" in line))
+            if raw:
+                frame = as_frame(np.frombuffer(raw, np.uint8).reshape(*size.shape, channels))
+            assert frame is not None
+            yield frame
+        log.seek(0)
+        reason = error_summary(log.read()) if frame is None else ""
+    if frame is None:
         raise InputError(f"{video.path} is damaged: no frame of it can be decoded ({reason})")
-    if count == length - 1:  # the end fell between two frames
-        yield last
-        count += 1
-    faults += _faults(video, log.decode(errors="replace"), length - count, to_the_end and not start)
+    faults += _faults(video, decoded, whole)
 
 
-def _faults(video: VideoFile, log: str, missing: int, whole: bool) -> list[str]:
-    """Says what was lost: counted by the decoder, by packets, and by the length claimed.
-
-    log: the decoder's. missing: frames that did not come. whole: all of the file was decoded.
-    """
-    streams, lost = video.streams, missing
-    listed = len(streams.video.times)
-    counts = re.search(r"(\d+) frames decoded; (\d+) decode errors", log)
-    if whole and counts:
-        lost = max(lost, listed - int(counts[1]))
-    if whole and streams.faults and streams.seconds:
-        listed = max(listed, round(streams.seconds * video.fps))
-        lost = max(lost, listed - (int(counts[1]) if counts else 0))
-    if lost > 0:
-        return [f"{video.path.name} is damaged or cut short: {lost} of {listed} frames are lost"]
-    errors = max(int(counts[2]) if counts else 0, log.count("[error]"))
-    if errors:
-        return [f"{video.path.name} is damaged: ffmpeg patched it in {errors} places"]
+def _faults(video: VideoFile, decoded: int, whole: bool) -> list[str]:
+    """Says what was lost, where something is wrong: of the frames listed, or of the length claimed."""
+    listing, seconds = video.listing, video.streams.seconds
+    expected = len(listing.times) if whole else decoded
+    if whole and listing.errors and seconds:
+        expected = max(expected, round(seconds * video.fps))
+    if decoded < expected:
+        lost = expected - decoded
+        return [f"{video.path.name} is damaged or cut short: {lost} of {expected} frames are lost"]
+    if listing.errors:
+        return [f"{video.path.name} is damaged: ffmpeg patched it in {len(listing.errors)} places"]
     return []
 
 
-def _filters(video: VideoFile, size: Size, fps: Fraction) -> str:
-    """ffmpeg's filters from the file's frames to even, upright ones in sRGB of a size."""
-    header = video.streams.header
-    curve = next((name for name in _HDR_CURVES if name in header), None)
-    matrix = "auto"
-    if curve is None and not _TAGGED.search(header):
-        matrix = "bt709" if video.size.height >= 720 else "smpte170m"
-    scale = (
-        f"scale={size.width}:{size.height}:force_original_aspect_ratio=increase:in_color_matrix={matrix}:"
-        "out_range=pc:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
-    )
+def _filters(video: VideoFile, size: Size, deinterlace: bool) -> str:
+    """ffmpeg's filters from the file's frames to upright ones in sRGB of a size."""
+    listing = video.listing
+    conversion, matrix = _color_conversion(listing.look, listing.stream)
     parts = [
-        "setpts=PTS-STARTPTS",
-        f"fps={fps.numerator}/{fps.denominator}",
-        *([_TONE_MAPPING.format(curve)] if curve else []),
-        "scale=iw*sar:ih" if "SAR 1:1" not in header and "SAR" in header else "",
-        scale,
+        "bwdif=mode=send_frame:deint=interlaced" if listing.interlaced and deinterlace else "",
+        conversion,
+        "scale=iw*sar:ih" if any(look.aspect != 1 for look in listing.looks) else "",
+        f"scale={size.width}:{size.height}:force_original_aspect_ratio=increase:"
+        f"in_color_matrix={matrix}:"
+        "out_range=pc:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp",
         f"crop={size.width}:{size.height}",
     ]
     return ",".join(part for part in parts if part)
+
+
+def _color_conversion(look: Look, stream: Stream) -> tuple[str, str]:
+    """ffmpeg's filter that makes wide or bright colours BT.709, if it needs one, and the matrix then."""
+    curve, primaries, matrix = look.curve, look.primaries, told_matrix(look)
+    if stream.dolby_vision and curve not in _HDR_CURVES:
+        curve = _DOLBY_CURVES.get(stream.dolby_vision[1], curve)
+    hdr = curve in _HDR_CURVES
+    if not hdr and primaries not in _WIDE_GAMUTS:
+        return "", "auto" if look.matrix not in ("unknown", "reserved") else matrix
+    to_light = _TO_LIGHT.format(
+        curve=curve if hdr or curve == "iec61966-2-1" else "bt709",
+        matrix=matrix if look.matrix != "unknown" or not hdr else "bt2020nc",
+        primaries=primaries if primaries in _WIDE_GAMUTS or not hdr else "bt2020",
+    )
+    mapping = [_TONE_MAPPING] if hdr else []
+    return ",".join([to_light, "zscale=p=bt709", *mapping, _FROM_LIGHT]), "auto"
+
+
+def told_matrix(look: Look) -> str:
+    """The matrix that a frame's colours are coded with, as ffmpeg calls it: told, or else guessed."""
+    if look.matrix not in ("unknown", "reserved"):
+        return look.matrix
+    if look.primaries in _MATRICES:
+        return _MATRICES[look.primaries]
+    if look.curve in ("bt709", "smpte240m", "bt2020-10", "bt2020-12"):  # SD and HD share others
+        return _MATRICES[look.curve]
+    return "bt709" if look.size.height >= HD_LINES else "smpte170m"

@@ -395,6 +395,9 @@ class FlowBlend(Settings):
     end: Seconds | None = setting(
         None, "where in the clip to end", gt=0, panel="Film", metavar="T", only_for="clips"
     )
+    deinterlace: bool = setting(
+        True, "put interlaced frames together", panel="Film", only_for="clips"
+    )
 
     @model_validator(mode="after")
     def _starts_before_it_ends(self) -> Self:

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from zoomdream.errors import OutputError, UsageError
+from zoomdream.media.footage import open_footage
 from zoomdream.media.frame import Frame
-from zoomdream.media.video_reader import decode_clip, open_video
 from zoomdream.motion.flow import FlowEstimator, flow_estimator, trust_mask
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
@@ -98,16 +98,14 @@ def compare_clips(
     start: seconds into the source at which the dreamt clip began. layers: each is gauged by itself; none
     means the network's own choice. Raises InputError, UsageError, WeightsError.
     """
-    after = open_video(Path(dreamt))
-    before = decode_clip(open_video(Path(source)), after.size, after.fps, start)
+    after = open_footage(Path(dreamt))
+    before = open_footage(Path(source)).clip(after.size, after.fps, start)
     names = [Target.parse(text).name for text in layers or network_info(model).layers]
     at = choose_place()
     networks = [load_network(model, [name], weights=weights, at=at) for name in names]
     pairs = (
         (a.to(at.device), b.to(at.device))
-        for a, b in zip(
-            before.frames, decode_clip(after, after.size, after.fps).frames, strict=False
-        )
+        for a, b in zip(before.frames, after.clip(after.size, after.fps).frames, strict=False)
     )
     with exact_cudnn, freed_memory_kept:
         frames = tuple(readings(pairs, flow_estimator(flow, device=at.device), networks))
