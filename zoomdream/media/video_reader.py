@@ -73,7 +73,8 @@ class VideoFile:
     def end(self) -> Fraction:
         """When the last frame that was listed ends."""
         times, last = self.listing.times, self.listing.last
-        return times[-1] + (last or 1 / self.fps)
+        gap = 1 / self.fps
+        return times[-1] + (last if last * 2 > gap else gap)  # some say a tick, or nothing
 
     def first(self, start: float) -> Fraction:
         """When the first frame at or after `start` is shown; half a frame early counts.
@@ -211,7 +212,7 @@ def _frames(
         "-vf", _filters(video, size, deinterlace), "-fps_mode", "passthrough",
         "-f", "rawvideo", "-pix_fmt", "rgba" if alpha else "rgb24", "pipe:1",
     )  # fmt: skip
-    decoded, frame = 0, None
+    decoded, number, frame = 0, -1, None
     with tempfile.TemporaryFile() as log, running_ffmpeg(command, log) as process:
         pipe = process.stdout
         assert pipe is not None
@@ -232,18 +233,21 @@ def _frames(
         reason = error_summary(log.read()) if frame is None else ""
     if frame is None:
         raise InputError(f"{video.path} is damaged: no frame of it can be decoded ({reason})")
-    faults += _faults(video, decoded, whole)
+    faults += _faults(video, max(0, number + 1 - decoded), whole)
 
 
-def _faults(video: VideoFile, decoded: int, whole: bool) -> list[str]:
-    """Says what was lost, where something is wrong: of the frames listed, or of the length claimed."""
+def _faults(video: VideoFile, missing: int, whole: bool) -> list[str]:
+    """Says what was lost, where something is wrong: of the frames listed, or of the length claimed.
+
+    missing: frames that were listed, but did not come again. whole: the file was read to its end.
+    """
     listing, seconds = video.listing, video.streams.seconds
-    expected = len(listing.times) if whole else decoded
-    if whole and listing.errors and seconds:
-        expected = max(expected, round(seconds * video.fps))
-    if decoded < expected:
-        lost = expected - decoded
-        return [f"{video.path.name} is damaged or cut short: {lost} of {expected} frames are lost"]
+    listed = len(listing.times)
+    claimed = round(seconds * video.fps) if whole and listing.errors and seconds else listed
+    lost = missing + max(0, claimed - listed)
+    if lost:
+        total = max(claimed, listed)
+        return [f"{video.path.name} is damaged or cut short: {lost} of {total} frames are lost"]
     if listing.errors:
         return [f"{video.path.name} is damaged: ffmpeg patched it in {len(listing.errors)} places"]
     return []
