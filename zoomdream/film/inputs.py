@@ -8,9 +8,10 @@ from typing import Any
 from zoomdream.errors import UsageError
 from zoomdream.files import shipped
 from zoomdream.media.film_formats import has_sound, nearest_supported
-from zoomdream.media.frame import as_frame, cover
+from zoomdream.media.frame import cover
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.noise import noise_picture
+from zoomdream.media.python_pictures import one_frame
 from zoomdream.media.source import Clip, Sound, still_clip
 from zoomdream.network.device import choose_place
 from zoomdream.network.layer_objectives import Target
@@ -28,7 +29,7 @@ FILES = [path for path, setting in SETTINGS.items() if setting.traits.file]
 def open_clip(job: RenderJob, picture: Any = None) -> Clip:
     """Opens the source as a Clip of the film's own size, fps and length.
 
-    picture: one from Python (see `as_frame`) instead of a still's file. Raises InputError, and UsageError
+    picture: one from Python (see `as_frames`) instead of a still's file. Raises InputError, and UsageError
     for a picture where the job is for a clip.
     """
     if job.flow is not None:
@@ -37,7 +38,7 @@ def open_clip(job: RenderJob, picture: Any = None) -> Clip:
         return _open_video_clip(job, job.flow)
     source = None
     if picture is not None:
-        source = as_frame(picture)
+        source = one_frame(picture)
     elif job.source is not None:
         source = read_still(resolve_source(job.source, job), job.max_pixels, job.output.size)
     wanted = film_size(job, Size.square(STILL_LONGER_SIDE) if source is None else Size.of(source))

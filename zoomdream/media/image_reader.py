@@ -100,7 +100,7 @@ def _decode(content: bytes, limit: int) -> DecodedImage:
             raise ValueError("has 32 bits a channel: save it with 8 or 16")
         try:
             deep = ";16" in str(picture.tile)
-            decoded = _decode_deep(content, picture) if deep else _decode_shallow(picture)
+            decoded = _decode_deep(content, picture) if deep else decode_pil(picture)
         except Exception as error:
             reason = str(error).partition("\n")[0][:100] or type(error).__name__
             raise ValueError(f"is damaged or cut short ({reason}): save it again") from None
@@ -119,8 +119,8 @@ def _opened(content: bytes) -> ImageFile.ImageFile:
         raise ValueError(_NO_PICTURE) from None
 
 
-def _decode_shallow(picture: ImageFile.ImageFile) -> DecodedImage:
-    """Decodes a picture of 8 bits, in whatever colours it is kept."""
+def decode_pil(picture: Image.Image) -> DecodedImage:
+    """Decodes a PIL picture of 8 bits, in whatever colours it is kept."""
     picture.load()
     return _in_srgb(ImageOps.exif_transpose(picture))
 
