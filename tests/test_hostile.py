@@ -39,7 +39,7 @@ from zoomdream.media.frame import Frame, as_frame
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.video_reader import decode_clip, open_video
 from zoomdream.network.pocket.architecture import WEIGHTS
-from zoomdream.network.weights import read_weights
+from zoomdream.network.weights_file import read_weights
 from zoomdream.settings import presets
 from zoomdream.settings.definitions import MAX_PIXELS
 from zoomdream.settings.deforum import import_settings

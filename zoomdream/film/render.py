@@ -194,7 +194,7 @@ class _Work:
             network.at.device.type,
             str(network.at.dtype).removeprefix("torch."),
             network.at.why,
-            (*self._clip.notes, *self._timeline.notes, *notes),
+            (*self._clip.notes, *self._timeline.notes, *network.notes, *notes),
             self._begun,
         )
         self._report(start)

@@ -67,7 +67,7 @@ def dream_image(
     for other in beside.values():
         check_image_target(other, job.force)
     label = as_label(job, network)
-    notes = (*original.notes, *original.losses(target))
+    notes = (*original.notes, *original.losses(target), *network.notes)
     on_event(_start(original.size, counter.total, network, notes))
     with ExitStack() as stack:
         staged = stack.enter_context(staged_pictures(target))
