@@ -213,6 +213,8 @@ def test_masks_are_of_any_kind() -> None:
     half = np.arange(48)[None].repeat(40, 0) >= 24
     for mask in (half, half * np.uint8(255), half[None] * 1.0, Image.fromarray(half)):
         assert torch.equal(one_mask(mask)[0, 0] == 1, torch.from_numpy(half))
+    painted = np.dstack([np.full((40, 48, 3), 255, np.uint8), half * np.uint8(255)])
+    assert torch.equal(one_mask(painted)[0, 0] == 1, torch.from_numpy(half))  # in alpha
     with pytest.raises(InputError, match="of zeros and ones `mask > 0` makes booleans"):
         one_mask(half.astype(np.uint8))
 

@@ -34,15 +34,14 @@ WHITE = {torch.bool: 1, torch.uint8: WHITE_8, torch.uint16: WHITE_16}
 OVERSHOOT = 0.25  # that floats may go beyond 0..1, as they do after resampling: it is clipped
 
 
-def as_frame(pixels: NDArray[Any]) -> Frame:
-    """Makes a Frame of pixels, (H, W) or (H, W, C); channels and numbers as `planes_as_frames` has them.
+def as_frame(pixels: NDArray[Any], under: float = 1.0) -> Frame:
+    """Makes a Frame of pixels, (H, W) or (H, W, C); all else as `planes_as_frames` has it.
 
     For whatever else Python programs hold pictures in, see `python_pictures`. Raises InputError.
     """
     values = as_tensor(pixels)
-    return planes_as_frames(
-        (values[..., None] if values.ndim == 2 else values).permute(2, 0, 1)[None]
-    )
+    values = values[..., None] if values.ndim == 2 else values
+    return planes_as_frames(values.permute(2, 0, 1)[None], under)
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:
@@ -50,11 +49,12 @@ def as_tensor(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
 
 
-def planes_as_frames(planes: Tensor) -> Frame:
-    """Makes Frames, (N, 3, H, W), of planes (N, C, H, W): grey (C = 1), RGB, or RGBA, laid over white.
+def planes_as_frames(planes: Tensor, under: float = 1.0) -> Frame:
+    """Makes Frames, (N, 3, H, W), of planes (N, C, H, W): grey (C = 1), RGB, or RGBA, laid over a grey.
 
     planes: booleans, uint8 0..255, uint16 0..65535 or floats 0..1, which are clipped where they go beyond
-    by no more than `OVERSHOOT`. What comes back shares no memory with them, and requires no gradient.
+    by no more than `OVERSHOOT`. under: the grey, 0..1: white. What comes back shares no memory with them,
+    and requires no gradient.
 
     Raises InputError for numbers of any other type or range.
     """
@@ -70,7 +70,7 @@ def planes_as_frames(planes: Tensor) -> Frame:
         frames = frames.clamp(0, 1)
     if frames.shape[1] == 4:
         alpha = frames[:, 3:]
-        frames = frames[:, :3] * alpha + (1 - alpha)
+        frames = frames[:, :3] * alpha + (1 - alpha) * under
     return frames.expand(-1, 3, -1, -1).contiguous()
 
 

@@ -38,7 +38,7 @@ GiveBack = Callable[[Frame], Any]
 """Turns Frames into the kind of picture that they were made of."""
 
 
-def as_frames(picture: Any) -> tuple[Frame, GiveBack]:
+def as_frames(picture: Any, under: float = 1.0) -> tuple[Frame, GiveBack]:
     """A picture of any kind, or several of a size, as (N, 3, H, W); and the way back to that kind.
 
     picture: one of
@@ -51,32 +51,36 @@ def as_frames(picture: Any) -> tuple[Frame, GiveBack]:
     - a matplotlib figure, drawn as it would be saved, which comes back as an array;
     - a list of such pictures, which comes back as one array or tensor.
 
-    C is 1, 3 or 4; what is grey or has alpha comes back as RGB. Numbers are 0..1 in floats, else those of
-    uint8, uint16 or booleans, in any byte order. Nothing is written into what was given, and what comes
-    back requires no gradient. Raises InputError for anything else, and says what would do.
+    C is 1, 3 or 4. Alpha is laid over a grey, `under`, 0..1: white. What is grey or has alpha comes back as
+    RGB. Numbers are 0..1 in floats, else those of uint8, uint16 or booleans, in any byte order. Nothing is
+    written into what was given, and what comes back requires no gradient. Raises InputError for anything
+    else, and says what would do.
     """
     if isinstance(picture, Image.Image):
-        return as_frame(_pil_pixels(picture)), _to_pil
+        return as_frame(_pil_pixels(picture), under), _to_pil
     if isinstance(picture, Tensor):
-        return _tensor_as_frames(picture)
+        return _tensor_as_frames(picture, under)
     if callable(getattr(picture, "savefig", None)):
-        return as_frame(_drawn_figure(picture)), to_bytes
+        return as_frame(_drawn_figure(picture), under), to_bytes
     if _is_list_of_pictures(picture):
-        return _list_as_frames(picture)
-    return _array_as_frames(_as_array(picture))
+        return _list_as_frames(picture, under)
+    return _array_as_frames(_as_array(picture), under)
 
 
-def one_frame(picture: Any) -> Frame:
+def one_frame(picture: Any, under: float = 1.0) -> Frame:
     """A single picture of any kind that `as_frames` takes, as a Frame. Raises InputError."""
-    frames, _ = as_frames(picture)
+    frames, _ = as_frames(picture, under)
     if len(frames) != 1:
         raise InputError(f"there are {len(frames)} pictures where one is wanted")
     return frames
 
 
 def one_mask(picture: Any) -> Tensor:
-    """The brightness of a picture of any kind, (1, 1, H, W): 1 dreams, 0 stays. Raises InputError."""
-    mask = one_frame(picture).mean(1, keepdim=True)
+    """A picture of any kind as a mask, (1, 1, H, W): 1 dreams, 0 stays. It is brightness times alpha.
+
+    Raises InputError.
+    """
+    mask = one_frame(picture, under=0).mean(1, keepdim=True)
     if 0 < mask.max() <= 1 / WHITE_8:
         raise InputError(
             f"the mask's brightest value is 1, where white is {WHITE_8} or more: of zeros and ones "
@@ -184,7 +188,7 @@ class _Axes:
 _LAYOUTS = "(H, W), (H, W, 3) or (3, H, W)"
 
 
-def _tensor_as_frames(tensor: Tensor) -> tuple[Frame, GiveBack]:
+def _tensor_as_frames(tensor: Tensor, under: float) -> tuple[Frame, GiveBack]:
     """Tensors come back with their number type, device and axes."""
     if tensor.is_nested or tensor.is_meta:
         raise InputError(
@@ -197,10 +201,10 @@ def _tensor_as_frames(tensor: Tensor) -> tuple[Frame, GiveBack]:
         numbers = _as_numbers(frames, tensor.dtype).to(tensor.device, tensor.dtype)
         return axes.restored(numbers)
 
-    return planes_as_frames(axes.planes(values)), give_back
+    return planes_as_frames(axes.planes(values), under), give_back
 
 
-def _array_as_frames(array: NDArray[Any]) -> tuple[Frame, GiveBack]:
+def _array_as_frames(array: NDArray[Any], under: float) -> tuple[Frame, GiveBack]:
     """Arrays come back with their number type and axes."""
     axes = _Axes.of(array.shape, usually_first=False)
     values = _numbers(array)
@@ -209,7 +213,7 @@ def _array_as_frames(array: NDArray[Any]) -> tuple[Frame, GiveBack]:
         numbers = axes.restored(_as_numbers(frames, values.dtype))
         return numbers.cpu().numpy().astype(array.dtype)
 
-    return planes_as_frames(axes.planes(values)), give_back
+    return planes_as_frames(axes.planes(values), under), give_back
 
 
 def _numbers(array: NDArray[Any]) -> Tensor:
@@ -272,9 +276,9 @@ def _is_list_of_pictures(picture: Any) -> bool:
     return is_list and not isinstance(picture[0], list | tuple | Number)
 
 
-def _list_as_frames(pictures: Sequence[Any]) -> tuple[Frame, GiveBack]:
+def _list_as_frames(pictures: Sequence[Any], under: float) -> tuple[Frame, GiveBack]:
     """Pictures of a list come back as one array, or one tensor."""
-    frames, ways_back = zip(*map(as_frames, pictures), strict=True)
+    frames, ways_back = zip(*(as_frames(one, under) for one in pictures), strict=True)
     sizes = [str(Size.of(one)) for one in frames]
     if len(set(sizes)) > 1:
         raise InputError(

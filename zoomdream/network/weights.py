@@ -84,14 +84,9 @@ def _filled(
         own = module.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     notes = found.notes
-    if missing and layers is not None:
-        needed = truncate(info.bare(), info, layers).state_dict()
-        if needed.keys().isdisjoint(missing):
-            notes = (
-                *notes,
-                f'the weights end before "{missing[0]}": what follows cannot be dreamt of',
-            )
-            missing = []
+    if missing and layers is not None and _needed(info, layers).isdisjoint(missing):
+        end = f'the weights end before "{missing[0]}": what follows cannot be dreamt of'
+        notes, missing = (*notes, end), []
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise _mismatch(info, tensors, path, f'it lacks "{missing[0]}"{more}')
@@ -101,6 +96,15 @@ def _filled(
             raise _mismatch(info, tensors, path, f'"{key}" is {shapes}')
     module.load_state_dict({k: _floats(v, k, path) for k, v in state.items()}, strict=False)
     return module, notes
+
+
+def _needed(info: NetworkInfo, layers: Sequence[str]) -> set[str]:
+    """Names the tensors that some layers are computed from."""
+    module = info.bare()
+    own = module.state_dict(keep_vars=True)
+    cut = truncate(module, info, layers).state_dict(keep_vars=True)
+    kept = {id(value) for value in cut.values()}  # whatever it calls them
+    return {name for name, value in own.items() if id(value) in kept} or {*own}
 
 
 def _floats(value: Tensor, key: str, path: Path) -> Tensor:
