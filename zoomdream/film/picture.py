@@ -17,7 +17,7 @@ from zoomdream.dreaming.tiles import tile_side
 from zoomdream.dreaming.variety import channel_weights_at
 from zoomdream.errors import UsageError
 from zoomdream.events import Step
-from zoomdream.media.frame import Frame, as_frame, cover, resize, to_bytes
+from zoomdream.media.frame import Frame, as_mask, cover, resize, to_bytes
 from zoomdream.media.image_reader import read_mask
 from zoomdream.media.python_pictures import as_frames
 from zoomdream.network.catalog import NetworkInfo
@@ -156,7 +156,7 @@ def dream_picture(
     if not isinstance(network, Network):
         network, wanted = load_network(network, wanted), ()
     session = DreamSession(network, wanted)
-    given_mask = None if mask is None else as_frame(mask).mean(1, keepdim=True)
+    given_mask = None if mask is None else as_mask(mask)
     dreamt = dream_still(
         frames, now, session, t, mask=given_mask,
         on_step=None if on_step is None else lambda step, so_far: on_step(shown(step, so_far)),

@@ -35,14 +35,14 @@ WHITE = {torch.bool: 1, torch.uint8: WHITE_8, torch.uint16: WHITE_16}
 """What white is, by the type of the numbers, where those are whole; in floats it is 1."""
 
 
-def as_frame(picture: Any) -> Frame:
+def as_frame(picture: Any, under: float = 1.0) -> Frame:
     """Makes a Frame of an array, a tensor, a PIL picture or a matplotlib figure.
 
     Takes (H, W), (H, W, 1|3|4), or tensors (3, H, W) and (1, 3, H, W); booleans, uint8 0..255, uint16
     0..65535 or floats 0..1, in any byte order. A PIL picture may have any mode but 32-bit integers, and 16
-    bits stay; it is taken as it lies, whatever its EXIF says of turning. Alpha is laid over white. A
-    matplotlib figure is drawn as it would be saved: at its own size and dpi, on its own background. The
-    Frame never requires a gradient.
+    bits stay; it is taken as it lies, whatever its EXIF says of turning. Alpha is laid over a grey, `under`,
+    0..1: white. A matplotlib figure is drawn as it would be saved: at its own size and dpi, on its own
+    background. The Frame never requires a gradient.
 
     Raises InputError for any other shape or type, and for values that are not finite.
     """
@@ -69,9 +69,14 @@ def as_frame(picture: Any) -> Frame:
         raise InputError("the picture has values that are not finite")
     if planes.shape[1] == 4:
         alpha = planes[:, 3:]
-        planes = planes[:, :3] * alpha + (1 - alpha)
+        planes = planes[:, :3] * alpha + (1 - alpha) * under
     planes = planes.clamp(0, 1) if white is None else planes
     return planes.expand(-1, 3, -1, -1).contiguous()
+
+
+def as_mask(picture: Any) -> Frame:
+    """Makes a mask, (1, 1, H, W), of any picture: 1 dreams, 0 stays. It is brightness times alpha."""
+    return as_frame(picture, under=0).mean(1, keepdim=True)
 
 
 def _as_tensor(picture: Any) -> Tensor:

@@ -1,0 +1,99 @@
+"""Read PNG of any depth, with what its chunks say of its colours (W3C PNG, third edition).
+
+imagecodecs decodes the pixels with libpng, and is given only the chunks of which they are made: nothing
+else in a file, however large or odd, keeps the picture from being read.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+from zoomdream.media.exif import exif_encoding, exif_orientation, parsed_exif
+from zoomdream.media.image_color import SRGB_PRIMARIES, are_primaries, cicp_encoding
+from zoomdream.media.stored_image import (
+    NO_PICTURE,
+    SEVERAL_PICTURES,
+    UNKNOWN_COLORS,
+    UNUSABLE_PROFILE,
+    ColorEncoding,
+    StoredImage,
+    UnreadableImage,
+    check_size,
+    with_split_alpha,
+)
+from zoomdream.size import Size
+
+PNG = b"\x89PNG\r\n\x1a\n"
+_OF_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_PROFILE_BYTES = 1 << 26  # of an unpacked profile, at most
+_SRGB_GAMMA, _GAMMA_TOLERANCE = (
+    0.45455,
+    0.002,
+)  # by which files say sRGB to readers that know no better
+Color = tuple[bytes | None, ColorEncoding | None, tuple[str, ...]]  # profile, encoding, notes
+
+
+def read_png(content: bytes, limit: int) -> StoredImage:
+    """Reads a PNG; raises UnreadableImage, and others where it is damaged."""
+    import imagecodecs
+
+    chunks = list(_chunks(memoryview(content)))
+    first = {kind: bytes(whole[8:-4]) for kind, whole in reversed(chunks) if kind != b"IDAT"}
+    kinds = [kind for kind, _ in chunks]
+    if kinds[:1] != [b"IHDR"] or b"IDAT" not in kinds:
+        raise UnreadableImage(NO_PICTURE)
+    check_size(Size(*struct.unpack(">II", first[b"IHDR"][:8])), limit)
+    needed = [whole for kind, whole in chunks if kind in _OF_PIXELS]
+    samples = imagecodecs.png_decode(b"".join([PNG, *needed]))
+    profile, encoding, notes = _color(first)
+    exif = parsed_exif(first.get(b"eXIf", b""))
+    if profile is None and encoding is None and b"sRGB" not in first:
+        encoding = exif_encoding(exif)
+    if int.from_bytes(first.get(b"acTL", b"")[:4]) > 1:
+        notes = (SEVERAL_PICTURES, *notes)
+    grey = samples.ndim == 2 or samples.shape[2] < 3
+    return with_split_alpha(
+        samples, "grey" if grey else "rgb", profile=profile, encoding=encoding,
+        orientation=exif_orientation(exif), notes=notes,
+    )  # fmt: skip
+
+
+def _chunks(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """Yields each chunk's kind and all of its bytes, of the last as many as there are."""
+    place = len(PNG)
+    while place + 8 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, place)
+        yield kind, content[place : place + 12 + length]
+        place += 12 + length
+
+
+def _color(chunks: dict[bytes, bytes]) -> Color:
+    """What the chunks say of colours; of several the first that can be used: cICP, iCCP, sRGB, gAMA, cHRM."""
+    notes: tuple[str, ...] = ()
+    if len(cicp := chunks.get(b"cICP", b"")) == 4:
+        encoding = cicp_encoding(cicp[0], cicp[1], bool(cicp[3])) if cicp[2] == 0 else None
+        if encoding is not None:
+            return None, encoding, ()
+        notes = (UNKNOWN_COLORS.format(f"cICP {cicp[0]}, {cicp[1]}, {cicp[2]}"),)
+    if b"iCCP" in chunks:
+        packed = chunks[b"iCCP"].partition(b"\0")[2][1:]  # after its name and its method
+        try:
+            profile = zlib.decompressobj().decompress(packed, _PROFILE_BYTES)
+        except zlib.error:
+            return None, None, (UNUSABLE_PROFILE,)
+        return profile, None, ()
+    if b"sRGB" in chunks:
+        return None, None, ()
+    return None, _gamma_and_primaries(chunks), notes
+
+
+def _gamma_and_primaries(chunks: dict[bytes, bytes]) -> ColorEncoding | None:
+    """The encoding by gAMA and cHRM; None where neither says anything but sRGB."""
+    gamma = int.from_bytes(chunks.get(b"gAMA", b"")[:4]) / 100_000
+    primaries = SRGB_PRIMARIES
+    if len(body := chunks.get(b"cHRM", b"")) == 32:
+        white_x, white_y, *colors = (number / 100_000 for number in struct.unpack(">8I", body))
+        own = (*colors, white_x, white_y)
+        primaries = own if are_primaries(own) else SRGB_PRIMARIES
+    plain = abs(gamma - _SRGB_GAMMA) < _GAMMA_TOLERANCE or not 0.05 < gamma < 20
+    return ColorEncoding(primaries, "srgb" if plain else 1 / gamma)
