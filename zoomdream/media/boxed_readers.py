@@ -124,11 +124,15 @@ def read_jpeg2000(content: bytes, limit: int) -> StoredImage:
     if len(palette := _box(header, b"pclr")) > 3:
         precision = palette[3]
     bits, signed = (precision & 0x7F) + 1, precision & 0x80
+    space, profile = _jp2_color(header)
+    if profile and palette:
+        profile = None  # the decoder converts by it, right in 8 bits alone, as palettes are
+    elif profile:
+        content = content[content.index(_CODESTREAM) :]
     samples = imagecodecs.jpeg2k_decode(content)
     if signed:
         samples = samples.astype(np.int64) + (1 << bits - 1)
     samples = to_full_range(samples, 2**bits - 1)
-    space, profile = _jp2_color(header)
     count = 1 if samples.ndim == 2 else samples.shape[2]
     channels = _JP2_SPACES.get(space) or _CHANNELS_BY_COUNT.get(count, "cmyk")
     stored = with_split_alpha(samples, channels, profile=profile)

@@ -35,7 +35,7 @@ def read_netpbm(content: bytes, limit: int) -> StoredImage:
         samples = file.asarray()
         samples = samples.reshape(-1, file.height, file.width, file.depth)[0]
         if samples.dtype.kind == "f":
-            samples, encoding = samples.astype(np.float32), _LINEAR
+            samples, encoding = samples[::-1].astype(np.float32), _LINEAR  # from below
         else:
             samples, encoding = to_full_range(samples, file.maxval), None
         channels = "grey" if file.depth < 3 else "rgb"

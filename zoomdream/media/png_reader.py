@@ -8,6 +8,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import numpy as np
+
 from zoomdream.media.exif import exif_encoding, exif_orientation, parsed_exif
 from zoomdream.media.image_color import SRGB_PRIMARIES, are_primaries, cicp_encoding
 from zoomdream.media.stored_image import (
@@ -16,6 +18,7 @@ from zoomdream.media.stored_image import (
     UNKNOWN_COLORS,
     UNUSABLE_PROFILE,
     ColorEncoding,
+    Samples,
     StoredImage,
     UnreadableImage,
     check_size,
@@ -24,7 +27,13 @@ from zoomdream.media.stored_image import (
 from zoomdream.size import Size
 
 PNG = b"\x89PNG\r\n\x1a\n"
-_OF_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_HEADER = struct.Struct(">IIBBBBB")  # width, height, bits, kind of colours, two ways, interlaced
+_PALETTE = 3
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the kind of colours
+_CLEAR_LENGTHS = {0: (2,), 2: (6,), 3: range(1, 257)}  # bytes that say what is clear
+_PASSES = (  # of Adam7: the first row and column, and how far it is to the next
+    (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1),
+)  # fmt: skip
 _PROFILE_BYTES = 1 << 26  # of an unpacked profile, at most
 _SRGB_GAMMA, _GAMMA_TOLERANCE = (
     0.45455,
@@ -35,16 +44,13 @@ Color = tuple[bytes | None, ColorEncoding | None, tuple[str, ...]]  # profile, e
 
 def read_png(content: bytes, limit: int) -> StoredImage:
     """Reads a PNG; raises UnreadableImage, and others where it is damaged."""
-    import imagecodecs
-
     chunks = list(_chunks(memoryview(content)))
     first = {kind: bytes(whole[8:-4]) for kind, whole in reversed(chunks) if kind != b"IDAT"}
-    kinds = [kind for kind, _ in chunks]
-    if kinds[:1] != [b"IHDR"] or b"IDAT" not in kinds:
+    pixels = [whole for kind, whole in chunks if kind == b"IDAT"]
+    if not pixels or chunks[0][0] != b"IHDR" or len(first[b"IHDR"]) != _HEADER.size:
         raise UnreadableImage(NO_PICTURE)
-    check_size(Size(*struct.unpack(">II", first[b"IHDR"][:8])), limit)
-    needed = [whole for kind, whole in chunks if kind in _OF_PIXELS]
-    samples = imagecodecs.png_decode(b"".join([PNG, *needed]))
+    check_size(Size(*_HEADER.unpack(first[b"IHDR"])[:2]), limit)
+    samples = _decoded(first, pixels)
     profile, encoding, notes = _color(first)
     exif = parsed_exif(first.get(b"eXIf", b""))
     if profile is None and encoding is None and b"sRGB" not in first:
@@ -56,6 +62,49 @@ def read_png(content: bytes, limit: int) -> StoredImage:
         samples, "grey" if grey else "rgb", profile=profile, encoding=encoding,
         orientation=exif_orientation(exif), notes=notes,
     )  # fmt: skip
+
+
+def _decoded(chunks: dict[bytes, bytes], pixels: list[memoryview]) -> Samples:
+    """Has libpng decode the chunks of pixels, with a palette and what is clear: (H, W) or (H, W, C)."""
+    import imagecodecs
+
+    width, height, bits, kind, *ways, interlaced = _HEADER.unpack(chunks[b"IHDR"])
+    colors = b""
+    if kind == _PALETTE:
+        colors = _chunk(b"PLTE", chunks[b"PLTE"])
+    if b"tRNS" in chunks and len(chunks[b"tRNS"]) in _CLEAR_LENGTHS.get(kind, ()):
+        colors += _chunk(b"tRNS", chunks[b"tRNS"])
+
+    def decode(width: int, height: int, *data: bytes | memoryview) -> Samples:
+        header = _chunk(b"IHDR", _HEADER.pack(width, height, bits, kind, *ways, 0))
+        end = _chunk(b"IEND", b"")
+        return np.asarray(imagecodecs.png_decode(b"".join([PNG, header, colors, *data, end])))
+
+    if not interlaced:
+        return decode(width, height, *pixels)
+    # Each pass is a small PNG of its own; libpng, as imagecodecs calls it, complains of them aloud.
+    lines = [
+        (y, x, down, across, -(-(height - y) // down), -(-(width - x) // across))
+        for y, x, down, across in _PASSES if y < height and x < width
+    ]  # fmt: skip
+    lengths = [rows * (1 + -(-columns * bits * _SAMPLES[kind] // 8)) for *_, rows, columns in lines]
+    packed = b"".join(chunk[8:-4] for chunk in pixels)
+    plain = zlib.decompressobj().decompress(packed, sum(lengths))
+    if len(plain) < sum(lengths):
+        raise ValueError("too few pixels")
+    whole, place = np.empty(0), 0
+    for (y, x, down, across, rows, columns), length in zip(lines, lengths, strict=True):
+        data = zlib.compress(plain[place : place + length], 0)
+        part = decode(columns, rows, _chunk(b"IDAT", data))
+        whole = whole if place else np.empty((height, width, *part.shape[2:]), part.dtype)
+        whole[y::down, x::across] = part
+        place += length
+    return whole
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    check = struct.pack(">I", zlib.crc32(kind + body))
+    return struct.pack(">I", len(body)) + kind + body + check
 
 
 def _chunks(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
