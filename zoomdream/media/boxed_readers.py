@@ -15,7 +15,6 @@ from zoomdream.media.pillow_reader import opened, read_by_pillow, read_exif
 from zoomdream.media.stored_image import (
     CHANNEL_COUNTS,
     NO_PICTURE,
-    SEVERAL_PICTURES,
     UNKNOWN_COLORS,
     Channels,
     StoredImage,
@@ -83,7 +82,9 @@ def read_avif(content: bytes, limit: int) -> StoredImage:
     import imagecodecs
 
     header = opened(content, limit)
-    notes = (SEVERAL_PICTURES,) if getattr(header, "is_animated", False) else ()
+    if getattr(header, "is_animated", False):  # imagecodecs would decode them all
+        return read_by_pillow(content, limit)
+    notes: tuple[str, ...] = ()
     exif, profile, encoding = read_exif(header), header.info.get("icc_profile"), None
     properties = _box(content, b"meta", b"iprp", b"ipco")
     color = _box(properties, b"colr")
@@ -91,10 +92,10 @@ def read_avif(content: bytes, limit: int) -> StoredImage:
         primaries, transfer = struct.unpack_from(">HH", color, 4)
         encoding = cicp_encoding(primaries, transfer)
         if encoding is None:
-            notes = (*notes, UNKNOWN_COLORS.format(f"nclx {primaries}, {transfer}"))
+            notes = (UNKNOWN_COLORS.format(f"nclx {primaries}, {transfer}"),)
     elif not profile:
         encoding = exif_encoding(exif)
-    samples = imagecodecs.avif_decode(content, index=0)
+    samples = imagecodecs.avif_decode(content)
     flags = (_box(properties, b"av1C") or b"\0\0\0")[2]
     bits = 8 if not flags & _HIGH_DEPTH else 12 if flags & _TWELVE_BITS else 10
     if samples.dtype.itemsize > 1:

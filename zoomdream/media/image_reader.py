@@ -19,6 +19,7 @@ from zoomdream.media.frame import Frame, as_frame, as_mask, to_bytes
 from zoomdream.media.hdr_images import is_hdr, read_hdr
 from zoomdream.media.image_color import in_srgb
 from zoomdream.media.image_formats import unread_format
+from zoomdream.media.jpeg_reader import JPEG, read_jpeg
 from zoomdream.media.netpbm_reader import NETPBM, read_netpbm
 from zoomdream.media.pillow_reader import read_by_pillow
 from zoomdream.media.png_reader import PNG, read_png
@@ -129,6 +130,8 @@ def _reader(content: bytes) -> Callable[[bytes, int], StoredImage]:
     """The reader for a kind of file; raises UnreadableImage for those that there is none for."""
     if content.startswith(PNG):
         return read_png
+    if content.startswith(JPEG):
+        return read_jpeg
     if content.startswith(TIFF):
         return read_tiff
     if content.startswith(JPEG_2000):

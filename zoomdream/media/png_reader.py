@@ -30,6 +30,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">IIBBBBB")  # width, height, bits, kind of colours, two ways, interlaced
 _PALETTE = 3
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the kind of colours
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _CLEAR_LENGTHS = {0: (2,), 2: (6,), 3: range(1, 257)}  # bytes that say what is clear
 _PASSES = (  # of Adam7: the first row and column, and how far it is to the next
     (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1),
@@ -69,6 +70,8 @@ def _decoded(chunks: dict[bytes, bytes], pixels: list[memoryview]) -> Samples:
     import imagecodecs
 
     width, height, bits, kind, *ways, interlaced = _HEADER.unpack(chunks[b"IHDR"])
+    if bits not in _DEPTHS.get(kind, ()) or ways != [0, 0] or interlaced > 1:
+        raise ValueError("its header is wrong")
     colors = b""
     if kind == _PALETTE:
         colors = _chunk(b"PLTE", chunks[b"PLTE"])
