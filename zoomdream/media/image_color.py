@@ -9,7 +9,7 @@ from io import BytesIO
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from PIL import ImageCms
 
 from zoomdream.media.color import encode_srgb
@@ -140,6 +140,11 @@ def _whole_numbers(rgb: Samples, notes: tuple[str, ...]) -> tuple[Pixels, tuple[
     return np.rint(rgb.clip(0, 1) * WHITE_16).astype(np.uint16), (*_clipped_note(share), *notes)
 
 
+def _whole_range(samples: Samples) -> tuple[int, DTypeLike]:
+    """White and the type of the whole numbers that samples become: of as many bits, or 16 of floats."""
+    return (WHITE_8, np.uint8) if samples.dtype == np.uint8 else (WHITE_16, np.uint16)
+
+
 def _share_brighter(samples: Samples) -> float:
     """The share of pixels, (H, W, C), with a number that is more than white."""
     return float((samples > _CLIPPED).any(2).mean())
@@ -172,12 +177,11 @@ def _by_profile(
         return None
     if channels == "rgb" and "srgb" in name and "linear" not in name:
         return _whole_numbers(samples, ()) if samples.dtype == np.float32 else (samples, ())
-    deep = samples.dtype != np.uint8
     try:
         rgb = imagecodecs.cms_transform(
             samples if channels != "grey" else samples[..., 0],
             profile, srgb_profile(), colorspace=space, outcolorspace="rgb",
-            outdtype=np.uint16 if deep else np.uint8,
+            outdtype=_whole_range(samples)[1],
             intent=imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC,
             flags=imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION,
         )  # fmt: skip
@@ -197,7 +201,7 @@ def _by_encoding(rgb: Samples, encoding: ColorEncoding) -> tuple[Pixels, tuple[s
         return rgb, ()
     matrix = torch.from_numpy(_to_srgb_light(encoding.primaries)).float()
     white = white_of(rgb)
-    top, dtype = (WHITE_8, np.uint8) if white == WHITE_8 else (WHITE_16, np.uint16)
+    top, dtype = _whole_range(rgb)
     table = None if white == 1 else _light(np.arange(white + 1) / white, encoding)
     pixels, bright = np.empty(rgb.shape, dtype), 0
     rows = max(1, _BLOCK // rgb.shape[1])
@@ -277,13 +281,14 @@ def are_primaries(primaries: tuple[float, ...]) -> bool:
 def _from_lab(samples: Samples) -> Pixels:
     """Converts CIE L*a*b* of D50, as ICC encodes it."""
     white = white_of(samples)
+    top, dtype = _whole_range(samples)
     matrix = np.linalg.inv(_to_xyz(SRGB_PRIMARIES)) @ _adapted(_D50) @ np.diag(_xyz_of_white(*_D50))
-    pixels = np.empty(samples.shape, samples.dtype)
+    pixels = np.empty(samples.shape, dtype)
     for row, stored in enumerate(samples):
         scaled = stored.astype(np.float64) * (WHITE_8 / white)
         fy = (scaled[..., 0] * (100 / WHITE_8) + 16) / 116
         f = np.stack([fy + (scaled[..., 1] - 128) / 500, fy, fy - (scaled[..., 2] - 128) / 200], -1)
         relative = np.where(f > 6 / 29, f**3, (f - 4 / 29) * 3 * (6 / 29) ** 2)
         light = torch.from_numpy((relative @ matrix.T).clip(0, 1))
-        pixels[row] = encode_srgb(light).mul_(white).round_().numpy()
+        pixels[row] = encode_srgb(light).mul_(top).round_().numpy()
     return pixels

@@ -1,6 +1,7 @@
 """Read by Pillow the kinds of pictures that have 8 bits a channel: JPEG, WebP, GIF, BMP, PBM."""
 
 import contextlib
+import struct
 from io import BytesIO
 
 import numpy as np
@@ -23,6 +24,7 @@ _CHANNELS: dict[str, Channels] = {
     "L": "grey", "LA": "grey", "RGB": "rgb", "RGBA": "rgb", "CMYK": "cmyk", "LAB": "lab",
 }  # fmt: skip
 _OTHER_MODES = {"1": "L", "La": "LA"}  # what they are converted to, where that is not RGB
+_BMP_HEADER = 14  # byte at which it begins
 _WITH_PREVIEWS = "MPO"  # a JPEG whose further pictures are previews, or maps of its brightness
 
 
@@ -39,7 +41,7 @@ def read_by_pillow(
     elif not notes and picture.format != _WITH_PREVIEWS and _is_animated(picture):
         notes = (SEVERAL_PICTURES,)
     picture.load()
-    exif, profile = read_exif(picture), picture.info.get("icc_profile")
+    exif, profile = read_exif(picture), picture.info.get("icc_profile") or _bmp_profile(content)
     encoding = None if profile else exif_encoding(exif)
     plain = _plain(picture)
     samples = np.asarray(plain)
@@ -68,6 +70,14 @@ def read_exif(picture: Image.Image) -> Image.Exif:
     with contextlib.suppress(Exception):
         return picture.getexif()
     return Image.Exif()
+
+
+def _bmp_profile(content: bytes) -> bytes | None:
+    """The profile that a BMP of the fifth version carries, which Pillow does not look at."""
+    if content[:2] != b"BM" or content[_BMP_HEADER + 56 :][:4] != b"DEBM":
+        return None
+    place, length = struct.unpack_from("<II", content, _BMP_HEADER + 112)
+    return content[_BMP_HEADER + place :][:length] or None
 
 
 def _is_animated(picture: Image.Image) -> bool:
