@@ -83,8 +83,8 @@ def _is_of_sensor(page: "TiffPage") -> bool:
 
 
 def _name(number: Any) -> str:
-    """The name of a number of TIFF's; the number where it has none."""
-    return str(getattr(number, "name", number))
+    """The name of a number of TIFF's; the beginning of what stands there where it has none."""
+    return str(getattr(number, "name", number))[:20]
 
 
 def _stored(
@@ -144,7 +144,7 @@ def _channels(page: "TiffPage") -> Channels:
         )
     if number not in "iufb" or not number or not isinstance(bits, int):
         raise UnreadableImage(
-            f"has samples of {bits} bits of the kind {_name(page.sampleformat)}, which are not read: "
+            f"has samples of {_name(bits)} bits of the kind {_name(page.sampleformat)}, which are not read: "
             "save it with whole numbers of 8 or 16 bits"
         )
     return channels
