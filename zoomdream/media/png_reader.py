@@ -140,7 +140,9 @@ def _color(chunks: dict[bytes, bytes]) -> Color:
 
 
 def _gamma_and_primaries(chunks: dict[bytes, bytes]) -> ColorEncoding | None:
-    """The encoding by gAMA and cHRM; None where neither says anything but sRGB."""
+    """The encoding by gAMA and cHRM; None where there is neither."""
+    if not {b"gAMA", b"cHRM"} & chunks.keys():
+        return None
     gamma = int.from_bytes(chunks.get(b"gAMA", b"")[:4]) / 100_000
     primaries = SRGB_PRIMARIES
     if len(body := chunks.get(b"cHRM", b"")) == 32:
