@@ -44,6 +44,11 @@ def as_frame(pixels: NDArray[Any], under: float = 1.0) -> Frame:
     return planes_as_frames(values.permute(2, 0, 1)[None], under)
 
 
+def as_mask(pixels: NDArray[Any]) -> Frame:
+    """Makes a mask, (1, 1, H, W), of pixels: 1 dreams, 0 stays. It is brightness times alpha."""
+    return as_frame(pixels, under=0).mean(1, keepdim=True)
+
+
 def as_tensor(array: NDArray[Any]) -> Tensor:
     """Copies an array of any strides and byte order to a tensor. Raises TypeError for types torch has not."""
     return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))

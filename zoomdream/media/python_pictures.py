@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from zoomdream.errors import InputError
+from zoomdream.media.exif import upright
 from zoomdream.media.frame import (
     OVERSHOOT,
     WHITE,
@@ -29,7 +30,8 @@ from zoomdream.media.frame import (
     planes_as_frames,
     to_bytes,
 )
-from zoomdream.media.image_reader import decode_pil
+from zoomdream.media.image_color import in_srgb
+from zoomdream.media.pillow_reader import stored_picture
 from zoomdream.size import Size
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
@@ -102,13 +104,9 @@ def _pil_pixels(picture: Image.Image) -> NDArray[Any]:
             raise InputError(f"a PIL picture of {Size(*picture.size)} pixels is empty")
         if picture.mode.startswith(("I", "F")):  # Pillow would clip them to 8 bits
             return _deep_pixels(picture)
-        if picture.mode == "LAB" and "icc_profile" not in picture.info:
-            picture = ImageOps.exif_transpose(picture)  # a copy
-            lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-            picture.info["icc_profile"] = lab.tobytes()
-        elif picture.mode == "La":  # Pillow knows no direct way
-            picture = ImageOps.exif_transpose(picture).convert("LA")
-        return decode_pil(picture).pixels
+        stored = stored_picture(picture, picture.info.get("icc_profile"))
+        pixels, _ = in_srgb(stored)
+        return upright(pixels, stored.orientation)
     except InputError:
         raise
     except Exception as error:  # any, where it is damaged
