@@ -39,7 +39,7 @@ from zoomdream.media.frame import Frame, as_frame
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.video_reader import open_video
 from zoomdream.network.pocket.architecture import WEIGHTS
-from zoomdream.network.weights import read_weights
+from zoomdream.network.weights_file import read_weights
 from zoomdream.settings import presets
 from zoomdream.settings.definitions import MAX_PIXELS
 from zoomdream.settings.deforum import import_settings
@@ -150,13 +150,16 @@ TABLE: list[Row] = [
      ("zoom", "-o", "o.gif", "--anchor", "m.png"), 3, BIG),
     ("PostScript", content("a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), ZOOM, 3,
      "no picture that can be read"),
-    ("32 bits", picture("a.tiff", Image.new("F", (64, 64))), ("zoom", "a.tiff", "-o", "o.gif"), 3,
-     "has 32 bits a channel: save it with 8 or 16"),
+    ("signed", picture("a.tiff", Image.new("I", (64, 64))), ("zoom", "a.tiff", "-o", "o.gif"), 3,
+     "has signed samples, of which no number is white: save it with unsigned ones"),
+    ("a camera's", content("a.png", b"FUJIFILMCCD-RAW 0201" + bytes(200)), ZOOM, 3, "raw file"),
+    ("HEIC", content("a.png", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"), ZOOM, 3, "it is HEIC; save it as JPEG"),
     ("an EXR bomb", content("a.png", exr({"Y": GREY}, displayWindow=("box2i", BIG_WINDOW))), ZOOM, 3, BIG),
     ("an EXR, cut short", content("a.png", exr({"Y": GREY})[:900]), ZOOM, 3, "damaged or cut short"),
     # Stills that are strange, but good
     ("EXR", content("a.png", exr({"Y": GREY})), ZOOM, 0, "o.gif: "),
     ("Radiance HDR", content("a.png", radiance(GREY[..., None].repeat(3, 2))), ZOOM, 0, "o.gif: "),
+    ("floats", picture("a.png", Image.new("F", (64, 64)), format="TIFF"), ZOOM, 0, "o.gif: "),
     ("mislabelled", content("a.png", whole("sample.jpg")), ZOOM, 0, "o.gif: "),
     ("CMYK", picture("a.png", SAMPLE.convert("CMYK"), format="JPEG"), ZOOM, 0, "o.gif: "),
     ("16 bits", lambda f: cv2.imwrite(str(f / "a.png"), np.full((40, 60, 3), 9999, np.uint16)), ZOOM,
@@ -179,6 +182,7 @@ TABLE: list[Row] = [
     ("a bomb", content("a.mp4", gif(60000, 60000)), CLIP, 3,
      "has frames of 60000x60000 pixels, and 200,000,000 are the most: --max-pixels lifts the limit"),
     ("over a limit", content("a.mp4", whole("sample.mp4")), (*CLIP, "--max-pixels", 99), 3, "99 are"),
+    ("floats", picture("a.png", Image.new("F", (64, 64)), format="TIFF"), ZOOM, 0, "o.gif: "),
     ("mislabelled", content("a.mp4", gif(64, 48)), CLIP, 0, "o.gif: "),
     # Presets
     ("code", script("__import__('os').system('touch evil-ran')"), RENDER, 2, "p.toml: line 2: camera.zoom: "),

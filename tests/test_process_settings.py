@@ -1,13 +1,18 @@
 """Settings of the whole process: counted, shared by threads, and put back."""
 
+import multiprocessing
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
+import zoomdream as zd
 from tests.conftest import ROOT
 from zoomdream.process_settings import ProcessSetting, exact_cudnn, large_blocks, large_blocks_kept
 
@@ -162,3 +167,40 @@ def test_large_blocks_come_from_the_heap_while_they_are_kept() -> None:
         [sys.executable, "-c", ON_THE_HEAP], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert out.split() == ["False", "True", "False"]
+
+
+def dream_and_count() -> tuple[float, int]:
+    picture = np.full((96, 96, 3), 99, np.uint8)
+    cv2.GaussianBlur(np.zeros((512, 512, 3), np.float32), (0, 0), 2)
+    dreamt = zd.dream(picture, steps=1, octaves=1)
+    return float(np.abs(dreamt.astype(int) - picture).mean()), torch.get_num_threads()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_forked_process_dreams_on_one_thread() -> None:
+    here, threads = dream_and_count()
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        there, one = pool.apply_async(dream_and_count).get(timeout=60)
+        pool.terminate()
+    assert there == pytest.approx(here, abs=0.1)
+    assert one == 1
+    assert torch.get_num_threads() == threads
+
+
+def test_a_forked_process_is_told_that_cuda_is_lost() -> None:
+    """Where there is no GPU, torch is made to say that one was in use."""
+    code = (
+        "import os, torch, zoomdream as zd\n"
+        "from zoomdream.network.device import choose_place\n"
+        "torch.cuda.is_initialized = lambda: True\n"
+        "choose_place()\n"
+        "child = os.fork()\n"
+        "if child: os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "choose_place('cpu')\n"
+        "try: choose_place()\n"
+        "except zd.UsageError as error: assert 'get_context(\"spawn\")' in str(error)\n"
+        "else: os._exit(9)\n"
+        "os._exit(0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=120)
+    assert done.returncode == 0

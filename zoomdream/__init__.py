@@ -25,6 +25,7 @@ from zoomdream.errors import (
     ZoomdreamError,
 )
 from zoomdream.events import Film, Note, Picture, Progress, Start, Step
+from zoomdream.process_settings import survive_forks
 from zoomdream.settings.definitions import (
     STILL_DREAM,
     STUDY_JOB,
@@ -42,6 +43,7 @@ from zoomdream.size import Size
 
 # Torch then asks Linux for huge pages: a seventh of a render's time was page faults.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+survive_forks()
 
 if TYPE_CHECKING:
     from zoomdream.dreaming.guide import guide

@@ -6,9 +6,13 @@ leave puts it back.
 
 import contextlib
 import ctypes
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import cache
+
+from zoomdream.errors import UsageError
 
 
 class ProcessSetting:
@@ -114,3 +118,54 @@ def large_blocks_kept(on: bool) -> Iterator[None]:
     """
     with large_blocks if on else contextlib.nullcontext():
         yield
+
+
+# --- Forked processes ----------------------------------------------------------------------------------
+
+_cuda_used_by: int | None = None  # the process that had started CUDA when it forked
+
+
+def survive_forks() -> None:
+    """Lets processes that are forked from this one compute, on one thread, instead of waiting for ever.
+
+    Torch and OpenCV share their work out to threads that a fork does not copy, so a child would wait for
+    them. Torch's own data loaders compute on one thread for the same reason.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_note_cuda, after_in_child=_compute_on_one_thread)
+    if _is_forked_worker():
+        _compute_on_one_thread()
+
+
+def check_cuda_after_fork() -> None:
+    """Raises UsageError in a process that was forked after CUDA was started, where CUDA cannot be used."""
+    if _cuda_used_by not in (None, os.getpid()):
+        raise UsageError(
+            "device: a GPU that was used before cannot be used after a fork: start processes by "
+            '`multiprocessing.get_context("spawn")`, or load the network for `device=cpu` here'
+        )
+
+
+def _note_cuda() -> None:
+    global _cuda_used_by
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        _cuda_used_by = os.getpid()
+
+
+def _compute_on_one_thread() -> None:
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+    if cv2 := sys.modules.get("cv2"):
+        cv2.setNumThreads(0)  # 1 would wait for its threads to end
+
+
+def _is_forked_worker() -> bool:
+    """Whether this is a forked process of `multiprocessing`, as far as that says."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is None or multiprocessing.parent_process() is None:
+        return False
+    process = multiprocessing.current_process()
+    by_default = isinstance(process, multiprocessing.Process)
+    kind = multiprocessing.get_start_method() if by_default else type(process).__name__
+    return kind in ("fork", "ForkProcess")

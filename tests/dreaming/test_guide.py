@@ -279,7 +279,7 @@ def test_a_guide_is_a_guided_layer_made_by_hand(
     style: Style, amount: float, photo: Frame, rings: Frame
 ) -> None:
     network = load_network("pocket", ["eyes", "scales"], at=CPU)
-    features = Features.of(network.activations(as_frame(rings))["eyes"])  # it is small enough
+    features = Features.of(network.activations(rings)["eyes"])  # it is small enough
     by_hand = GuidedLayer(Target("eyes"), features, style, amount)
     guide = zd.guide(rings, "eyes", style=style, amount=amount)
     sessions = [DreamSession(network, wanted) for wanted in (by_hand, guide)]

@@ -36,7 +36,8 @@ from zoomdream.media.image_reader import read_still
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
 from zoomdream.network.network import load_network
-from zoomdream.network.weights import read_weights, weights_path
+from zoomdream.network.weights import weights_path
+from zoomdream.network.weights_file import read_weights
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs signals")
 QUICK = zd.DreamSpec(octaves=1, steps=1)

@@ -25,6 +25,7 @@ from zoomdream.film.picture import dream_still
 from zoomdream.media.frame import Frame, as_frame, to_bytes
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.image_writer import srgb_profile
+from zoomdream.media.python_pictures import one_frame
 from zoomdream.network.network import Network
 from zoomdream.settings import presets
 from zoomdream.settings.setting_paths import plain_value
@@ -281,6 +282,8 @@ def test_a_wide_gamut_comes_out_in_its_right_colours(zoomdream: Command, tmp_pat
     assert np.abs(np.asarray(made).astype(int) - np.asarray(SAMPLE)).mean() > 3
     made.save(tmp_path / "in.png", icc_profile=wide_gamut())
     assert difference(read_still(tmp_path / "in.png"), as_frame(np.asarray(SAMPLE))) < 1.5
+    by_pil = one_frame(Image.open(tmp_path / "in.png"))
+    assert difference(by_pil, read_still(tmp_path / "in.png")) == 0
     assert zoomdream("image", "in.png", "-o", "out.png", *CALM).code == 0
     assert near(tmp_path / "out.png", SAMPLE, 1.5)
     clear = made.copy()
@@ -394,7 +397,7 @@ def test_a_figure_is_a_picture() -> None:
 
     figure = Figure(figsize=(2, 1.5), dpi=64, facecolor="#ffeedd")
     figure.subplots().plot([1, 3, 2], color="#ff0000")
-    frame = as_frame(figure)
+    frame = one_frame(figure)
     assert frame.shape == (1, 3, 96, 128)
     assert to_bytes(frame)[0, 0].tolist() == [0xFF, 0xEE, 0xDD]
     assert bool(((frame[:, 0] > 0.9) & (frame[:, 1] < 0.1)).any())

@@ -71,9 +71,19 @@ def test_grey_and_numbers_that_are_none(tmp_path: Path) -> None:
     assert (decoded.pixels[..., 0] == decoded.pixels[..., 2]).all()
 
 
-def test_other_primaries_are_told_of(tmp_path: Path) -> None:
-    (tmp_path / "a.exr").write_bytes(exr(SOLID, chromaticities=("chromaticities", MORE)))
-    assert "its primaries are not those of sRGB" in decode_image(tmp_path / "a.exr").notes[1]
+def test_other_primaries_are_converted(tmp_path: Path) -> None:
+    """Grey stays grey whatever its white point; what no screen's red is comes out as more than that."""
+    grey = LIGHT[..., 0].clip(0, 1)
+    planes = {"R": grey, "G": grey, "B": grey}
+    more = ("chromaticities", MORE)
+    (tmp_path / "a.exr").write_bytes(exr(planes, chromaticities=more))
+    decoded = decode_image(tmp_path / "a.exr")
+    assert decoded.notes == ()
+    assert np.abs(decoded.pixels / 65535 - encoded(grey)[..., None]).max() < 2e-3
+    (tmp_path / "a.exr").write_bytes(exr({**planes, "R": grey / 2}, chromaticities=more))
+    red, green, _ = decode_image(tmp_path / "a.exr").pixels[5, 5] / 65535
+    assert red < encoded(grey / 2)[5, 5] - 0.02
+    assert green > encoded(grey)[5, 5]
 
 
 def test_radiance_is_encoded_and_clipped(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from zoomdream.network.device import choose_place
 from zoomdream.network.layers import network_layers
 from zoomdream.network.network import load_network
 from zoomdream.network.pocket.architecture import STAGES, WEIGHTS, Fire, Pocket
-from zoomdream.network.weights import fill_network, read_weights
+from zoomdream.network.weights import fill_network
+from zoomdream.network.weights_file import read_weights
 from zoomdream.settings.definitions import DreamSpec
 from zoomdream.study.comparison import strength
 from zoomdream.training.evaluate import compare

@@ -26,6 +26,7 @@ from zoomdream.dreaming.guide_pictures import open_guide, shown_to_network
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame, as_frame
+from zoomdream.media.python_pictures import one_frame
 from zoomdream.network.layer_objectives import Target
 from zoomdream.network.objective import (
     Activations,
@@ -200,14 +201,14 @@ class Guide(Objective):
 def guide(picture: Any, layer: str, *, style: Style = "best", amount: float = 1.0) -> Guide:
     """An objective: a layer that dreams in the motifs of another picture.
 
-    picture: an array, tensor, PIL picture or figure (see `as_frame`). layer: a whole one, by name. style:
+    picture: an array, tensor, PIL picture or figure (see `as_frames`). layer: a whole one, by name. style:
     the `best` match at each place, or a steadier `soft` one. amount: the guide's share, 0..1. Raises
     InputError, and UsageError for a channel, another style or another amount.
     """
     target = Target.parse(layer)
     if not target.is_layer:
         raise UsageError(f"{layer}: a guide is matched with a whole layer, without a channel")
-    return Guide(target, as_frame(picture), style, amount, target.weight)
+    return Guide(target, one_frame(picture), style, amount, target.weight)
 
 
 class GuideSource:

@@ -18,6 +18,7 @@ from zoomdream.network.layer_objectives import Wanted, objectives_of
 from zoomdream.network.network import Network, standard_picture
 from zoomdream.network.objective import Activations, Objective
 from zoomdream.pipeline import take_thread_count
+from zoomdream.process_settings import check_cuda_after_fork
 
 ChannelWeights = Sequence[Tensor | None]
 """For each objective (1, C, 1, 1): factors of its channels' energies; None leaves them alike."""
@@ -42,6 +43,8 @@ class DreamSession:
         recorded; else as the network's device does. Raises UsageError for layers that the network was not
         loaded with."""
         take_thread_count()
+        if network.at.device.type == "cuda":
+            check_cuda_after_fork()
         self.network = network
         asked = objectives_of(wanted) if wanted else network.objectives
         _check_loaded(asked, network)

@@ -14,8 +14,8 @@ from zoomdream.files import digest, digest_all
 from zoomdream.film.inputs import FILES, resolve_source
 from zoomdream.media.ffmpeg import ffmpeg_version
 from zoomdream.media.film_formats import FILM_FORMATS
-from zoomdream.media.frame import as_frame
 from zoomdream.media.picture_files import is_pattern, picture_files
+from zoomdream.media.python_pictures import one_frame
 from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network
 from zoomdream.settings.definitions import RenderJob
@@ -52,7 +52,7 @@ def render_identity(job: RenderJob, network: Network, picture: Any = None) -> di
         if name in FILES and path is not None:
             identity[name] = _content(resolve_source(path, job) if name == "source" else path)
     if picture is not None:
-        identity["source"] = hashlib.sha256(as_frame(picture).cpu().numpy().tobytes()).hexdigest()
+        identity["source"] = hashlib.sha256(one_frame(picture).cpu().numpy().tobytes()).hexdigest()
     identity["objectives"] = ", ".join(part.fingerprint for part in network.objectives)
     identity["weights"] = network.fingerprint
     device = network.at.device

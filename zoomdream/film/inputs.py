@@ -9,8 +9,9 @@ from zoomdream.errors import UsageError
 from zoomdream.files import shipped
 from zoomdream.media.film_formats import has_sound, nearest_supported
 from zoomdream.media.frame import as_frame, cover
-from zoomdream.media.image_reader import read_still
+from zoomdream.media.image_reader import decode_image
 from zoomdream.media.noise import noise_picture
+from zoomdream.media.python_pictures import one_frame
 from zoomdream.media.source import Clip, Sound, still_clip
 from zoomdream.network.device import choose_place
 from zoomdream.network.layer_objectives import Target
@@ -28,22 +29,24 @@ FILES = [path for path, setting in SETTINGS.items() if setting.traits.file]
 def open_clip(job: RenderJob, picture: Any = None) -> Clip:
     """Opens the source as a Clip of the film's own size, fps and length.
 
-    picture: one from Python (see `as_frame`) instead of a still's file. Raises InputError, and UsageError
+    picture: one from Python (see `as_frames`) instead of a still's file. Raises InputError, and UsageError
     for a picture where the job is for a clip.
     """
     if job.flow is not None:
         if picture is not None:
             raise UsageError("flow: a clip is read from its file, and a picture is for stills")
         return _open_moving_clip(job, job.flow)
-    source = None
+    source, lost = None, ()
     if picture is not None:
-        source = as_frame(picture)
+        source = one_frame(picture)
     elif job.source is not None:
-        source = read_still(resolve_source(job.source, job), job.max_pixels, job.output.size)
+        path = resolve_source(job.source, job)
+        decoded = decode_image(path, job.max_pixels, job.output.size)
+        source, lost = as_frame(decoded.pixels), decoded.notes
     wanted = film_size(job, Size.square(STILL_LONGER_SIDE) if source is None else Size.of(source))
     size, fps, notes = _fitted(job, wanted, job.output.fps or STILL_FPS)
     frame = noise_picture(size, job.seed) if source is None else cover(source, size)
-    return replace(still_clip(frame, fps, job.output.length(fps)), notes=notes)
+    return replace(still_clip(frame, fps, job.output.length(fps)), notes=(*lost, *notes))
 
 
 def resolve_source(path: Path, job: RenderJob) -> Path:

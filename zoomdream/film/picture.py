@@ -17,9 +17,9 @@ from zoomdream.dreaming.tiles import tile_side
 from zoomdream.dreaming.variety import channel_weights_at
 from zoomdream.errors import UsageError
 from zoomdream.events import Step
-from zoomdream.media.frame import Frame, as_frame, cover, resize, to_bytes
+from zoomdream.media.frame import Frame, cover, resize, to_bytes
 from zoomdream.media.image_reader import read_mask
-from zoomdream.media.python_pictures import as_frames
+from zoomdream.media.python_pictures import as_frames, one_mask
 from zoomdream.network.catalog import NetworkInfo
 from zoomdream.network.layer_objectives import Wanted
 from zoomdream.network.network import Network, load_network
@@ -134,16 +134,18 @@ def dream_picture(
         net = zd.load("pocket", layers={"creatures": 1})
         dreamt = zd.dream(photo, net, steps=10)
 
-    picture: an array, (H, W), (H, W, 3) or (N, H, W, 3); a tensor, (3, H, W) or (N, 3, H, W); a PIL
-    picture, which is not turned by its EXIF; or a matplotlib figure, which gives an array. Numbers are
-    0..255 in 8 bits, 0..65535 in 16, and 0..1 in floats. All come back in colour and without alpha: grey
-    ones as RGB, and RGBA, LA or (H, W, 4) as RGB over white; a PIL picture of 16 bits comes back with 8.
-    network: one that is loaded, or what `zd.load` takes: a name, or an entry for the catalog. objective:
-    what to dream of, where that is not what the network was loaded for; or the setting `layers`. seed: the
-    same gives the same picture. mask: a picture of where to dream: white dreams, black stays. on_step: is
-    called after each step (`step.picture()` is the first picture so far); where it returns False the dream
-    ends there. settings: those of DreamSpec (`steps`, `step_size`, `octaves` ...); what changes over time
-    is taken at the middle of six seconds.
+    picture: an array, (H, W), (H, W, 3) or (N, H, W, 3); a tensor, (3, H, W) or (N, 3, H, W); either with
+    the channels at the other end, where nothing else can be meant; a PIL picture of any mode; or a
+    matplotlib figure, which gives an array. Numbers are 0..255 in 8 bits, 0..65535 in 16, and 0..1 in
+    floats; other ranges are refused. All come back in colour and without alpha: grey ones as RGB, and RGBA,
+    LA or (H, W, 4) as RGB over white; a PIL picture comes back upright, if its EXIF says how it is turned,
+    in sRGB, if it has a colour profile, and with 8 bits. What was given is not written to, and the result
+    requires no gradient. network: one that is loaded, or what `zd.load` takes: a name, or an entry for the
+    catalog. objective: what to dream of, where that is not what the network was loaded for; or the setting
+    `layers`. seed: the same gives the same picture. mask: a picture, of any kind too, of where to dream:
+    white dreams, black stays. on_step: is called after each step (`step.picture()` is the first picture so
+    far); where it returns False the dream ends there. settings: those of DreamSpec (`steps`, `step_size`,
+    `octaves` ...); what changes over time is taken at the middle of six seconds.
 
     Raises InputError, UsageError and WeightsError.
     """
@@ -156,7 +158,7 @@ def dream_picture(
     if not isinstance(network, Network):
         network, wanted = load_network(network, wanted), ()
     session = DreamSession(network, wanted)
-    given_mask = None if mask is None else as_frame(mask).mean(1, keepdim=True)
+    given_mask = None if mask is None else one_mask(mask)
     dreamt = dream_still(
         frames, now, session, t, mask=given_mask,
         on_step=None if on_step is None else lambda step, so_far: on_step(shown(step, so_far)),

@@ -74,11 +74,11 @@ def render(
     resume`). Without a target nothing is written.
 
     on_event: is called with a Start, a Progress after each frame, and Notes; where it returns False the
-    render stops. network: one that is loaded already, for what the job names. picture: an array, tensor or
-    figure to begin from, instead of the file `job.source` (see `as_frame`). resume: goes on with a render
-    of this job that was interrupted, if there is one. stopping: is asked after each frame, and stops the
-    render too: all is made safe, and Interrupted raised. commit_seconds: between two moments at which
-    everything is made safe.
+    render stops. network: one that is loaded already, for what the job names. picture: one from
+    Python to begin from, of any kind that `zd.dream` takes, instead of the file `job.source`. resume: goes
+    on with a render of this job that was interrupted, if there is one. stopping: is asked after each frame,
+    and stops the render too: all is made safe, and Interrupted raised. commit_seconds: between two moments
+    at which everything is made safe.
 
     Raises UsageError, InputError, OutputError, WeightsError.
     """
@@ -194,7 +194,7 @@ class _Work:
             network.at.device.type,
             str(network.at.dtype).removeprefix("torch."),
             network.at.why,
-            (*self._clip.notes, *self._timeline.notes, *notes),
+            (*self._clip.notes, *self._timeline.notes, *network.notes, *notes),
             self._begun,
         )
         self._report(start)

@@ -16,6 +16,7 @@ from zoomdream.media.image_formats import image_format
 from zoomdream.media.image_reader import decode_image
 from zoomdream.media.image_writer import Pixels
 from zoomdream.media.noise import noise_picture
+from zoomdream.media.python_pictures import one_frame
 from zoomdream.settings.definitions import RenderJob
 from zoomdream.size import Size
 
@@ -76,7 +77,7 @@ def open_original(job: RenderJob, picture: Any) -> Original:
             )
         return _sized(job, Original(noise_picture(film_size(job, size), job.seed)))
     if picture is not None:
-        return _sized(job, Original(as_frame(picture)))
+        return _sized(job, Original(one_frame(picture)))
     assert job.source is not None
     decoded = decode_image(resolve_source(job.source, job), job.max_pixels, size)
     deep = decoded.pixels.dtype == np.uint16

@@ -37,7 +37,7 @@ def dream_image(
     """Dreams a job's source as a single picture, at its own size or `job.output.size`, to its target.
 
     on_event: is called with a Start, and a Step after each; where it returns False the dream is given up,
-    nothing is written, and Interrupted raised. picture: one from Python (see `as_frame`) instead of the file
+    nothing is written, and Interrupted raised. picture: one from Python (see `as_frames`) instead of the file
     `job.source`; without either, noise. network: one that is loaded already, for what the
     job names. strip: the picture after every so many steps is kept too, as NAME-step-0010.EXT beside the
     target, or as a frame of `film`. What changes over time is taken at the middle of its film. Of the
@@ -67,7 +67,7 @@ def dream_image(
     for other in beside.values():
         check_image_target(other, job.force)
     label = as_label(job, network)
-    notes = (*original.notes, *original.losses(target))
+    notes = (*original.notes, *original.losses(target), *network.notes)
     on_event(_start(original.size, counter.total, network, notes))
     with ExitStack() as stack:
         staged = stack.enter_context(staged_pictures(target))

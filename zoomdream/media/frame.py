@@ -12,14 +12,12 @@ Conventions, stated once:
 
 from collections.abc import Callable
 from functools import lru_cache
-from io import BytesIO
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,80 +31,93 @@ ImageArray = NDArray[np.uint8]
 WHITE_8, WHITE_16 = 255, 65535
 WHITE = {torch.bool: 1, torch.uint8: WHITE_8, torch.uint16: WHITE_16}
 """What white is, by the type of the numbers, where those are whole; in floats it is 1."""
+OVERSHOOT = 0.25  # that floats may go beyond 0..1, as they do after resampling: it is clipped
 
 
-def as_frame(picture: Any) -> Frame:
-    """Makes a Frame of an array, a tensor, a PIL picture or a matplotlib figure.
+def as_frame(pixels: NDArray[Any], under: float = 1.0) -> Frame:
+    """Makes a Frame of pixels, (H, W) or (H, W, C); all else as `planes_as_frames` has it.
 
-    Takes (H, W), (H, W, 1|3|4), or tensors (3, H, W) and (1, 3, H, W); booleans, uint8 0..255, uint16
-    0..65535 or floats 0..1, in any byte order. A PIL picture may have any mode but 32-bit integers, and 16
-    bits stay; it is taken as it lies, whatever its EXIF says of turning. Alpha is laid over white. A
-    matplotlib figure is drawn as it would be saved: at its own size and dpi, on its own background. The
-    Frame never requires a gradient.
-
-    Raises InputError for any other shape or type, and for values that are not finite.
+    For whatever else Python programs hold pictures in, see `python_pictures`. Raises InputError.
     """
-    channels_first = isinstance(picture, Tensor)
-    values = picture.detach() if channels_first else _as_tensor(picture)
-    shape, white = tuple(values.shape), WHITE.get(values.dtype)
-    if white is None and not values.is_floating_point():
-        raise InputError(f"pixels are {values.dtype}; uint8, uint16 or floats in 0..1 would do")
-    if channels_first and values.ndim == 4 and len(values) == 1:
-        values = values[0]
-    if values.ndim == 2:
-        values = values[..., None]
-    elif channels_first and values.ndim == 3:
-        values = values.permute(1, 2, 0)
-    if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or 0 in values.shape:
-        raise InputError(
-            f"a picture of shape {shape} is not (H, W), (H, W, 3), (3, H, W) or (1, 3, H, W)"
-        )
+    values = as_tensor(pixels)
+    values = values[..., None] if values.ndim == 2 else values
+    return planes_as_frames(values.permute(2, 0, 1)[None], under)
+
+
+def as_mask(pixels: NDArray[Any]) -> Frame:
+    """Makes a mask, (1, 1, H, W), of pixels: 1 dreams, 0 stays. It is brightness times alpha."""
+    return as_frame(pixels, under=0).mean(1, keepdim=True)
+
+
+def as_tensor(array: NDArray[Any]) -> Tensor:
+    """Copies an array of any strides and byte order to a tensor. Raises TypeError for types torch has not."""
+    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
+
+
+def planes_as_frames(planes: Tensor, under: float = 1.0) -> Frame:
+    """Makes Frames, (N, 3, H, W), of planes (N, C, H, W): grey (C = 1), RGB, or RGBA, laid over a grey.
+
+    planes: booleans, uint8 0..255, uint16 0..65535 or floats 0..1, which are clipped where they go beyond
+    by no more than `OVERSHOOT`. under: the grey, 0..1: white. What comes back shares no memory with them,
+    and requires no gradient.
+
+    Raises InputError for numbers of any other type or range.
+    """
+    white = WHITE.get(planes.dtype)
+    if white is None and not planes.is_floating_point():
+        raise InputError(_other_numbers(planes))
     # Floats come late: they take four times as much.
-    planes = values.permute(2, 0, 1)[None].contiguous().float()
+    frames = planes.detach().contiguous().float()
     if white is not None:
-        planes = planes.div_(white)
-    elif not torch.isfinite(planes).all():
-        raise InputError("the picture has values that are not finite")
-    if planes.shape[1] == 4:
-        alpha = planes[:, 3:]
-        planes = planes[:, :3] * alpha + (1 - alpha)
-    planes = planes.clamp(0, 1) if white is None else planes
-    return planes.expand(-1, 3, -1, -1).contiguous()
+        frames = frames.div_(white)
+    else:
+        _check_range(frames)
+        frames = frames.clamp(0, 1)
+    if frames.shape[1] == 4:
+        alpha = frames[:, 3:]
+        frames = frames[:, :3] * alpha + (1 - alpha) * under
+    return frames.expand(-1, 3, -1, -1).contiguous()
 
 
-def _as_tensor(picture: Any) -> Tensor:
-    """Copies the pixels of a PIL picture, a figure or an array, (H, W) or (H, W, C), to a tensor."""
-    if isinstance(picture, Image.Image):
-        picture = pil_pixels(picture)
-    elif callable(getattr(picture, "savefig", None)):
-        picture = _drawn_figure(picture)
-    try:
-        array = np.array(picture)
-        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
-    except (RuntimeError, TypeError, ValueError):
-        raise InputError(f"{picture!r:.60} is no picture: an array or a tensor would do") from None
+def _other_numbers(planes: Tensor) -> str:
+    """Says of numbers that are neither floats nor 8 or 16 bits what they could be."""
+    name = str(planes.dtype).removeprefix("torch.")
+    if planes.is_complex() or planes.is_quantized:
+        return f"pixels are {name}; uint8, uint16 or floats in 0..1 would do"
+    low, high = (int(value) for value in planes.double().aminmax())
+    fitting = [kind for kind, white in _WHOLE_NUMBERS if low >= 0 and high <= white]
+    instead = fitting[0] if fitting else "floats in 0..1"
+    return (
+        f"pixels are {name}, which does not say what white is, and go from {low} to {high}: "
+        f"as {instead} they would do"
+    )
 
 
-def pil_pixels(picture: Image.Image) -> NDArray[Any]:
-    """Reads a PIL picture's pixels: (H, W, 3), (H, W, 4) where parts are clear, or (H, W) of 16 or 32 bits.
-
-    Raises InputError where it cannot be read.
-    """
-    try:
-        if picture.mode.startswith(("I", "F")):  # Pillow would clip them to 8 bits
-            return np.asarray(picture)
-        if picture.mode == "La":  # Pillow knows no direct way
-            picture = picture.convert("LA")
-        return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"a PIL picture of mode {picture.mode} cannot be read: {error}") from None
+_WHOLE_NUMBERS = (("booleans", 1), ("uint8", WHITE_8), ("uint16", WHITE_16))
 
 
-def _drawn_figure(figure: Any) -> ImageArray:
-    """Draws a matplotlib figure: its pixels, (H, W, 4)."""
-    png = BytesIO()
-    figure.savefig(png, format="png", dpi="figure", facecolor="auto")
-    return np.asarray(Image.open(png).convert("RGBA"))
+def _check_range(values: Tensor) -> None:
+    """Raises InputError for floats that are not finite, or clearly meant for another range than 0..1."""
+    low, high = (value.item() for value in values.aminmax())
+    if not np.isfinite([low, high]).all():
+        raise InputError(
+            "the picture has values that are not finite: numpy's or torch's "
+            "`nan_to_num(picture, posinf=1, neginf=0)` replaces them"
+        )
+    if low >= -OVERSHOOT and high <= 1 + OVERSHOOT:
+        return
+    if low >= -1 - OVERSHOOT and high <= 1 + OVERSHOOT:
+        instead = "`(picture + 1) / 2`"
+    elif low >= -OVERSHOOT * WHITE_8 and 8 < high <= (1 + OVERSHOOT) * WHITE_8:
+        instead = f"`picture / {WHITE_8}`"
+    elif low >= -OVERSHOOT * WHITE_16 and WHITE_8 < high <= (1 + OVERSHOOT) * WHITE_16:
+        instead = f"`picture / {WHITE_16}`"
+    else:
+        instead = "`(picture - picture.min()) / (picture.max() - picture.min())`"
+    raise InputError(
+        f"floats are 0 for black and 1 for white, and these go from {low:.4g} to {high:.4g}: "
+        f"{instead} would do"
+    )
 
 
 def to_bytes(frame: Frame) -> ImageArray:

@@ -38,6 +38,41 @@ IMAGE_FORMATS = {
 PILLOW_READS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
 """What Pillow may be asked to read, by its names; it knows others, which are old or run code."""
 
+_EXPORT = "export it as PNG or TIFF"
+_NOT_READ = (  # at which byte, which ones, what such a file is, and what helps
+    (0, b"8BPS", "a Photoshop document", _EXPORT),
+    (0, b"gimp xcf", "a GIMP document", _EXPORT),
+    (0, b"%!PS", "PostScript", "save it as PDF"),
+    (0, b"\xc5\xd0\xd3\xc6", "PostScript", "save it as PDF"),
+    (0, b"\xff\x0a", "JPEG XL", _EXPORT),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL", _EXPORT),
+    (0, b"II\xbc", "JPEG XR", _EXPORT),
+    (0, b"DDS ", "a texture (DDS)", _EXPORT),
+    (0, b"qoif", "a QOI picture", _EXPORT),
+    (0, b"\0\0\1\0", "an icon (ICO)", _EXPORT),
+    (0, b"SIMPLE  =", "a FITS file", _EXPORT),
+    (128, b"DICM", "a DICOM file", _EXPORT),
+    (0, b"PK\3\4", "a zip archive or a document that is one", "export a picture, or unpack it"),
+)
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_FILMS = (b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"FLV\1", b"0&\xb2u")
+
+
+def unread_format(content: bytes) -> str | None:
+    """Half a sentence on a kind of file that is known, but not read, and on what helps; None for others."""
+    for at, mark, name, help_ in _NOT_READ:
+        if content[at : at + len(mark)] == mark:
+            return f"holds no picture that can be read: it is {name}; {help_}"
+    boxed = content[4:8] == b"ftyp"
+    if boxed and any(content[at : at + 4] in _HEIC for at in (8, 16, 20, 24, 28)):
+        return (
+            "holds no picture that can be read: it is HEIC; save it as JPEG, which phones do where "
+            "their camera is set to the most compatible format"
+        )
+    if boxed or content.startswith(_FILMS) or content[8:12] == b"AVI ":
+        return "holds no picture that can be read: it is a film; save a frame of it as PNG"
+    return None
+
 
 def image_format(target: Path) -> ImageFormat:
     """The format that a name asks for; raises UsageError."""

@@ -82,12 +82,15 @@ class RaftFlow(FlowEstimator):
     def __init__(self, weights: Path | None = None, device: torch.device | None = None) -> None:
         from torchvision.models.optical_flow import Raft_Small_Weights, raft_small
 
-        from zoomdream.network.weights import fetch_weights, read_weights
+        from zoomdream.network.unwrapping import find_state
+        from zoomdream.network.weights import fetch_weights
+        from zoomdream.network.weights_file import read_weights
 
         network = raft_small(weights=None).eval().requires_grad_(False)
         path = weights or fetch_weights("raft", Raft_Small_Weights.C_T_V2.url, "`flow.flow=dis`")
         try:
-            network.load_state_dict(read_weights(path))
+            state = find_state(read_weights(path), network.state_dict()).state
+            network.load_state_dict(state)
         except RuntimeError as error:
             reason = str(error).split("\n")[1].strip() if "\n" in str(error) else error
             raise WeightsError(f"{path} is not for torchvision's raft_small: {reason}") from None

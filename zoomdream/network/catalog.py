@@ -63,7 +63,7 @@ class NetworkInfo:
         return tuple(re.split("[:=]", text)[0] for text in self.layers)
 
     def bare(self, classes: int = 1000) -> nn.Module:
-        """Builds the network without weights, in evaluation mode; nothing is downloaded."""
+        """Builds the network with weights of zero, in evaluation mode; nothing is downloaded."""
         with _uninitialised():
             return self.build(classes).eval()
 
@@ -97,15 +97,16 @@ def _uninitialised() -> Iterator[None]:
 
 
 def _let_skip() -> Callable[[], None]:
-    """Makes torch's random initialisers do nothing in threads that skip them."""
+    """Makes torch's random initialisers write zeros in threads that skip them."""
     names = ("kaiming_normal_", "kaiming_uniform_", "normal_", "trunc_normal_", "uniform_")
     originals = {name: getattr(nn.init, name) for name in names}
 
     def skippable(
         initialise: Callable[..., Tensor], tensor: Tensor, *more: Any, **named: Any
     ) -> Tensor:
-        skips = getattr(_this_thread, "skips", False)
-        return tensor if skips else initialise(tensor, *more, **named)
+        if getattr(_this_thread, "skips", False):
+            return nn.init.zeros_(tensor)
+        return initialise(tensor, *more, **named)
 
     for name, function in originals.items():
         setattr(nn.init, name, partial(skippable, function))

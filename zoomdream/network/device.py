@@ -6,6 +6,7 @@ from typing import get_args
 import torch
 
 from zoomdream.errors import UsageError
+from zoomdream.process_settings import check_cuda_after_fork
 from zoomdream.settings.definitions import RenderJob
 
 
@@ -28,6 +29,8 @@ def choose_place(device: str | torch.device = "auto", precision: str = "auto") -
     device = str(device) if isinstance(device, torch.device) else device
     _check_choice("device", device)
     _check_choice("precision", precision)
+    if device in ("auto", "cuda"):
+        check_cuda_after_fork()
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),

@@ -26,7 +26,7 @@ from zoomdream.network.engine.compiler import Engine, ForwardPass, fold
 from zoomdream.network.layer_objectives import Wanted, objectives_of
 from zoomdream.network.layers import node_names, truncate
 from zoomdream.network.objective import Activations, Objective
-from zoomdream.network.weights import load_module
+from zoomdream.network.weights import load_wanted
 from zoomdream.size import Size
 
 
@@ -61,7 +61,7 @@ class Network:
 
     objectives: what it was loaded to dream of; a dream may want something else of the same layers. info:
     its entry in the catalog. at: where it is computed, and in which precision. channels: how many each
-    layer has.
+    layer has. notes: what a person should know of its weights.
 
     In 16 bits its first layers are computed in float32 all the same (see `Engine`): up to a stride that
     brings the gradient's cosine to float32's to 0.99 at the network's own layers, and twice that where
@@ -69,12 +69,18 @@ class Network:
     """
 
     def __init__(
-        self, info: NetworkInfo, module: nn.Module, objectives: Sequence[Objective], at: Place
+        self,
+        info: NetworkInfo,
+        module: nn.Module,
+        objectives: Sequence[Objective],
+        at: Place,
+        notes: Sequence[str] = (),
     ) -> None:
         """module: the whole network; it is changed, and is not to be used elsewhere. Raises UsageError for
         layers and channels that it has not."""
         self.info, self.objectives, self.at = info, tuple(objectives), at
-        layers = tuple(dict.fromkeys(name for part in objectives for name in part.layers))
+        self.notes = tuple(notes)
+        layers = _layers_of(objectives)
         self._nodes = dict(zip(layers, node_names(info, layers), strict=True))
         module.requires_grad_(False)
         cut = truncate(module, info, layers)
@@ -183,8 +189,10 @@ def load_network(
 
     network: a name (see `zoomdream models`), or an entry for the catalog. layers: what it is to dream of:
     names such as `"eyes"`, `"eyes=0.5"`, `"eyes:12"` or `"class:lion"`, a list of them, a table of weights,
-    or objectives; without any, the network's own choice. weights: a file; else the network's own, which are
-    fetched once. device, precision: as the settings of those names have it; `at` stands for both.
+    or objectives; without any, the network's own choice. weights: a file, in which the network's tensors are
+    found by their names, whatever they were wrapped into (the result's `notes` say what); else the
+    network's own, which are fetched once. device, precision: as the settings of those names have it; `at`
+    stands for both.
 
     Raises UsageError for unknown names (with the nearest ones) and WeightsError where there are no good
     weights.
@@ -194,7 +202,8 @@ def load_network(
     check_layers(info, objectives)
     path = None if weights is None else Path(weights)
     place = at or choose_place(device, precision)
-    return Network(info, load_module(info, path), objectives, place)
+    module, notes = load_wanted(info, path, _layers_of(objectives))
+    return Network(info, module, objectives, place, notes)
 
 
 def load_networks(
@@ -209,9 +218,14 @@ def load_networks(
     Raises as `load_network` does.
     """
     check_layers(info, objectives)
-    module, place = load_module(info, weights), at or choose_place()
+    module, notes = load_wanted(info, weights, _layers_of(objectives))
+    place = at or choose_place()
     for part in objectives:
-        yield Network(info, deepcopy(module), [part], place)
+        yield Network(info, deepcopy(module), [part], place, notes)
+
+
+def _layers_of(objectives: Sequence[Objective]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for part in objectives for name in part.layers))
 
 
 def check_layers(info: NetworkInfo, objectives: Sequence[Objective]) -> None:

@@ -1,12 +1,11 @@
-"""Weights: fetched once, checked, read as tensors only, and put into a network."""
+"""Weights: fetched once, checked, and put into a network."""
 
 import contextlib
+import re
 import socket
 import sys
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlparse
 
@@ -15,7 +14,10 @@ from torch import Tensor, nn
 
 from zoomdream.errors import WeightsError
 from zoomdream.files import digest
-from zoomdream.network.catalog import NetworkInfo, network_info
+from zoomdream.network.catalog import NetworkInfo, network_info, networks
+from zoomdream.network.layers import truncate
+from zoomdream.network.unwrapping import find_state
+from zoomdream.network.weights_file import read_weights
 from zoomdream.process_settings import ProcessSetting
 
 CONNECTION_TIMEOUT = 30  # seconds without an answer after which a download is given up
@@ -41,11 +43,21 @@ def _url(info: NetworkInfo) -> str:
 
 def load_module(info: NetworkInfo, weights: Path | None = None) -> nn.Module:
     """Builds the whole network with weights: those of a file, or else its own, fetched once."""
+    return load_wanted(info, weights)[0]
+
+
+def load_wanted(
+    info: NetworkInfo, weights: Path | None = None, layers: Sequence[str] | None = None
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """Builds the whole network with weights, as `load_module` does, and notes on where they were found.
+
+    layers: those that are wanted; weights that lie behind them may be missing, and are zero then.
+    """
     path = weights or info.weights_file
     if path is None:
         instead = "`model=pocket`, which ships with zoomdream"
         path = fetch_weights(info.name, _url(info), instead)
-    return fill_network(info, read_weights(path), path)
+    return _filled(info, read_weights(path), path, layers)
 
 
 def fill_network(info: NetworkInfo, state: dict[str, Tensor], path: Path) -> nn.Module:
@@ -53,28 +65,86 @@ def fill_network(info: NetworkInfo, state: dict[str, Tensor], path: Path) -> nn.
 
     state: as `read_weights` gives it. path: where it is from, for messages. Raises WeightsError.
     """
-    state = info.adapt_weights(state)
-    last = [key for key in info.bare().state_dict() if key.endswith("weight")][-1]
-    has_rows = last in state and state[last].ndim > 0
-    module = info.bare(len(state[last]) if has_rows else 1000)
+    return _filled(info, state, path)[0]
+
+
+def _filled(
+    info: NetworkInfo,
+    tensors: dict[str, Tensor],
+    path: Path,
+    layers: Sequence[str] | None = None,
+) -> tuple[nn.Module, tuple[str, ...]]:
+    module = info.bare()
     own = module.state_dict()
-    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
+    found = find_state(tensors, own, info.adapt_weights)
+    state = {key: found.state[key] for key in own if key in found.state}
+    head = [key for key in own if key.endswith("weight")][-1]
+    if head in state and state[head].ndim > 0 and len(state[head]) != len(own[head]):
+        module = info.bare(len(state[head]))
+        own = module.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    notes = found.notes
+    if missing and layers is not None and _needed(info, layers).isdisjoint(missing):
+        end = f'the weights end before "{missing[0]}": what follows cannot be dreamt of'
+        notes, missing = (*notes, end), []
     if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise _mismatch(info, tensors, path, f'it lacks "{missing[0]}"{more}')
+    for key, value in state.items():
+        if value.shape != own[key].shape:
+            shapes = f"{tuple(value.shape)} instead of {tuple(own[key].shape)}"
+            raise _mismatch(info, tensors, path, f'"{key}" is {shapes}')
+    module.load_state_dict({k: _floats(v, k, path) for k, v in state.items()}, strict=False)
+    return module, notes
+
+
+def _needed(info: NetworkInfo, layers: Sequence[str]) -> set[str]:
+    """Names the tensors that some layers are computed from."""
+    module = info.bare()
+    own = module.state_dict(keep_vars=True)
+    cut = truncate(module, info, layers).state_dict(keep_vars=True)
+    kept = {id(value) for value in cut.values()}  # whatever it calls them
+    return {name for name, value in own.items() if id(value) in kept} or {*own}
+
+
+def _floats(value: Tensor, key: str, path: Path) -> Tensor:
+    """Gives a weight as float32; raises WeightsError where it is not finite, or its scale is not known."""
+    if key.endswith("num_batches_tracked"):
+        return value
+    if value.is_quantized:
+        value = value.dequantize()
+    if not value.is_floating_point():
+        kind = str(value.dtype).removeprefix("torch.")
         raise WeightsError(
-            f'{path} is not for {info.name}: it lacks "{missing[0]}"'
-            + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-            + "; check `model`"
+            f'{path} holds "{key}" in {kind}, without the scale of it: weights in floats would do'
         )
-    for key, value in own.items():
-        if key in state and state[key].shape != value.shape:
-            raise WeightsError(
-                f'{path} is not for {info.name}: "{key}" is {tuple(state[key].shape)} instead of '
-                f"{tuple(value.shape)}; check `model`"
+    value = value.float()
+    if not torch.isfinite(value).all():
+        raise WeightsError(f'{path} is damaged: "{key}" holds values that are not finite')
+    return value
+
+
+def _mismatch(
+    info: NetworkInfo, tensors: dict[str, Tensor], path: Path, reason: str
+) -> WeightsError:
+    """Says why a file is not for a network, and for which one of the catalog it is."""
+    for other in networks():
+        with torch.device("meta"):  # names and shapes are all that is looked at
+            own = other.bare().state_dict()
+        state = find_state(tensors, own, other.adapt_weights).state
+        head = [key for key in own if key.endswith("weight")][-1].rpartition(".")[0]
+        if other.name != info.name and all(
+            key in state and (state[key].shape == value.shape or key.startswith(head))
+            for key, value in own.items()
+            if not key.endswith("num_batches_tracked")
+        ):
+            return WeightsError(
+                f"{path} is not for {info.name} but for {other.name}: use `model={other.name}`"
             )
-        if key in state and not torch.isfinite(state[key]).all():
-            raise WeightsError(f'{path} is damaged: "{key}" holds values that are not finite')
-    module.load_state_dict({k: state[k].float() for k in own if k in state}, strict=False)
-    return module
+    if re.search(r"-\d+-of-\d+", path.name):
+        reason += ", as a part of several files; one of them all would do"
+        return WeightsError(f"{path} is not for {info.name}: {reason}")
+    return WeightsError(f"{path} is not for {info.name}: {reason}; check `model`")
 
 
 def load_or_random(info: NetworkInfo, weights: Path | None = None) -> tuple[nn.Module, bool]:
@@ -146,31 +216,3 @@ def _quiet_and_impatient() -> Callable[[], None]:
 
 
 _downloading = ProcessSetting(_quiet_and_impatient)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads a state dict from .safetensors or .pth; code in the file is never run.
-
-    Looks under `state_dict` or `model`, and takes the prefix `module.` off. Raises WeightsError.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            with warnings.catch_warnings(action="ignore"):
-                state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: there is no such file") from None
-    except Exception:  # any, where it is something else
-        raise WeightsError(
-            f"{path} is no file of weights that can be read safely: a state dict saved as .safetensors "
-            "or .pth would do"
-        ) from None
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds no state dict (names and tensors)")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}

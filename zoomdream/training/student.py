@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from zoomdream.network.catalog import NetworkInfo, network_info
 from zoomdream.network.pocket.architecture import Blur, Fire, Pocket
-from zoomdream.network.weights import read_weights
+from zoomdream.network.weights_file import read_weights
 
 WIDTH = 288  # channels that the student's `creatures` squeezes to
 POCKET_WIDTH = 192  # channels that those of pocket, as it ships, squeeze to
