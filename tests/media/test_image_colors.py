@@ -42,7 +42,10 @@ ADOBE_CHROMATICITIES = (31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)  
 
 
 def light_of(encoded: np.ndarray) -> np.ndarray:
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    light: np.ndarray = np.where(
+        encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4
+    )
+    return light
 
 
 def in_srgb(light: np.ndarray, to_xyz: np.ndarray = FROM_SRGB) -> np.ndarray:
@@ -132,7 +135,8 @@ def test_what_cannot_be_used_is_told_of(
 def perceptual_quantizer(light: np.ndarray) -> np.ndarray:
     """Light of which 1 is 203 cd/m2, by SMPTE ST 2084."""
     root = (light * 203 / 10_000) ** (2610 / 16384)
-    return ((0.8359375 + 18.8515625 * root) / (1 + 18.6875 * root)) ** (2523 / 32)
+    number: np.ndarray = ((0.8359375 + 18.8515625 * root) / (1 + 18.6875 * root)) ** (2523 / 32)
+    return number
 
 
 def hybrid_log_gamma(light: np.ndarray) -> np.ndarray:
@@ -185,7 +189,7 @@ def test_exif_tells_of_adobe_rgb(tmp_path: Path, space: int, index: bytes, is_ad
 def test_tiff_tells_of_primaries_and_of_lab(tmp_path: Path, bits: int) -> None:
     parts = [ADOBE_CHROMATICITIES[2:], ADOBE_CHROMATICITIES[:2]]
     primaries, white = (tuple(n for part in p for n in (part, 100_000)) for p in parts)
-    content = tiff(in_bits(COLORS, bits), 2, primaries=(319, 4, primaries), white=(318, 4, white))
+    content = tiff(in_bits(COLORS, bits), 2, 0, "<", (319, 4, primaries), (318, 4, white))
     content = content.replace(struct.pack("<HHI", 319, 4, 12), struct.pack("<HHI", 319, 5, 6))
     content = content.replace(struct.pack("<HHI", 318, 4, 4), struct.pack("<HHI", 318, 5, 2))
     check(tmp_path, content, in_srgb(light_of(COLORS / 255), FROM_ADOBE))

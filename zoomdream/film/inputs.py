@@ -8,7 +8,7 @@ from typing import Any
 from zoomdream.errors import UsageError
 from zoomdream.files import shipped
 from zoomdream.media.film_formats import has_sound, nearest_supported
-from zoomdream.media.frame import as_frame, cover
+from zoomdream.media.frame import Frame, as_frame, cover
 from zoomdream.media.image_reader import decode_image
 from zoomdream.media.noise import noise_picture
 from zoomdream.media.source import Clip, Sound, still_clip
@@ -35,7 +35,8 @@ def open_clip(job: RenderJob, picture: Any = None) -> Clip:
         if picture is not None:
             raise UsageError("flow: a clip is read from its file, and a picture is for stills")
         return _open_video_clip(job, job.flow)
-    source, lost = None, ()
+    source: Frame | None = None
+    lost: tuple[str, ...] = ()
     if picture is not None:
         source = as_frame(picture)
     elif job.source is not None:

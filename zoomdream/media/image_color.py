@@ -14,7 +14,7 @@ from PIL import ImageCms
 
 from zoomdream.media.color import encode_srgb
 from zoomdream.media.frame import WHITE_8, WHITE_16
-from zoomdream.media.image_writer import Pixels, srgb_profile
+from zoomdream.media.image_writer import srgb_profile
 from zoomdream.media.stored_image import (
     UNUSABLE_PROFILE,
     Channels,
@@ -68,7 +68,7 @@ def cicp_encoding(primaries: int, transfer: int, full_range: bool = True) -> Col
     return ColorEncoding(_PRIMARIES[primaries], curve, full_range)  # type: ignore[arg-type]
 
 
-def in_srgb(stored: StoredImage) -> tuple[Pixels, tuple[str, ...]]:
+def in_srgb(stored: StoredImage) -> tuple[Samples, tuple[str, ...]]:
     """Converts a stored picture: pixels, (H, W, 3) or (H, W, 4) with alpha, and notes on what was lost.
 
     They have as many bits as it has; floats become 16. It stays as it lies.
@@ -98,7 +98,7 @@ def _without_alpha(stored: StoredImage) -> Samples:
     return np.asarray(np.rint(straight.clip(0, white)).astype(samples.dtype))
 
 
-def _converted(samples: Samples, stored: StoredImage) -> tuple[Pixels, tuple[str, ...]]:
+def _converted(samples: Samples, stored: StoredImage) -> tuple[Samples, tuple[str, ...]]:
     """Converts samples without alpha to RGB."""
     notes: tuple[str, ...] = ()
     if stored.profile:
@@ -130,7 +130,7 @@ def _plain_rgb(samples: Samples, channels: Channels) -> Samples:
     return samples
 
 
-def _whole_numbers(rgb: Samples, notes: tuple[str, ...]) -> tuple[Pixels, tuple[str, ...]]:
+def _whole_numbers(rgb: Samples, notes: tuple[str, ...]) -> tuple[Samples, tuple[str, ...]]:
     """Rounds floats that are encoded already, 0..1, to 16 bits."""
     share = _share_brighter(rgb)
     if share > _MOST:
@@ -161,7 +161,7 @@ def _clipped_note(share: float) -> tuple[str, ...]:
 
 def _by_profile(
     samples: Samples, channels: Channels, profile: bytes
-) -> tuple[Pixels, tuple[str, ...]] | None:
+) -> tuple[Samples, tuple[str, ...]] | None:
     """Converts by an ICC profile; None where it is damaged, or for other channels."""
     import imagecodecs
 
@@ -194,7 +194,7 @@ def _by_profile(
 # --- By numbers ---------------------------------------------------------------------------------------
 
 
-def _by_encoding(rgb: Samples, encoding: ColorEncoding) -> tuple[Pixels, tuple[str, ...]]:
+def _by_encoding(rgb: Samples, encoding: ColorEncoding) -> tuple[Samples, tuple[str, ...]]:
     """Decodes to light, brings that to sRGB's primaries, and encodes it."""
     as_srgb = encoding.full_range and encoding.curve == "srgb" and rgb.dtype != np.float32
     if as_srgb and np.allclose(encoding.primaries, SRGB_PRIMARIES, atol=_SAME_PRIMARIES):
@@ -278,7 +278,7 @@ def are_primaries(primaries: tuple[float, ...]) -> bool:
     return bool(np.isfinite(matrix).all() and abs(matrix).max() < 100)
 
 
-def _from_lab(samples: Samples) -> Pixels:
+def _from_lab(samples: Samples) -> Samples:
     """Converts CIE L*a*b* of D50, as ICC encodes it."""
     white = white_of(samples)
     top, dtype = _whole_range(samples)
