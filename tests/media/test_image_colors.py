@@ -42,15 +42,13 @@ ADOBE_CHROMATICITIES = (31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)  
 
 
 def light_of(encoded: np.ndarray) -> np.ndarray:
-    light: np.ndarray = np.where(
-        encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4
-    )
-    return light
+    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
 
 def in_srgb(light: np.ndarray, to_xyz: np.ndarray = FROM_SRGB) -> np.ndarray:
     linear = (light @ (np.linalg.inv(FROM_SRGB) @ to_xyz).T).clip(0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray(encoded * 255)
 
 
 def as_they_are(encoded: np.ndarray) -> np.ndarray:
@@ -144,7 +142,7 @@ def hybrid_log_gamma(light: np.ndarray) -> np.ndarray:
     luminance = (light * 0.203) @ np.array([0.2627, 0.678, 0.0593])
     scene = light * 0.203 * np.maximum(luminance, 1e-9)[..., None] ** (1 / 1.2 - 1)
     high = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
-    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), high)
+    return np.asarray(np.where(scene <= 1 / 12, np.sqrt(3 * scene), high))
 
 
 @pytest.mark.parametrize(("curve", "number"), [(perceptual_quantizer, 16), (hybrid_log_gamma, 18)])

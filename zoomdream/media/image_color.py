@@ -20,6 +20,7 @@ from zoomdream.media.stored_image import (
     UNUSABLE_PROFILE,
     Channels,
     ColorEncoding,
+    Curve,
     Samples,
     StoredImage,
     UnreadableImage,
@@ -44,7 +45,7 @@ _PRIMARIES = {  # by their numbers in ITU-T H.273; 2 is "unspecified"
     12: (0.68, 0.32, 0.265, 0.69, 0.15, 0.06, *_D65),
     22: (0.63, 0.34, 0.295, 0.605, 0.155, 0.077, *_D65),
 }
-_CURVES: dict[int, float | str] = {  # likewise; television's curves are shown as sRGB's, as in clips
+_CURVES: dict[int, Curve] = {  # likewise; television's curves are shown as sRGB's, as in clips
     1: "srgb", 2: "srgb", 4: 2.2, 5: 2.8, 6: "srgb", 8: 1.0, 13: "srgb", 14: "srgb", 15: "srgb",
     16: "pq", 18: "hlg",
 }  # fmt: skip
@@ -66,8 +67,7 @@ def cicp_encoding(primaries: int, transfer: int, full_range: bool = True) -> Col
     """What the numbers of ITU-T H.273 mean; None where one of them is not known here."""
     if primaries not in _PRIMARIES or transfer not in _CURVES:
         return None
-    curve = _CURVES[transfer]
-    return ColorEncoding(_PRIMARIES[primaries], curve, full_range)  # type: ignore[arg-type]
+    return ColorEncoding(_PRIMARIES[primaries], _CURVES[transfer], full_range)
 
 
 def in_srgb(stored: StoredImage) -> tuple[Samples, tuple[str, ...]]:
