@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 Light = NDArray[np.float32]
 Samples = NDArray[Any]
+Tag = tuple[
+    int, int, tuple[int, ...]
+]  # of a TIFF: its number, type (3 of 16 bits, 4 of 32), values
 
 
 def exr(planes: dict[str, Light], **attributes: tuple[str, bytes]) -> bytes:
@@ -101,25 +104,25 @@ def tiff(
     photometric: int,
     bits: int = 0,
     order: str = "<",
-    **tags: tuple[int, int, tuple[int, ...]],
+    *tags: Tag,
 ) -> bytes:
     """A TIFF of one strip, without compression.
 
     samples: (H, W, C). bits: of whole numbers, where those are fewer than their type's. order: of bytes.
-    tags: number, type (3 of 16 bits, 4 of 32) and values each, beside those that a picture has to have.
+    tags: beside those that a picture has to have, or instead of them.
     """
     height, width, channels = samples.shape
     if bits:
         data = b"".join(packed(row.ravel(), bits) for row in samples)
     else:
-        data = samples.astype(samples.dtype.newbyteorder(order)).tobytes()  # type: ignore[call-overload]
+        data = samples.astype(f"{order}{samples.dtype.str[1:]}").tobytes()
     bits = bits or samples.dtype.itemsize * 8
     entries = {
         256: (4, (width,)), 257: (4, (height,)), 258: (3, (bits,) * channels), 259: (3, (1,)),
         262: (3, (photometric,)), 273: (4, (8,)), 277: (3, (channels,)), 278: (4, (height,)),
         279: (4, (len(data),)), 339: (3, ({"u": 1, "i": 2, "f": 3}[samples.dtype.kind],) * channels),
     }  # fmt: skip
-    entries |= {number: (kind, values) for number, kind, values in tags.values()}
+    entries |= {number: (kind, values) for number, kind, values in tags}
     end = 8 + len(data) + len(data) % 2
     after = end + 6 + 12 * len(entries)
     directory, more = struct.pack(f"{order}H", len(entries)), b""

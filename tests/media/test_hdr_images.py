@@ -80,7 +80,9 @@ def test_other_primaries_are_converted(tmp_path: Path) -> None:
     decoded = decode_image(tmp_path / "a.exr")
     assert decoded.notes == ()
     assert np.abs(decoded.pixels / 65535 - encoded(grey)[..., None]).max() < 2e-3
-    (tmp_path / "a.exr").write_bytes(exr({**planes, "R": grey / 2}, chromaticities=more))
+    (tmp_path / "a.exr").write_bytes(
+        exr({**planes, "R": grey * np.float32(0.5)}, chromaticities=more)
+    )
     red, green, _ = decode_image(tmp_path / "a.exr").pixels[5, 5] / 65535
     assert red < encoded(grey / 2)[5, 5] - 0.02
     assert green > encoded(grey)[5, 5]

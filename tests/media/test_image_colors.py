@@ -47,7 +47,8 @@ def light_of(encoded: np.ndarray) -> np.ndarray:
 
 def in_srgb(light: np.ndarray, to_xyz: np.ndarray = FROM_SRGB) -> np.ndarray:
     linear = (light @ (np.linalg.inv(FROM_SRGB) @ to_xyz).T).clip(0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray(encoded * 255)
 
 
 def as_they_are(encoded: np.ndarray) -> np.ndarray:
@@ -132,7 +133,8 @@ def test_what_cannot_be_used_is_told_of(
 def perceptual_quantizer(light: np.ndarray) -> np.ndarray:
     """Light of which 1 is 203 cd/m2, by SMPTE ST 2084."""
     root = (light * 203 / 10_000) ** (2610 / 16384)
-    return ((0.8359375 + 18.8515625 * root) / (1 + 18.6875 * root)) ** (2523 / 32)
+    number: np.ndarray = ((0.8359375 + 18.8515625 * root) / (1 + 18.6875 * root)) ** (2523 / 32)
+    return number
 
 
 def hybrid_log_gamma(light: np.ndarray) -> np.ndarray:
@@ -140,7 +142,7 @@ def hybrid_log_gamma(light: np.ndarray) -> np.ndarray:
     luminance = (light * 0.203) @ np.array([0.2627, 0.678, 0.0593])
     scene = light * 0.203 * np.maximum(luminance, 1e-9)[..., None] ** (1 / 1.2 - 1)
     high = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
-    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), high)
+    return np.asarray(np.where(scene <= 1 / 12, np.sqrt(3 * scene), high))
 
 
 @pytest.mark.parametrize(("curve", "number"), [(perceptual_quantizer, 16), (hybrid_log_gamma, 18)])
@@ -185,7 +187,7 @@ def test_exif_tells_of_adobe_rgb(tmp_path: Path, space: int, index: bytes, is_ad
 def test_tiff_tells_of_primaries_and_of_lab(tmp_path: Path, bits: int) -> None:
     parts = [ADOBE_CHROMATICITIES[2:], ADOBE_CHROMATICITIES[:2]]
     primaries, white = (tuple(n for part in p for n in (part, 100_000)) for p in parts)
-    content = tiff(in_bits(COLORS, bits), 2, primaries=(319, 4, primaries), white=(318, 4, white))
+    content = tiff(in_bits(COLORS, bits), 2, 0, "<", (319, 4, primaries), (318, 4, white))
     content = content.replace(struct.pack("<HHI", 319, 4, 12), struct.pack("<HHI", 319, 5, 6))
     content = content.replace(struct.pack("<HHI", 318, 4, 4), struct.pack("<HHI", 318, 5, 2))
     check(tmp_path, content, in_srgb(light_of(COLORS / 255), FROM_ADOBE))

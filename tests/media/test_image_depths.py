@@ -64,7 +64,7 @@ def check(folder: Path, content: bytes, colors: Samples, alpha: Samples | None =
 def in_bits(samples: Samples, bits: int) -> Samples:
     """8 bits in as many others."""
     dtype = np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.uint32
-    return np.rint(samples / 255 * (2**bits - 1)).astype(dtype)
+    return np.asarray(np.rint(samples / 255 * (2**bits - 1)).astype(dtype))
 
 
 UNSPECIFIED, ASSOCIATED, UNASSOCIATED = 0, 1, 2
@@ -87,27 +87,27 @@ KINDS: dict[str, tuple[Samples, int, tuple[int, ...], Samples, Samples | None]] 
 @pytest.mark.parametrize("kind", KINDS)
 def test_tiff_of_every_kind_and_depth(tmp_path: Path, kind: str) -> None:
     samples, photometric, extra, colors, alpha = KINDS[kind]
-    tags = {"extra": (338, 3, extra)} if extra else {}
+    tags = [(338, 3, extra)] if extra else []
     for order in "<>":
         for bits in (8, 16, 32):
             check(
                 tmp_path,
-                tiff(in_bits(samples, bits), photometric, order=order, **tags),
+                tiff(in_bits(samples, bits), photometric, 0, order, *tags),
                 colors,
                 alpha,
             )
         for bits in (10, 12, 14):
             stored = in_bits(samples, bits)
-            check(tmp_path, tiff(stored, photometric, bits, order, **tags), colors, alpha)
+            check(tmp_path, tiff(stored, photometric, bits, order, *tags), colors, alpha)
         for dtype in (np.float16, np.float32, np.float64):
             stored = (samples / 255).astype(dtype)
-            check(tmp_path, tiff(stored, photometric, order=order, **tags), colors, alpha)
+            check(tmp_path, tiff(stored, photometric, 0, order, *tags), colors, alpha)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_colours_are_freed_from_associated_alpha(tmp_path: Path, bits: int) -> None:
     laid = np.dstack([COLORS / 255 * (ALPHA / 255), ALPHA / 255]) * 255
-    content = tiff(in_bits(laid, bits), 2, extra=(338, 3, (ASSOCIATED,)))
+    content = tiff(in_bits(laid, bits), 2, 0, "<", (338, 3, (ASSOCIATED,)))
     (tmp_path / "a.tif").write_bytes(content)
     expected = as_frame(np.dstack([COLORS, ALPHA]))
     assert (read_still(tmp_path / "a.tif") - expected).abs().max() < 1.6 / 255
@@ -118,7 +118,7 @@ def test_few_bits_and_palettes(tmp_path: Path) -> None:
     check(tmp_path, tiff(few, 1, 4), few * 17)
     palette = np.random.default_rng(0).integers(0, 256, (256, 3))
     colormap = (320, 3, tuple((palette * 257).T.ravel().tolist()))
-    picture = tiff(GREY, 3, colors=colormap)
+    picture = tiff(GREY, 3, 0, "<", colormap)
     assert np.array_equal(decoded(tmp_path, picture).pixels, palette[GREY[..., 0]])
 
 

@@ -95,7 +95,7 @@ def rgb(samples: np.ndarray) -> bytes:
     [
         (rgb(COLORS.astype(np.int16)), "has signed samples, of which no number is white: save it with"),
         (rgb(COLORS.astype(np.float32)), "floats that are mostly more than 1, which is white: divide"),
-        (tiff(COLORS, 2, compression=(259, 3, (34677,))), "compression SGILOG24, which is not read: save"),
+        (tiff(COLORS, 2, 0, "<", (259, 3, (34677,))), "compression SGILOG24, which is not read: save"),
         (tiff(COLORS, 32845), "of the colours LOGLUV, which are not read: save it in RGB"),
         (tiff(COLORS, 5), "of 3 inks that are not those of CMYK: save it in RGB"),
         (rgb(COLORS)[:2000], "is damaged or cut short"),
@@ -209,7 +209,7 @@ def test_a_mask_is_brightness_times_alpha(tmp_path: Path, bits: int) -> None:
 def test_masks_of_other_formats_and_from_python(tmp_path: Path) -> None:
     picture = Image.fromarray(np.dstack([WHITE] * 3 + [ALPHA]))
     for name in ("m.webp", "m.tiff", "m.avif"):
-        picture.save(tmp_path / name, **({} if name == "m.tiff" else {"quality": 100}))
+        picture.save(tmp_path / name, quality=100)
         assert np.abs(read_mask(tmp_path / name)[0, 0].numpy() - ALPHA[..., 0] / 255).max() < 0.02
     assert np.abs(one_mask(picture)[0, 0].numpy() - ALPHA[..., 0] / 255).max() < 1e-5
     drawing = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="24"><rect width="20" height="24" '

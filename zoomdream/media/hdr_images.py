@@ -58,7 +58,7 @@ def read_hdr(content: bytes, limit: int) -> StoredImage:
     header = _exr_header(content)
     planes = _read_exr(content, header, limit)
     light = np.stack([plane.astype(np.float32) for plane in planes], 2)
-    primaries, notes = header.primaries, ()
+    primaries, notes = header.primaries, tuple[str, ...]()
     if not are_primaries(primaries):
         primaries, notes = SRGB_PRIMARIES, (UNKNOWN_COLORS.format("chromaticities"),)
     return with_split_alpha(

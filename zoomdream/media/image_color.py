@@ -5,6 +5,7 @@ instead (CICP, gamma and chromaticities, linear light) is decoded to light, and 
 brighter than white is clipped. Both are relative colorimetric: white stays white.
 """
 
+from collections.abc import Iterator
 from io import BytesIO
 
 import numpy as np
@@ -14,11 +15,12 @@ from PIL import ImageCms
 
 from zoomdream.media.color import encode_srgb
 from zoomdream.media.frame import WHITE_8, WHITE_16
-from zoomdream.media.image_writer import Pixels, srgb_profile
+from zoomdream.media.image_writer import srgb_profile
 from zoomdream.media.stored_image import (
     UNUSABLE_PROFILE,
     Channels,
     ColorEncoding,
+    Curve,
     Samples,
     StoredImage,
     UnreadableImage,
@@ -43,17 +45,18 @@ _PRIMARIES = {  # by their numbers in ITU-T H.273; 2 is "unspecified"
     12: (0.68, 0.32, 0.265, 0.69, 0.15, 0.06, *_D65),
     22: (0.63, 0.34, 0.295, 0.605, 0.155, 0.077, *_D65),
 }
-_CURVES: dict[int, float | str] = {  # likewise; television's curves are shown as sRGB's, as in clips
+_CURVES: dict[int, Curve] = {  # likewise; television's curves are shown as sRGB's, as in clips
     1: "srgb", 2: "srgb", 4: 2.2, 5: 2.8, 6: "srgb", 8: 1.0, 13: "srgb", 14: "srgb", 15: "srgb",
     16: "pq", 18: "hlg",
 }  # fmt: skip
+_SRGB = ColorEncoding(SRGB_PRIMARIES)
 ADOBE_RGB = ColorEncoding((0.64, 0.33, 0.21, 0.71, 0.15, 0.06, *_D65), 2.19921875)
 _REFERENCE_WHITE, _HLG_PEAK, _PQ_PEAK = 203, 1000, 10_000  # cd/m2 (ITU-R BT.2408 and BT.2100)
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
 _D50 = (0.3457, 0.3585)
-_BLOCK = 1 << 20  # pixels that are converted at a time, as floats take much
+_BLOCK = 1 << 20  # pixels that are converted at a time
 _CLIPPED = 1.0005  # light that is told of as brighter than white; 1 and the error of 16 bits
 _MOST = 0.5  # share of pixels brighter than white from which floats are no picture
 _SAME_PRIMARIES = 2e-3  # the difference of x and y that is none
@@ -64,11 +67,10 @@ def cicp_encoding(primaries: int, transfer: int, full_range: bool = True) -> Col
     """What the numbers of ITU-T H.273 mean; None where one of them is not known here."""
     if primaries not in _PRIMARIES or transfer not in _CURVES:
         return None
-    curve = _CURVES[transfer]
-    return ColorEncoding(_PRIMARIES[primaries], curve, full_range)  # type: ignore[arg-type]
+    return ColorEncoding(_PRIMARIES[primaries], _CURVES[transfer], full_range)
 
 
-def in_srgb(stored: StoredImage) -> tuple[Pixels, tuple[str, ...]]:
+def in_srgb(stored: StoredImage) -> tuple[Samples, tuple[str, ...]]:
     """Converts a stored picture: pixels, (H, W, 3) or (H, W, 4) with alpha, and notes on what was lost.
 
     They have as many bits as it has; floats become 16. It stays as it lies.
@@ -90,15 +92,24 @@ def _without_alpha(stored: StoredImage) -> Samples:
         samples = np.nan_to_num(samples, nan=0, posinf=np.inf, neginf=-np.inf)
     if alpha is None or not stored.associated:
         return samples
-    white = white_of(samples)
-    factor = np.divide(white, alpha, out=np.zeros(alpha.shape, np.float32), where=alpha > 0)
-    straight = samples * factor[..., None]
-    if samples.dtype == np.float32:
-        return straight
-    return np.asarray(np.rint(straight.clip(0, white)).astype(samples.dtype))
+    white, straight = white_of(samples), np.empty_like(samples)
+    for rows in _blocks(samples):
+        clear = alpha[rows].astype(np.float32)
+        factor = np.divide(white, clear, out=np.zeros_like(clear), where=clear > 0)
+        freed = samples[rows] * factor[..., None]
+        whole = samples.dtype != np.float32
+        straight[rows] = np.rint(freed.clip(0, white)) if whole else freed
+    return straight
 
 
-def _converted(samples: Samples, stored: StoredImage) -> tuple[Pixels, tuple[str, ...]]:
+def _blocks(samples: Samples) -> Iterator[slice]:
+    """Yields rows that are converted at a time, as floats take much."""
+    count = max(1, _BLOCK // samples.shape[1])
+    for first in range(0, len(samples), count):
+        yield slice(first, first + count)
+
+
+def _converted(samples: Samples, stored: StoredImage) -> tuple[Samples, tuple[str, ...]]:
     """Converts samples without alpha to RGB."""
     notes: tuple[str, ...] = ()
     if stored.profile:
@@ -108,12 +119,13 @@ def _converted(samples: Samples, stored: StoredImage) -> tuple[Pixels, tuple[str
         notes = (UNUSABLE_PROFILE,)
     if stored.channels == "lab":
         return _from_lab(samples), notes
-    rgb = _plain_rgb(samples, stored.channels)
-    if stored.encoding is not None and not stored.profile:
-        return _by_encoding(rgb, stored.encoding)
-    if rgb.dtype == np.float32:
-        return _whole_numbers(rgb, notes)
-    return rgb, notes
+    told = None if stored.profile else stored.encoding
+    rgb, share = _by_encoding(_plain_rgb(samples, stored.channels), told or _SRGB)
+    if told is None and share > _MOST:
+        raise UnreadableImage(
+            "has floats that are mostly more than 1, which is white: divide them by what white is in it"
+        )
+    return rgb, (*_clipped_note(share), *notes)
 
 
 def _plain_rgb(samples: Samples, channels: Channels) -> Samples:
@@ -128,16 +140,6 @@ def _plain_rgb(samples: Samples, channels: Channels) -> Samples:
         rest = light[..., 3:]
         return np.asarray((light[..., :3] * rest + white // 2) // white).astype(samples.dtype)
     return samples
-
-
-def _whole_numbers(rgb: Samples, notes: tuple[str, ...]) -> tuple[Pixels, tuple[str, ...]]:
-    """Rounds floats that are encoded already, 0..1, to 16 bits."""
-    share = _share_brighter(rgb)
-    if share > _MOST:
-        raise UnreadableImage(
-            "has floats that are mostly more than 1, which is white: divide them by what white is in it"
-        )
-    return np.rint(rgb.clip(0, 1) * WHITE_16).astype(np.uint16), (*_clipped_note(share), *notes)
 
 
 def _whole_range(samples: Samples) -> tuple[int, DTypeLike]:
@@ -161,7 +163,7 @@ def _clipped_note(share: float) -> tuple[str, ...]:
 
 def _by_profile(
     samples: Samples, channels: Channels, profile: bytes
-) -> tuple[Pixels, tuple[str, ...]] | None:
+) -> tuple[Samples, tuple[str, ...]] | None:
     """Converts by an ICC profile; None where it is damaged, or for other channels."""
     import imagecodecs
 
@@ -176,7 +178,8 @@ def _by_profile(
     if space != {"grey": "gray"}.get(channels, channels):
         return None
     if channels == "rgb" and "srgb" in name and "linear" not in name:
-        return _whole_numbers(samples, ()) if samples.dtype == np.float32 else (samples, ())
+        rgb, share = _by_encoding(samples, _SRGB)
+        return rgb, _clipped_note(share)
     try:
         rgb = imagecodecs.cms_transform(
             samples if channels != "grey" else samples[..., 0],
@@ -194,27 +197,25 @@ def _by_profile(
 # --- By numbers ---------------------------------------------------------------------------------------
 
 
-def _by_encoding(rgb: Samples, encoding: ColorEncoding) -> tuple[Pixels, tuple[str, ...]]:
-    """Decodes to light, brings that to sRGB's primaries, and encodes it."""
+def _by_encoding(rgb: Samples, encoding: ColorEncoding) -> tuple[Samples, float]:
+    """Decodes to light, brings that to sRGB's primaries, and encodes it; also the share that is clipped."""
     as_srgb = encoding.full_range and encoding.curve == "srgb" and rgb.dtype != np.float32
     if as_srgb and np.allclose(encoding.primaries, SRGB_PRIMARIES, atol=_SAME_PRIMARIES):
-        return rgb, ()
+        return rgb, 0
     matrix = torch.from_numpy(_to_srgb_light(encoding.primaries)).float()
     white = white_of(rgb)
     top, dtype = _whole_range(rgb)
     table = None if white == 1 else _light(np.arange(white + 1) / white, encoding)
     pixels, bright = np.empty(rgb.shape, dtype), 0
-    rows = max(1, _BLOCK // rgb.shape[1])
-    for first in range(0, len(rgb), rows):
-        block = rgb[first : first + rows]
+    for rows in _blocks(rgb):
+        block = rgb[rows]
         light = _light(block, encoding) if table is None else table[block]
         light = _scene_to_display(light) if encoding.curve == "hlg" else light
         bright += int((light > _CLIPPED).any(2).sum())
         linear = torch.from_numpy(light.clip(-_HUGE, _HUGE).astype(np.float32)) @ matrix.T
         encoded = encode_srgb(linear.clamp_(0, 1)).mul_(top).round_()
-        pixels[first : first + rows] = encoded.numpy()
-    share = bright / (rgb.shape[0] * rgb.shape[1])
-    return pixels, _clipped_note(share)
+        pixels[rows] = encoded.numpy()
+    return pixels, bright / (rgb.shape[0] * rgb.shape[1])
 
 
 def _light(numbers: Samples, encoding: ColorEncoding) -> Samples:
@@ -278,7 +279,7 @@ def are_primaries(primaries: tuple[float, ...]) -> bool:
     return bool(np.isfinite(matrix).all() and abs(matrix).max() < 100)
 
 
-def _from_lab(samples: Samples) -> Pixels:
+def _from_lab(samples: Samples) -> Samples:
     """Converts CIE L*a*b* of D50, as ICC encodes it."""
     white = white_of(samples)
     top, dtype = _whole_range(samples)

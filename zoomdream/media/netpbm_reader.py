@@ -38,5 +38,4 @@ def read_netpbm(content: bytes, limit: int) -> StoredImage:
             samples, encoding = samples[::-1].astype(np.float32), _LINEAR  # from below
         else:
             samples, encoding = to_full_range(samples, file.maxval), None
-        channels = "grey" if file.depth < 3 else "rgb"
-        return with_split_alpha(samples, channels, encoding=encoding)
+        return with_split_alpha(samples, "grey" if file.depth < 3 else "rgb", encoding=encoding)

@@ -14,6 +14,7 @@ from zoomdream.size import Size
 
 Channels = Literal["grey", "rgb", "cmyk", "lab"]
 Samples = NDArray[Any]
+Curve = Literal["srgb", "pq", "hlg"] | float
 CHANNEL_COUNTS: dict[Channels, int] = {"grey": 1, "rgb": 3, "cmyk": 4, "lab": 3}
 NO_PICTURE = "holds no picture that can be read; PNG, JPEG, WebP or TIFF would do"
 SEVERAL_PICTURES = "it holds several pictures: the first is taken"
@@ -35,7 +36,7 @@ class ColorEncoding:
     """
 
     primaries: tuple[float, ...]
-    curve: Literal["srgb", "pq", "hlg"] | float = "srgb"
+    curve: Curve = "srgb"
     full_range: bool = True
 
 

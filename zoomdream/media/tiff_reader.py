@@ -62,7 +62,7 @@ def read_tiff(content: bytes, limit: int) -> StoredImage:
         notes = (SEVERAL_PICTURES,) if len(whole) > 1 else ()
         if _name(page.photometric) == "YCBCR":
             return read_by_pillow(content, limit, page=pages.index(page), notes=notes)
-        return _stored(page, _exif_encoding(content, page), notes)
+        return _stored(page, _encoding(content, page), notes)
 
 
 def _pages(file: "TiffFile") -> Iterator["TiffPage"]:
@@ -203,7 +203,7 @@ def _orientation(page: "TiffPage") -> int:
     return number if number in range(1, 9) else 1
 
 
-def _exif_encoding(content: bytes, page: "TiffPage") -> ColorEncoding | None:
+def _encoding(content: bytes, page: "TiffPage") -> ColorEncoding | None:
     """What a page's chromaticities, or its EXIF, say of colours."""
     numbers = [*page.tags.valueof(_PRIMARIES, ()), *page.tags.valueof(_WHITE_POINT, ())]
     if len(numbers) == 16:  # rational ones
