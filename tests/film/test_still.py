@@ -301,7 +301,9 @@ def test_a_wide_gamut_comes_out_in_its_right_colours(zoomdream: Command, tmp_pat
     (tmp_path / "deep.png").write_bytes(whole[:33] + chunk + whole[33:])
     done = zoomdream("image", "deep.png", "-o", "deep-out.png", *CALM)
     assert "Note" not in done.err
-    assert cv2.imread(str(tmp_path / "deep-out.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint16
+    kept = cv2.imread(str(tmp_path / "deep-out.png"), cv2.IMREAD_UNCHANGED)
+    assert kept is not None
+    assert kept.dtype == np.uint16
     assert near(tmp_path / "deep-out.png", SAMPLE, 1.5)
 
 
