@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from zoomdream.errors import OutputError
-from zoomdream.files import flush_file, link_or_copy, readable_errors, remove
-from zoomdream.film.film_spec import FilmSpec
+from zoomdream.files import (
+    flush_file,
+    link_or_copy,
+    place_file,
+    place_folder,
+    readable_errors,
+    remove,
+)
+from zoomdream.film.film_spec import FRAME_NAMES, FilmSpec
 from zoomdream.media.ffmpeg import (
     count_frames,
     error_summary,
@@ -227,3 +234,15 @@ def join_segments(spec: FilmSpec, folder: Path, files: list[str], frames: int) -
             f"{spec.target} cannot be written: it holds {joined} frames of {frames}; is the disk full?"
         )
     return film
+
+
+def place_joined(film: Path, target: Path, old: Path) -> None:
+    """Gives a joined film, a file or a folder of PNG, its name, and reads it back; raises OSError.
+
+    old: where a folder that has the name is put meanwhile.
+    """
+    if film.is_dir():
+        place_folder(film, target, old, FRAME_NAMES)
+    else:
+        flush_file(film)
+        place_file(film, target)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zoomdream.errors import OutputError, UsageError
-from zoomdream.files import link_or_copy, readable_errors, remove
-from zoomdream.film.encoder import encode_segment, join_segments
-from zoomdream.film.film_spec import FilmSpec
+from zoomdream.files import companion, digest, link_or_copy, readable_errors
+from zoomdream.film.encoder import encode_segment, join_segments, place_joined
+from zoomdream.film.film_spec import FRAME_NAMES, FilmSpec
 from zoomdream.film.journal import (
+    LOCKS,
     Entry,
     clear_journal,
     journal_folder,
@@ -28,11 +29,13 @@ def already_finished(target: Path, resume: bool) -> bool:
     Raises OutputError where the journal's folder cannot be removed.
     """
     folder = journal_folder(target)
-    entries = read_entries(folder)
-    joined = folder / f"film{target.suffix.lower()}"
-    whole = any("whole" in entry for entry in entries) and not joined.exists()
-    empty = folder.is_dir() and {path.name for path in folder.iterdir()} <= {"lock"}
-    if not (whole or empty) or not target.exists():
+    joined = [entry for entry in read_entries(folder) if "whole" in entry]
+    empty = folder.is_dir() and {path.name for path in folder.iterdir()} <= LOCKS
+    if not (joined or empty) or not target.exists():
+        return False
+    with readable_errors(target):
+        whole = bool(joined) and digest(target, FRAME_NAMES) == joined[-1].get("sha256")
+    if not (whole or empty):
         return False
     with readable_errors(target), locked_journal(folder):
         clear_journal(folder)
@@ -96,6 +99,8 @@ def join_so_far(target: Path | str) -> tuple[Path, int]:
     target = Path(target)
     head, folder = _interrupted_head(target), journal_folder(target)
     preview = target.with_name(f"{target.stem}.so-far{target.suffix}")
+    if not target.suffix:
+        preview = companion(target, ".so-far")
     entries = read_entries(folder)
     commit = next((entry for entry in reversed(entries) if "state" in entry), None)
     if commit is None or commit["frame"] <= 0:
@@ -107,7 +112,7 @@ def join_so_far(target: Path | str) -> tuple[Path, int]:
     with (
         readable_errors(preview),
         tempfile.TemporaryDirectory(
-            dir=target.absolute().parent, prefix=f".{preview.name}-"
+            dir=preview.absolute().parent, prefix=".so-far-"
         ) as scratch_name,
     ):
         scratch, files = Path(scratch_name), []
@@ -120,8 +125,7 @@ def join_so_far(target: Path | str) -> tuple[Path, int]:
                 raw = raw_file(folder, segment)
                 files.append(encode_segment(spec, scratch, segment, raw, frames))
         joined = join_segments(spec, scratch, files, commit["frame"])
-        remove(preview)
-        joined.replace(preview)
+        place_joined(joined, preview, scratch / "old")
     return preview, commit["frame"]
 
 

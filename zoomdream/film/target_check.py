@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from zoomdream.errors import OutputError, UsageError
-from zoomdream.files import check_file, check_folder, check_free
+from zoomdream.files import check_file, check_folder, check_free, check_ordinary, link_target
 from zoomdream.media.film_formats import film_format
 from zoomdream.settings.definitions import Output
 
@@ -28,6 +28,7 @@ def check_film_target(target: Path, force: bool, output: Output) -> None:
         check_file(target, force)
         return
     check_folder(target, "`target=dream.mp4`")
+    check_ordinary(target)
     if target.exists() and not target.is_dir():
         raise OutputError(
             f"{target} is a file: name a folder, or end the name in .mp4, .webm or .gif"
@@ -38,6 +39,6 @@ def check_film_target(target: Path, force: bool, output: Output) -> None:
 
 
 def _other_files(folder: Path) -> list[str]:
-    """Lists what is in a folder besides frames of a film; a folder with such files is never replaced."""
-    names = (path.name for path in folder.iterdir())
-    return sorted(name for name in names if not re.fullmatch(r"\d{6}\.png", name))
+    """Lists what is in a folder besides a film's frames and companions; such a folder is never replaced."""
+    ours = re.compile(rf"\d{{6}}\.png|{re.escape(link_target(folder).name)}\..*")
+    return sorted(path.name for path in folder.iterdir() if not ours.fullmatch(path.name))

@@ -1,7 +1,8 @@
 """The writer of a film: takes its frames, keeps them safe, and makes a film of them.
 
 Frames go into a journal, and each segment is encoded beside the dreaming as its frames come. At the end the
-segments are joined as they are, and the film takes its name in one rename: what has the name is whole.
+segments are joined as they are, and the film takes its name in one rename: what has the name is whole. The
+journal goes once the film was read back under its name.
 """
 
 import contextlib
@@ -13,15 +14,15 @@ from pathlib import Path
 
 from zoomdream.errors import OutputError
 from zoomdream.files import (
-    flush_file,
-    flush_folder,
+    companion,
+    digest,
     is_taken,
     readable_errors,
     remove,
     write_atomically,
 )
-from zoomdream.film.encoder import SegmentEncoder, join_segments, joined_file
-from zoomdream.film.film_spec import FilmSpec
+from zoomdream.film.encoder import SegmentEncoder, join_segments, joined_file, place_joined
+from zoomdream.film.film_spec import FRAME_NAMES, FilmSpec
 from zoomdream.film.journal import (
     Journal,
     State,
@@ -240,20 +241,12 @@ class FilmWriter:
 
 
 def _place(spec: FilmSpec, journal: Journal) -> None:
-    """Gives a joined film its name, in one rename; the old frames of a folder are removed after that."""
-    target, film = spec.target.absolute(), joined_file(spec, journal.folder)
-    if film.is_file():
-        flush_file(film)
+    """Gives a joined film its name, and reads it back; what had the name is gone then.
+
+    The journal knows the film's checksum before: whoever finds the two later can tell whether that was done.
+    """
+    film = joined_file(spec, journal.folder)
     if spec.label:
-        write_atomically(target.with_name(f"{target.name}.toml"), spec.label.encode())
-    journal.finish()
-    old = journal.folder / "old"
-    if film.is_dir() and target.is_dir():
-        target.replace(old)
-    try:
-        film.replace(target)
-    except OSError:
-        if old.is_dir():
-            old.replace(target)
-        raise
-    flush_folder(target.parent)
+        write_atomically(companion(spec.target, ".toml"), spec.label.encode())
+    journal.finish(digest(film, FRAME_NAMES))
+    place_joined(film, spec.target, journal.folder / "old")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from zoomdream.files import flush_file, flush_folder, readable_errors
+from zoomdream.files import flush_file, link_target, place_file, readable_errors
 from zoomdream.media.image_formats import ImageFormat, image_format
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -28,7 +28,7 @@ def staged_pictures(target: Path) -> Iterator["StagedPictures"]:
     with (
         readable_errors(target),
         tempfile.TemporaryDirectory(
-            dir=target.absolute().parent, prefix=f".{target.name}-"
+            dir=link_target(target).parent, prefix=f".{target.name}-"
         ) as folder,
     ):
         yield StagedPictures(Path(folder))
@@ -60,9 +60,7 @@ class StagedPictures:
         """Gives all of them their names; what had one of them is replaced."""
         for target, staged in self._staged.items():
             with readable_errors(target):
-                staged.replace(target)
-        for folder in {target.absolute().parent for target in self._staged}:
-            flush_folder(folder)
+                place_file(staged, target)
 
 
 def encode_image(form: ImageFormat, pixels: Pixels, **options: Any) -> bytes:
