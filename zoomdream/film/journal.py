@@ -6,6 +6,7 @@ While a film is made there lies beside it, in NAME.zoomdream/,
     journal             an entry a line, with its own checksum; the first one names the journal's format
     frames-000002.rgb   raw frames of a segment, as they come
     segment-000001.mp4  a segment of the film, encoded and checked
+    sound.mp4           the clip's sound, as it will be in the film
     state-000150        the state that frame 150 is made from, in float
     lock                held as long as the process lives; lock.owner where the file system has no locks
 
@@ -55,12 +56,13 @@ State = dict[str, Tensor]
 """What the next frame is made from, besides the source and the settings."""
 
 Entry = dict[str, Any]
-"""A line of a journal. One of four kinds, told apart by a key of its own:
+"""A line of a journal. One of five kinds, told apart by a key of its own:
 
     format   the first: its `identity`, `job` and `film` say what is rendered
     state    a commit: all before `frame` is safe; `raw` has, for each segment with raw frames, how many
              and their checksum
     segment  a segment is encoded, in `file`
+    sound    the clip's sound is in `file`, or without one left out; with a note about it
     whole    the film is joined, and about to take its name; `sha256` tells whether it has
 """
 
@@ -164,6 +166,16 @@ class Journal:
                 "sha256": digest(self.folder / file),
             }
         )
+
+    def add_sound(self, file: str, note: str) -> None:
+        """Writes down that the sound is in a file of this name; "" where the film is to be silent."""
+        kept = {"file": file, "sha256": digest(self.folder / file)} if file else {}
+        self._append({"sound": note, **kept})
+
+    @property
+    def sound(self) -> Entry | None:
+        """The entry about the film's sound; None where nobody has looked for any."""
+        return sound_entry(read_entries(self.folder))
 
     def finish(self, sha256: str) -> None:
         """Writes down that the film is joined, and about to take its name; with its checksum."""
@@ -281,10 +293,13 @@ class Journal:
         self._entries = [
             entry
             for entry in entries
-            if "format" in entry or entry is commit or entry.get("segment") in kept
+            if "format" in entry
+            or entry is commit
+            or entry.get("segment") in kept
+            or ("sound" in entry and ("file" not in entry or _is_intact(self.folder, entry)))
         ]
         names = {"job.toml", "journal", *LOCKS} | {commit["state"] if commit else ""}
-        names |= {entry["file"] for entry in self._entries if "segment" in entry}
+        names |= {entry["file"] for entry in self._entries if "file" in entry}
         names |= {raw_file(self.folder, segment).name for segment in self._digests}
         write_atomically(self.folder / "journal", b"".join(map(_as_line, self._entries)))
         for path in self.folder.iterdir():
@@ -311,6 +326,11 @@ def read_entries(folder: Path) -> list[Entry]:
         if isinstance(entry, dict) and _as_line(entry) == line and _stays_in_folder(entry):
             entries.append(entry)
     return entries
+
+
+def sound_entry(entries: list[Entry]) -> Entry | None:
+    """Finds the last entry about a film's sound."""
+    return next((entry for entry in reversed(entries) if "sound" in entry), None)
 
 
 def read_head(target: Path) -> Entry | None:

@@ -1,6 +1,5 @@
 """What an interrupted render left behind: how to go on with it, or look at it."""
 
-import dataclasses
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from zoomdream.film.journal import (
     raw_file,
     read_entries,
     read_head,
+    sound_entry,
 )
 from zoomdream.settings import presets
 from zoomdream.settings.definitions import RenderJob
@@ -106,8 +106,6 @@ def join_so_far(target: Path | str) -> tuple[Path, int]:
     if commit is None or commit["frame"] <= 0:
         raise UsageError(f"nothing of {target} can be watched yet: no frame is safe")
     spec = FilmSpec.from_record(preview, head["film"])
-    if spec.sound and not spec.sound.path.is_file():
-        spec = dataclasses.replace(spec, sound=None)
     encoded = {entry["segment"]: entry["file"] for entry in entries if "segment" in entry}
     with (
         readable_errors(preview),
@@ -124,7 +122,8 @@ def join_so_far(target: Path | str) -> tuple[Path, int]:
                 frames, _ = commit["raw"][str(segment)]
                 raw = raw_file(folder, segment)
                 files.append(encode_segment(spec, scratch, segment, raw, frames))
-        joined = join_segments(spec, scratch, files, commit["frame"])
+        sound = (sound_entry(entries) or {}).get("file")
+        joined = join_segments(spec, scratch, files, commit["frame"], sound and folder / sound)
         place_joined(joined, preview, scratch / "old")
     return preview, commit["frame"]
 
