@@ -218,7 +218,7 @@ def join_segments(
             *(["-metadata", f"comment={spec.comment}"] if spec.comment else []),
             "-f", form.muxer, film.name,
         ),
-        capture_output=True, check=False, cwd=folder,
+        capture_output=True, check=False, cwd=folder, restore_signals=False,
     )  # fmt: skip
     if joining.returncode != 0:
         hint = "; `resume=True` with `output.audio=False` leaves out its sound" if sound else ""

@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -402,7 +403,9 @@ def _acquire_lock(folder: Path) -> filelock.BaseFileLock:
     lock: filelock.BaseFileLock = filelock.FileLock(folder / LOCK)
     try:
         try:
-            lock.acquire(blocking=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # filelock's, that it makes do with a file
+                lock.acquire(blocking=False)
         except (NotImplementedError, OSError) as error:
             if isinstance(error, OSError) and error.errno not in _WITHOUT_LOCKS:
                 raise

@@ -66,6 +66,7 @@ def start_ffmpeg(
         stderr=log,
         cwd=folder,
         start_new_session=os.name != "nt",
+        restore_signals=False,  # a file that grows too large is told, and not a signal
     )
 
 

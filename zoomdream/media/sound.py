@@ -80,7 +80,7 @@ def _write(
             "-map_metadata", "-1", *way, *length, "-f", form.muxer, str(file.absolute()),
             level="level+info",
         ),
-        capture_output=True, check=False,
+        capture_output=True, check=False, restore_signals=False,
     )  # fmt: skip
     if ran.returncode != 0:
         reason = error_summary(ran.stderr)
