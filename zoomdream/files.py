@@ -259,7 +259,8 @@ def is_taken(target: Path) -> bool:
     target = link_target(target)
     if not target.is_dir():
         return target.exists()
-    return any(not path.name.startswith(f"{target.name}.") for path in target.iterdir())
+    ours = (f"{target.name}.", f"{target.name}-")
+    return any(not path.name.removeprefix(".").startswith(ours) for path in target.iterdir())
 
 
 def link_or_copy(source: Path, target: Path) -> None:

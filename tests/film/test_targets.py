@@ -191,6 +191,18 @@ def test_what_is_put_into_a_folder_that_is_closed_from_above(
         check_film_target(tmp_path / "a.mp4", False, spec.output)
 
 
+def test_a_folder_can_be_looked_at_before_it_is_whole(tmp_path: Path) -> None:
+    spec = FilmSpec(tmp_path / "frames", Output(), SIZE, RATE, FRAMES)
+    with pytest.raises(KeyError), open_writer(spec, {"all": "the same"}) as writer:
+        writer.add(torch.zeros(1, 3, *SIZE.shape))
+        writer.commit(STATE)
+        raise KeyError
+    for _ in range(2):
+        assert zd.join_so_far(spec.target) == (tmp_path / "frames-so-far", 1)
+        assert names(tmp_path / "frames-so-far") == ["000000.png"]
+    assert names(tmp_path) == ["frames-so-far", "frames.zoomdream"]
+
+
 # --- The journal goes last
 
 

@@ -93,14 +93,14 @@ def _interrupted_head(target: Path) -> Entry:
 def join_so_far(target: Path | str) -> tuple[Path, int]:
     """Joins what is safe of an interrupted film, or of one that is being rendered, for a look.
 
-    It becomes NAME.so-far.EXT beside it, which is replaced where it is there; returns that, and how many
-    frames it has. Raises UsageError, OutputError.
+    It becomes NAME.so-far.EXT beside it, or NAME-so-far of a folder, which is replaced where it is there;
+    returns that, and how many frames it has. Raises UsageError, OutputError.
     """
     target = Path(target)
     head, folder = _interrupted_head(target), journal_folder(target)
     preview = target.with_name(f"{target.stem}.so-far{target.suffix}")
     if not target.suffix:
-        preview = companion(target, ".so-far")
+        preview = companion(target, "-so-far")
     entries = read_entries(folder)
     commit = next((entry for entry in reversed(entries) if "state" in entry), None)
     if commit is None or commit["frame"] <= 0:
@@ -110,7 +110,7 @@ def join_so_far(target: Path | str) -> tuple[Path, int]:
     with (
         readable_errors(preview),
         tempfile.TemporaryDirectory(
-            dir=preview.absolute().parent, prefix=".so-far-"
+            dir=preview.absolute().parent, prefix=f".{target.name}-"
         ) as scratch_name,
     ):
         scratch, files = Path(scratch_name), []

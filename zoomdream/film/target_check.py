@@ -62,5 +62,5 @@ def label_of(target: Path) -> Path:
 
 def _other_files(folder: Path) -> list[str]:
     """Lists what is in a folder besides a film's frames and companions; such a folder is never replaced."""
-    ours = re.compile(rf"\d{{6}}\.png|{re.escape(link_target(folder).name)}\..*")
+    ours = re.compile(rf"\d{{6}}\.png|\.?{re.escape(link_target(folder).name)}[.-].*")
     return sorted(path.name for path in folder.iterdir() if not ours.fullmatch(path.name))
