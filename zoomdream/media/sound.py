@@ -44,14 +44,16 @@ def take_sound(sound: Sound, form: FilmFormat, seconds: Fraction | None, file: P
     cannot be written.
     """
     encoded = ["-c:a", *form.sound]
-    ways = [["-c:a", "copy"], encoded] if sound.codec in form.sounds else [encoded]
+    copied = ["-c:a", "copy", *(["-copypriorss", "0"] if sound.start > 0 else [])]
+    ways = [copied, encoded] if sound.codec in form.sounds else [encoded]
     log = b""
     for way in ways:
         log = _write(sound, form, seconds, file, way)
         if _plays(file):
             return TakenSound(file)
-    if found := _LAYOUT.search(log.decode(errors="replace")):
-        layout = found[1].strip()
+    layouts = _LAYOUT.findall(log.decode(errors="replace").partition("Stream mapping:")[0])
+    if sound.stream < len(layouts):
+        layout = layouts[sound.stream].strip()
         mix, mixed = _mix(layout)
         log = _write(sound, form, seconds, file, ["-af", mix, *encoded])
         if _plays(file):
@@ -69,7 +71,8 @@ def _write(
 ) -> bytes:
     """Writes the sound in one way, and returns what ffmpeg logged; raises OutputError for a full disk.
 
-    way: ffmpeg's options.
+    way: ffmpeg's options. The picture is read as well, and dropped: ffmpeg takes the first time of what it
+    reads for the file's beginning, and a sound that begins late would lose its place.
     """
     start = ["-ss", f"{float(sound.start):.6f}"] if sound.start > 0 else []
     length = [] if seconds is None else ["-t", f"{float(seconds):.6f}"]
@@ -78,6 +81,7 @@ def _write(
             "-nostdin", "-y", *start, "-guess_layout_max", str(GUESSED_CHANNELS),
             *input_options(sound.path), "-map", f"0:a:{sound.stream}",
             "-map_metadata", "-1", *way, *length, "-f", form.muxer, str(file.absolute()),
+            "-map", "0:v:0?", "-map", "0:a:0?", "-c", "copy", *length, "-f", "null", "-",
             level="level+info",
         ),
         capture_output=True, check=False, restore_signals=False,
