@@ -22,6 +22,8 @@ WRITE_REASONS = {
     errno.EFBIG: "it is larger than a file may be there (4 GB on FAT, or a limit of yours)",
     errno.ENAMETOOLONG: "its name is too long, with what lies beside it while it is made",
 }
+JOURNAL, LABEL, SO_FAR = COMPANIONS = (".zoomdream", ".toml", "-so-far")
+"""The suffixes of what lies beside a film: its journal, its settings, and, of a folder, a look at it."""
 _FAT_REFUSES = re.compile(r'[<>:"|?*\\\x00-\x1f]|[ .]$')
 
 
@@ -82,8 +84,8 @@ def place_file(source: Path, target: Path) -> None:
     """Gives a file that is whole another name, in place of what has that name, and reads it back.
 
     Where the target is a link, the file that it names is replaced. It is renamed; what cannot be, for the
-    name is on another file system or a mount point, is copied. Raises OSError, with `source` as it was,
-    where the file does not stand under its name.
+    name is on another file system or a mount point, is copied. Raises OSError where it does not stand there
+    as a whole; nothing that looks like it does, then.
     """
     target, expected = link_target(target), digest(source)
     try:
@@ -93,7 +95,10 @@ def place_file(source: Path, target: Path) -> None:
             raise
         _place_copy(source, target)
     flush_folder(target.parent)
-    check_digest(target, expected)
+    if digest(target) != expected:
+        with contextlib.suppress(OSError):
+            remove(target)
+        raise _not_as_written()
     source.unlink(missing_ok=True)
 
 
@@ -131,7 +136,13 @@ def place_folder(source: Path, target: Path, old: Path, pattern: str) -> None:
             raise
         _fill_folder(source, target, pattern)
     flush_folder(target.parent)
-    check_digest(target, expected, pattern)
+    if digest(target, pattern) != expected:
+        for path in target.glob(pattern):
+            path.unlink()
+        if old.is_dir():
+            target.rmdir()
+            old.replace(target)
+        raise _not_as_written()
 
 
 def _fill_folder(source: Path, target: Path, pattern: str) -> None:
@@ -145,10 +156,9 @@ def _fill_folder(source: Path, target: Path, pattern: str) -> None:
             path.unlink()
 
 
-def check_digest(path: Path, expected: str, pattern: str = "*") -> None:
-    """Reads a file or folder back, and raises OSError where it is not what was written."""
-    if digest(path, pattern) != expected:
-        raise OSError(errno.EIO, "what is read back is not what was written")
+def _not_as_written() -> OSError:
+    """What is wrong where a file or folder is read back and has another content."""
+    return OSError(errno.EIO, "what is read back is not what was written")
 
 
 def remove(path: Path) -> None:
@@ -224,7 +234,7 @@ def check_folder(target: Path, example: str) -> None:
         if not folder.is_dir():
             raise OutputError(f"{folder} is not a folder: create it, or write elsewhere")
     for path in dict.fromkeys((target, real)):
-        place = companion(path, ".part").parent
+        place = companion(path, JOURNAL).parent
         if not os.access(place, os.W_OK):
             raise OutputError(f"{place} may not be written to: choose another folder")
         with (
@@ -238,7 +248,7 @@ def companion(target: Path, suffix: str) -> Path:
     """Names what lies beside a target: its own name and a suffix.
 
     It lies in the target where that is a folder which can have nothing beside it, or nothing on the same file
-    system: a mount point, or one whose parent may not be written to.
+    system: a mount point, or one whose parent may not be written to. suffix: one of `COMPANIONS`.
     """
     target = target.absolute()
     beside = target.with_name(target.name + suffix)
@@ -256,11 +266,14 @@ def check_free(target: Path, force: bool) -> None:
 
 def is_taken(target: Path) -> bool:
     """Whether a file has the name, or a folder with files in it that are no `companion` of its own."""
-    target = link_target(target)
     if not target.is_dir():
         return target.exists()
-    ours = (f"{target.name}.", f"{target.name}-")
-    return any(not path.name.removeprefix(".").startswith(ours) for path in target.iterdir())
+    return any(path.name not in companion_names(target) for path in target.iterdir())
+
+
+def companion_names(folder: Path) -> set[str]:
+    """Lists the names of a folder's companions, which may lie in it."""
+    return {link_target(folder).name + suffix for suffix in COMPANIONS}
 
 
 def link_or_copy(source: Path, target: Path) -> None:

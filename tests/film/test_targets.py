@@ -226,9 +226,9 @@ def test_a_journal_stays_until_the_film_was_read_back(
             OutputError, match="is not what was written; 3 frames are safe; to go on"
         ):
             write(target)
-    assert journal_folder(target).is_dir()
+    assert names(tmp_path) == [f"{name}.zoomdream"] or frames_of(target) == 0
     assert not already_finished(target, resume=True)
-    write(target, resume=True, force=True)
+    write(target, resume=True)
     assert frames_of(target) == FRAMES
     assert names(tmp_path) == [name]
 

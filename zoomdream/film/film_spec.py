@@ -15,7 +15,7 @@ STATE_BYTES = 16  # bytes a pixel of the state that a commit saves, at most
 SEGMENT_SECONDS = 2  # of film in a segment
 SEGMENT_BYTES = 400_000_000  # bytes of raw frames in a segment, at most
 SEGMENT_FRAMES = 8  # frames of a segment, at least
-FRAME_NAMES = "*.png"  # of the files in a folder of frames
+FRAME_NAMES = "[0-9]" * 6 + ".png"  # of the files in a folder of frames, as `glob` takes it
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from torch import Tensor
 
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.files import (
+    JOURNAL,
     companion,
     digest,
     flush,
@@ -70,7 +71,7 @@ Entry = dict[str, Any]
 
 def journal_folder(target: Path) -> Path:
     """Returns the folder in which a film's journal lies."""
-    return companion(link_target(target), ".zoomdream")
+    return companion(link_target(target), JOURNAL)
 
 
 def raw_file(folder: Path, segment: int) -> Path:
@@ -412,7 +413,7 @@ def _acquire_lock(folder: Path) -> filelock.BaseFileLock:
             lock = filelock.SoftFileLock(folder / OWNER)
             lock.acquire(blocking=False)
     except filelock.Timeout:
-        film = folder.name.removesuffix(".zoomdream")
+        film = folder.name.removesuffix(JOURNAL)
         raise OutputError(
             f"{film} is being rendered by another process: wait for it, or take another name"
         ) from None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zoomdream.errors import OutputError, UsageError
-from zoomdream.files import companion, digest, link_or_copy, readable_errors
+from zoomdream.files import SO_FAR, companion, digest, link_or_copy, readable_errors
 from zoomdream.film.encoder import encode_segment, join_segments, place_joined
 from zoomdream.film.film_spec import FRAME_NAMES, FilmSpec
 from zoomdream.film.journal import (
@@ -100,7 +100,7 @@ def join_so_far(target: Path | str) -> tuple[Path, int]:
     head, folder = _interrupted_head(target), journal_folder(target)
     preview = target.with_name(f"{target.stem}.so-far{target.suffix}")
     if not target.suffix:
-        preview = companion(target, "-so-far")
+        preview = companion(target, SO_FAR)
     entries = read_entries(folder)
     commit = next((entry for entry in reversed(entries) if "state" in entry), None)
     if commit is None or commit["frame"] <= 0:

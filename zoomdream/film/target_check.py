@@ -5,12 +5,13 @@ from pathlib import Path
 
 from zoomdream.errors import OutputError, UsageError
 from zoomdream.files import (
+    LABEL,
     check_file,
     check_folder,
     check_free,
     check_ordinary,
     companion,
-    link_target,
+    companion_names,
 )
 from zoomdream.media.film_formats import film_format
 from zoomdream.settings.definitions import Output, RenderJob
@@ -57,10 +58,10 @@ def check_beside(job: RenderJob, target: Path) -> None:
 
 def label_of(target: Path) -> Path:
     """Names the file that the settings of a film or picture go into."""
-    return companion(target, ".toml")
+    return companion(target, LABEL)
 
 
 def _other_files(folder: Path) -> list[str]:
     """Lists what is in a folder besides a film's frames and companions; such a folder is never replaced."""
-    ours = re.compile(rf"\d{{6}}\.png|\.?{re.escape(link_target(folder).name)}[.-].*")
-    return sorted(path.name for path in folder.iterdir() if not ours.fullmatch(path.name))
+    names = {path.name for path in folder.iterdir()} - companion_names(folder)
+    return sorted(name for name in names if not re.fullmatch(r"\d{6}\.png", name))
