@@ -210,14 +210,7 @@ def check_file(target: Path, force: bool) -> None:
     check_folder(target, f"`target=dream{target.suffix}`")
     if target.is_dir():
         raise OutputError(f"{target} is a folder: name a file")
-    check_ordinary(target)
     check_free(target, force)
-
-
-def check_ordinary(target: Path) -> None:
-    """Raises OutputError for devices, pipes and the like, which hold no film and no picture."""
-    if target.exists() and not (target.is_file() or target.is_dir()):
-        raise OutputError(f"{target} is a device or a pipe: name a file or a new folder")
 
 
 def check_folder(target: Path, example: str) -> None:
@@ -229,6 +222,9 @@ def check_folder(target: Path, example: str) -> None:
         raise UsageError(
             f'"{target}" has no name: write to a file or a new folder, as in {example}'
         )
+    with readable_errors(target):
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            raise OutputError(f"{target} is a device or a pipe: name a file or a new folder")
     real = link_target(target)
     for folder in dict.fromkeys((target.absolute().parent, real.parent)):
         if not folder.is_dir():

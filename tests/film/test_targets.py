@@ -291,6 +291,11 @@ def test_a_name_has_to_leave_room_for_what_lies_beside_it(tmp_path: Path) -> Non
         with pytest.raises(OutputError, match="its name is too long, with what lies beside it"):
             put(tmp_path / f"{'b' * 248}{suffix}")
     assert names(tmp_path) == [f"{'a' * 240}.mp4"]
+    for length in (248, 300):
+        with pytest.raises(OutputError, match="its name is too long"):
+            zd.render_film(zd.RenderJob(target=tmp_path / f"{'b' * length}.mp4"))
+    with pytest.raises(UsageError, match=r'"/" has no name: write to a file or a new folder'):
+        zd.render_film(zd.RenderJob(target=Path("/")))
 
 
 def test_a_name_that_the_file_system_does_not_take(tmp_path: Path, failing: Failing) -> None:

@@ -28,18 +28,18 @@ def already_finished(target: Path, resume: bool) -> bool:
 
     Raises OutputError where the journal's folder cannot be removed.
     """
-    folder = journal_folder(target)
-    joined = [entry for entry in read_entries(folder) if "whole" in entry]
-    empty = folder.is_dir() and {path.name for path in folder.iterdir()} <= LOCKS
-    if not (joined or empty) or not target.exists():
-        return False
     with readable_errors(target):
+        if not target.name or not target.exists():
+            return False
+        folder = journal_folder(target)
+        joined = [entry for entry in read_entries(folder) if "whole" in entry]
+        empty = folder.is_dir() and {path.name for path in folder.iterdir()} <= LOCKS
         whole = bool(joined) and digest(target, FRAME_NAMES) == joined[-1].get("sha256")
-    if not (whole or empty):
-        return False
-    with readable_errors(target), locked_journal(folder):
-        clear_journal(folder)
-    return resume and whole
+        if not (whole or empty):
+            return False
+        with locked_journal(folder):
+            clear_journal(folder)
+        return resume and whole
 
 
 def check_interrupted(target: Path, identity: Mapping[str, str], resume: bool, force: bool) -> None:

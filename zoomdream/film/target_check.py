@@ -9,7 +9,6 @@ from zoomdream.files import (
     check_file,
     check_folder,
     check_free,
-    check_ordinary,
     companion,
     companion_names,
 )
@@ -36,7 +35,6 @@ def check_film_target(target: Path, force: bool, output: Output) -> None:
         check_file(target, force)
         return
     check_folder(target, "`target=dream.mp4`")
-    check_ordinary(target)
     if target.exists() and not target.is_dir():
         raise OutputError(
             f"{target} is a file: name a folder, or end the name in .mp4, .webm or .gif"

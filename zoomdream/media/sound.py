@@ -71,8 +71,8 @@ def _write(
 ) -> bytes:
     """Writes the sound in one way, and returns what ffmpeg logged; raises OutputError for a full disk.
 
-    way: ffmpeg's options. The picture is read as well, and dropped: ffmpeg takes the first time of what it
-    reads for the file's beginning, and a sound that begins late would lose its place.
+    way: ffmpeg's options. From the file's beginning the picture is read as well, and dropped: ffmpeg takes
+    the first time of what it reads for that beginning, and a sound that begins late would lose its place.
     """
     start = ["-ss", f"{float(sound.start):.6f}"] if sound.start > 0 else []
     length = [] if seconds is None else ["-t", f"{float(seconds):.6f}"]
@@ -81,7 +81,7 @@ def _write(
             "-nostdin", "-y", *start, "-guess_layout_max", str(GUESSED_CHANNELS),
             *input_options(sound.path), "-map", f"0:a:{sound.stream}",
             "-map_metadata", "-1", *way, *length, "-f", form.muxer, str(file.absolute()),
-            "-map", "0:v:0?", "-map", "0:a:0?", "-c", "copy", *length, "-f", "null", "-",
+            *([] if start else ["-map", "0:v:0?", "-c", "copy", *length, "-f", "null", "-"]),
             level="level+info",
         ),
         capture_output=True, check=False, restore_signals=False,
