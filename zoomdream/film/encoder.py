@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from zoomdream.errors import OutputError
-from zoomdream.files import flush_file, link_or_copy, readable_errors, remove
-from zoomdream.film.film_spec import FilmSpec
+from zoomdream.files import (
+    flush_file,
+    link_or_copy,
+    place_file,
+    place_folder,
+    readable_errors,
+    remove,
+)
+from zoomdream.film.film_spec import FRAME_NAMES, FilmSpec
 from zoomdream.media.ffmpeg import (
     count_frames,
     error_summary,
@@ -185,11 +192,13 @@ def joined_file(spec: FilmSpec, folder: Path) -> Path:
     return folder / f"film{spec.format.suffix}"
 
 
-def join_segments(spec: FilmSpec, folder: Path, files: list[str], frames: int) -> Path:
+def join_segments(
+    spec: FilmSpec, folder: Path, files: list[str], frames: int, sound: Path | None = None
+) -> Path:
     """Joins a folder's segments to a film in it, adds its sound, and checks that no frame is missing.
 
     The colours of a GIF are chosen, and it is encoded, here. frames: how many there are in all segments.
-    Raises OutputError.
+    sound: a file of the film's own container, whose times are kept. Raises OutputError.
     """
     film, form = joined_file(spec, folder), spec.format
     with readable_errors(spec.target):
@@ -200,27 +209,20 @@ def join_segments(spec: FilmSpec, folder: Path, files: list[str], frames: int) -
                 link_or_copy(picture, film / picture.name)
             return film
         (folder / "segments.txt").write_text("".join(f"file '{name}'\n" for name in files))
-    sound = spec.sound if form.sound else None
-    sound_input: list[str] = []
-    sound_output: list[str] = []
-    if sound:
-        codec = ["copy"] if sound.codec in form.sounds else form.sound
-        start = ["-ss", f"{float(sound.start):.6f}"] if sound.start > 0 else []
-        sound_input = [*start, *input_options(sound.path)]
-        sound_output = ["-map", "1:a:0", "-c:a", *codec]
     joining = subprocess.run(
         ffmpeg_command(
-            "-nostdin", "-y", "-f", "concat", "-i", "segments.txt", *sound_input,
-            "-map", "0:v:0", *sound_output,
+            "-nostdin", "-y", *(["-copyts"] if sound else []), "-f", "concat", "-i", "segments.txt",
+            *(input_options(sound) if sound else []), "-map", "0:v:0",
+            *(["-map", "1:a:0", "-c:a", "copy"] if sound else []),
             *form.joined(frames * spec.size.pixels),
             *(["-t", f"{float(frames / spec.fps):.6f}"] if sound else []),
             *(["-metadata", f"comment={spec.comment}"] if spec.comment else []),
             "-f", form.muxer, film.name,
         ),
-        capture_output=True, check=False, cwd=folder,
+        capture_output=True, check=False, cwd=folder, restore_signals=False,
     )  # fmt: skip
     if joining.returncode != 0:
-        hint = "; `output.audio=False` leaves out its sound" if sound else ""
+        hint = "; `resume=True` with `output.audio=False` leaves out its sound" if sound else ""
         raise OutputError(f"{spec.target} cannot be written: {error_summary(joining.stderr)}{hint}")
     joined = count_frames(film)
     if joined != frames:
@@ -228,3 +230,15 @@ def join_segments(spec: FilmSpec, folder: Path, files: list[str], frames: int) -
             f"{spec.target} cannot be written: it holds {joined} frames of {frames}; is the disk full?"
         )
     return film
+
+
+def place_joined(film: Path, target: Path, old: Path) -> None:
+    """Gives a joined film, a file or a folder of PNG, its name, and reads it back; raises OSError.
+
+    old: where a folder that has the name is put meanwhile.
+    """
+    if film.is_dir():
+        place_folder(film, target, old, FRAME_NAMES)
+    else:
+        flush_file(film)
+        place_file(film, target)

@@ -15,6 +15,7 @@ STATE_BYTES = 16  # bytes a pixel of the state that a commit saves, at most
 SEGMENT_SECONDS = 2  # of film in a segment
 SEGMENT_BYTES = 400_000_000  # bytes of raw frames in a segment, at most
 SEGMENT_FRAMES = 8  # frames of a segment, at least
+FRAME_NAMES = "[0-9]" * 6 + ".png"  # of the files in a folder of frames, as `glob` takes it
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class FilmSpec:
     fps: Fraction  # likewise
     frames: int | None  # about how many there will be; None where nobody knows
     early: int = 0  # frames before the first, which are kept while it is made, but not shown
-    sound: Sound | None = None  # cut to the film's length; formats without sound leave it out
+    sound: Sound | None = None  # taken into the journal first; formats without sound leave it out
     label: str = ""  # what is rendered, as TOML, which is put beside the film as NAME.toml
     comment: str = ""  # the same for the film's own metadata
 
@@ -78,17 +79,11 @@ class FilmSpec:
 
     @property
     def record(self) -> dict[str, Any]:
-        """All that joining the film takes, as plain values for its journal."""
-        sound = self.sound and [
-            str(self.sound.path.absolute()),
-            self.sound.codec,
-            str(self.sound.start),
-        ]
+        """All that joining the film takes besides its parts, as plain values for its journal."""
         return {
             **self.size._asdict(),
             "fps": str(self.fps),
             "early": self.early,
-            "sound": sound,
             "quality": self.output.quality,
             "encoder": self.output.encoder,
         }
@@ -96,9 +91,6 @@ class FilmSpec:
     @classmethod
     def from_record(cls, target: Path, record: dict[str, Any]) -> Self:
         """Makes a spec from another one's `record`, as far as joining needs it."""
-        sound = record["sound"] and Sound(
-            Path(record["sound"][0]), record["sound"][1], Fraction(record["sound"][2])
-        )
         return cls(
             target,
             Output(quality=record["quality"], encoder=record["encoder"]),
@@ -106,7 +98,6 @@ class FilmSpec:
             Fraction(record["fps"]),
             None,
             record["early"],
-            sound,
         )
 
     def disk_space(self, done: int) -> int:

@@ -21,6 +21,8 @@ from zoomdream.network.network import Network
 from zoomdream.settings.definitions import RenderJob
 from zoomdream.settings.setting_paths import change_job, plain_value, settings_by_path
 
+NOT_SEEN = ("device", "precision", "max_pixels", "output.audio")
+"""Settings that change no frame, or stand in the identity as what came of them."""
 PACKAGES = ("zoomdream", "torch", "torchvision", "numpy", "scenedetect")
 
 
@@ -43,7 +45,7 @@ def render_identity(job: RenderJob, network: Network, picture: Any = None) -> di
     identity = {
         name: json.dumps(plain_value(value))
         for name, value in settings_by_path(as_label(job, network))
-        if value is not None and name not in (*FILES, "device", "precision", "max_pixels")
+        if value is not None and name not in (*FILES, *NOT_SEEN)
     }
     identity["format"] = job.target.suffix.lower() if job.target else ""
     if job.output.encoder == "hardware":

@@ -6,8 +6,9 @@ While a film is made there lies beside it, in NAME.zoomdream/,
     journal             an entry a line, with its own checksum; the first one names the journal's format
     frames-000002.rgb   raw frames of a segment, as they come
     segment-000001.mp4  a segment of the film, encoded and checked
+    sound.mp4           the clip's sound, as it will be in the film
     state-000150        the state that frame 150 is made from, in float
-    lock                held as long as the process lives
+    lock                held as long as the process lives; lock.owner where the file system has no locks
 
 Frames are committed every few seconds, wherever a segment is (see `spec.SegmentPlan`). A file is written
 under another name, flushed, renamed, and the folder flushed, before the journal says that it is there.
@@ -15,10 +16,12 @@ Where an entry is torn, or its files are not what it says, an older entry counts
 stay until what takes their place has been committed twice.
 """
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,30 +34,44 @@ import safetensors.torch
 from torch import Tensor
 
 from zoomdream.errors import OutputError, UsageError
-from zoomdream.files import digest, flush, flush_folder, remove, running_digest, write_atomically
+from zoomdream.files import (
+    JOURNAL,
+    companion,
+    digest,
+    flush,
+    flush_folder,
+    link_target,
+    remove,
+    running_digest,
+    write_atomically,
+)
 from zoomdream.film.film_spec import SegmentPlan
 from zoomdream.media.frame import ImageArray
 
 JOURNAL_FORMAT = 2  # 0.1.0 named none
+LOCK, OWNER = "lock", "lock.owner"  # files: the system's lock, and what stands in for it
+LOCKS = frozenset({LOCK, OWNER})
+_WITHOUT_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 ENTRIES_HELD = 1000  # entries before the last commit but one that are held in memory
 
 State = dict[str, Tensor]
 """What the next frame is made from, besides the source and the settings."""
 
 Entry = dict[str, Any]
-"""A line of a journal. One of four kinds, told apart by a key of its own:
+"""A line of a journal. One of five kinds, told apart by a key of its own:
 
     format   the first: its `identity`, `job` and `film` say what is rendered
     state    a commit: all before `frame` is safe; `raw` has, for each segment with raw frames, how many
              and their checksum
     segment  a segment is encoded, in `file`
-    whole    the film is joined, and about to take its name
+    sound    the clip's sound is in `file`, or without one left out; with a note about it
+    whole    the film is joined, and about to take its name; `sha256` tells whether it has
 """
 
 
 def journal_folder(target: Path) -> Path:
     """Returns the folder in which a film's journal lies."""
-    return target.absolute().with_name(f"{target.name}.zoomdream")
+    return companion(link_target(target), JOURNAL)
 
 
 def raw_file(folder: Path, segment: int) -> Path:
@@ -152,9 +169,19 @@ class Journal:
             }
         )
 
-    def finish(self) -> None:
-        """Writes down that the film is joined, and about to take its name."""
-        self._append({"whole": self.frame})
+    def add_sound(self, file: str, note: str) -> None:
+        """Writes down that the sound is in a file of this name; "" where the film is to be silent."""
+        kept = {"file": file, "sha256": digest(self.folder / file)} if file else {}
+        self._append({"sound": note, **kept})
+
+    @property
+    def sound(self) -> Entry | None:
+        """The entry about the film's sound; None where nobody has looked for any."""
+        return sound_entry(read_entries(self.folder))
+
+    def finish(self, sha256: str) -> None:
+        """Writes down that the film is joined, and about to take its name; with its checksum."""
+        self._append({"whole": self.frame, "sha256": sha256})
         self.finished = True
 
     def _append(self, entry: Entry) -> None:
@@ -268,10 +295,13 @@ class Journal:
         self._entries = [
             entry
             for entry in entries
-            if "format" in entry or entry is commit or entry.get("segment") in kept
+            if "format" in entry
+            or entry is commit
+            or entry.get("segment") in kept
+            or ("sound" in entry and ("file" not in entry or _is_intact(self.folder, entry)))
         ]
-        names = {"job.toml", "journal", "lock"} | {commit["state"] if commit else ""}
-        names |= {entry["file"] for entry in self._entries if "segment" in entry}
+        names = {"job.toml", "journal", *LOCKS} | {commit["state"] if commit else ""}
+        names |= {entry["file"] for entry in self._entries if "file" in entry}
         names |= {raw_file(self.folder, segment).name for segment in self._digests}
         write_atomically(self.folder / "journal", b"".join(map(_as_line, self._entries)))
         for path in self.folder.iterdir():
@@ -298,6 +328,11 @@ def read_entries(folder: Path) -> list[Entry]:
         if isinstance(entry, dict) and _as_line(entry) == line and _stays_in_folder(entry):
             entries.append(entry)
     return entries
+
+
+def sound_entry(entries: list[Entry]) -> Entry | None:
+    """Finds the last entry about a film's sound."""
+    return next((entry for entry in reversed(entries) if "sound" in entry), None)
 
 
 def read_head(target: Path) -> Entry | None:
@@ -346,20 +381,14 @@ def locked_journal(folder: Path) -> Iterator[None]:
     At the end a folder with nothing but the lock in it is removed.
     """
     folder.mkdir(exist_ok=True)
-    if not (folder / "lock").exists() and any(folder.iterdir()):
+    names = {path.name for path in folder.iterdir()}
+    if names and not names & LOCKS:
         raise OutputError(f"{folder} is there, and no journal of ours: rename it")
-    lock = filelock.FileLock(folder / "lock")
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        film = folder.name.removesuffix(".zoomdream")
-        raise OutputError(
-            f"{film} is being rendered by another process: wait for it, or take another name"
-        ) from None
+    lock = _acquire_lock(folder)
     try:
         yield
     finally:
-        empty = [path.name for path in folder.iterdir()] == ["lock"]
+        empty = {path.name for path in folder.iterdir()} <= LOCKS
         if empty and os.name != "nt":
             shutil.rmtree(folder, ignore_errors=True)
         lock.release()
@@ -367,9 +396,33 @@ def locked_journal(folder: Path) -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _acquire_lock(folder: Path) -> filelock.BaseFileLock:
+    """Takes a journal's lock: the system's, which ends with the process, or else a file that names its owner.
+
+    Raises OutputError where another render has it.
+    """
+    lock: filelock.BaseFileLock = filelock.FileLock(folder / LOCK)
+    try:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # filelock's, that it makes do with a file
+                lock.acquire(blocking=False)
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _WITHOUT_LOCKS:
+                raise
+            lock = filelock.SoftFileLock(folder / OWNER)
+            lock.acquire(blocking=False)
+    except filelock.Timeout:
+        film = folder.name.removesuffix(JOURNAL)
+        raise OutputError(
+            f"{film} is being rendered by another process: wait for it, or take another name"
+        ) from None
+    return lock
+
+
 def clear_journal(folder: Path) -> None:
     """Removes everything from a journal's folder but its lock, and the journal itself last of all."""
     for path in folder.iterdir():
-        if path.name not in ("lock", "journal"):
+        if path.name not in {*LOCKS, "journal"}:
             remove(path)
     remove(folder / "journal")

@@ -14,7 +14,7 @@ from zoomdream.film.identity import as_label, render_identity
 from zoomdream.film.inputs import job_clock, open_clip, open_network
 from zoomdream.film.resume import already_finished
 from zoomdream.film.seamless_loop import check_loop
-from zoomdream.film.target_check import check_film_target
+from zoomdream.film.target_check import check_beside, check_film_target
 from zoomdream.film.writer import COMMIT_SECONDS, FilmWriter, open_writer
 from zoomdream.media.source import Clip
 from zoomdream.network.network import Network
@@ -87,6 +87,7 @@ def render(
     finished = job.target is not None and already_finished(job.target, resume)
     if job.target is not None and not finished:
         check_film_target(job.target, job.force, job.output)
+        check_beside(job, job.target)
     with ExitStack() as stack:
         clip = stack.enter_context(closing_clip(open_clip(job, picture)))
         if finished:

@@ -1,15 +1,15 @@
 """What an interrupted render left behind: how to go on with it, or look at it."""
 
-import dataclasses
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from zoomdream.errors import OutputError, UsageError
-from zoomdream.files import link_or_copy, readable_errors, remove
-from zoomdream.film.encoder import encode_segment, join_segments
-from zoomdream.film.film_spec import FilmSpec
+from zoomdream.files import SO_FAR, companion, digest, link_or_copy, readable_errors
+from zoomdream.film.encoder import encode_segment, join_segments, place_joined
+from zoomdream.film.film_spec import FRAME_NAMES, FilmSpec
 from zoomdream.film.journal import (
+    LOCKS,
     Entry,
     clear_journal,
     journal_folder,
@@ -17,6 +17,7 @@ from zoomdream.film.journal import (
     raw_file,
     read_entries,
     read_head,
+    sound_entry,
 )
 from zoomdream.settings import presets
 from zoomdream.settings.definitions import RenderJob
@@ -27,16 +28,18 @@ def already_finished(target: Path, resume: bool) -> bool:
 
     Raises OutputError where the journal's folder cannot be removed.
     """
-    folder = journal_folder(target)
-    entries = read_entries(folder)
-    joined = folder / f"film{target.suffix.lower()}"
-    whole = any("whole" in entry for entry in entries) and not joined.exists()
-    empty = folder.is_dir() and {path.name for path in folder.iterdir()} <= {"lock"}
-    if not (whole or empty) or not target.exists():
-        return False
-    with readable_errors(target), locked_journal(folder):
-        clear_journal(folder)
-    return resume and whole
+    with readable_errors(target):
+        if not target.name or not target.exists():
+            return False
+        folder = journal_folder(target)
+        joined = [entry for entry in read_entries(folder) if "whole" in entry]
+        empty = folder.is_dir() and {path.name for path in folder.iterdir()} <= LOCKS
+        whole = bool(joined) and digest(target, FRAME_NAMES) == joined[-1].get("sha256")
+        if not (whole or empty):
+            return False
+        with locked_journal(folder):
+            clear_journal(folder)
+        return resume and whole
 
 
 def check_interrupted(target: Path, identity: Mapping[str, str], resume: bool, force: bool) -> None:
@@ -90,24 +93,24 @@ def _interrupted_head(target: Path) -> Entry:
 def join_so_far(target: Path | str) -> tuple[Path, int]:
     """Joins what is safe of an interrupted film, or of one that is being rendered, for a look.
 
-    It becomes NAME.so-far.EXT beside it, which is replaced where it is there; returns that, and how many
-    frames it has. Raises UsageError, OutputError.
+    It becomes NAME.so-far.EXT beside it, or NAME-so-far of a folder, which is replaced where it is there;
+    returns that, and how many frames it has. Raises UsageError, OutputError.
     """
     target = Path(target)
     head, folder = _interrupted_head(target), journal_folder(target)
     preview = target.with_name(f"{target.stem}.so-far{target.suffix}")
+    if not target.suffix:
+        preview = companion(target, SO_FAR)
     entries = read_entries(folder)
     commit = next((entry for entry in reversed(entries) if "state" in entry), None)
     if commit is None or commit["frame"] <= 0:
         raise UsageError(f"nothing of {target} can be watched yet: no frame is safe")
     spec = FilmSpec.from_record(preview, head["film"])
-    if spec.sound and not spec.sound.path.is_file():
-        spec = dataclasses.replace(spec, sound=None)
     encoded = {entry["segment"]: entry["file"] for entry in entries if "segment" in entry}
     with (
         readable_errors(preview),
         tempfile.TemporaryDirectory(
-            dir=target.absolute().parent, prefix=f".{preview.name}-"
+            dir=preview.absolute().parent, prefix=f".{target.name}-"
         ) as scratch_name,
     ):
         scratch, files = Path(scratch_name), []
@@ -119,9 +122,9 @@ def join_so_far(target: Path | str) -> tuple[Path, int]:
                 frames, _ = commit["raw"][str(segment)]
                 raw = raw_file(folder, segment)
                 files.append(encode_segment(spec, scratch, segment, raw, frames))
-        joined = join_segments(spec, scratch, files, commit["frame"])
-        remove(preview)
-        joined.replace(preview)
+        sound = (sound_entry(entries) or {}).get("file")
+        joined = join_segments(spec, scratch, files, commit["frame"], sound and folder / sound)
+        place_joined(joined, preview, scratch / "old")
     return preview, commit["frame"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zoomdream.dreaming.session import DreamSession
-from zoomdream.errors import Interrupted, OutputError, UsageError
+from zoomdream.errors import Interrupted, UsageError
 from zoomdream.events import Listener, Picture, Start, Step, ignore_events
 from zoomdream.film.frame_renderer import layer_weights
 from zoomdream.film.growth_film import growth_film
@@ -14,7 +14,7 @@ from zoomdream.film.identity import as_label
 from zoomdream.film.inputs import open_network
 from zoomdream.film.picture import StepCounter, dream_still, shown
 from zoomdream.film.source_picture import open_original
-from zoomdream.film.target_check import check_film_target
+from zoomdream.film.target_check import check_beside, check_film_target, label_of
 from zoomdream.media.frame import Frame
 from zoomdream.media.image_formats import check_image_size, check_image_target
 from zoomdream.media.image_writer import staged_pictures
@@ -49,7 +49,7 @@ def dream_image(
     if target is None:
         raise UsageError("the job has no target: name a picture to write")
     check_image_target(target, job.force)
-    _check_beside(job, target)
+    check_beside(job, target)
     if film is not None:
         check_film_target(film, job.force, Output())
     if job.output.size:
@@ -88,30 +88,12 @@ def dream_image(
 
         dreamt = dream_still(original.frame, now, session, t, counter, on_step)
         staged.add(target, original.pixels(dreamt, target))
-        staged.add_text(_label_of(target), presets.preset_text(label))
-        check_image_target(target, job.force)  # someone else may have been quicker
+        staged.add_text(label_of(target), presets.preset_text(label))
+        staged.place(job.force)
         if growth:
             growth.finish(dreamt)
-        staged.place()
     others = (film,) if film else tuple(beside.values())
     return Picture(target, original.size, counter.seconds, others)
-
-
-def _check_beside(job: RenderJob, target: Path) -> None:
-    """Raises UsageError and OutputError for a target whose label could not be put, or would be untrue."""
-    label = _label_of(target)
-    if label.is_dir():
-        raise OutputError(
-            f"{label} is a folder, and the picture's settings go there: name it otherwise"
-        )
-    source = job.source
-    if source is not None and source.exists() and target.exists() and source.samefile(target):
-        raise UsageError(f"{target} is the picture that is dreamt on: write to another file")
-
-
-def _label_of(target: Path) -> Path:
-    """Gives the file that a picture's settings go into."""
-    return target.with_name(f"{target.name}.toml")
 
 
 def _start(size: Size, steps: int, network: Network, notes: tuple[str, ...]) -> Start:

@@ -4,9 +4,16 @@ import re
 from pathlib import Path
 
 from zoomdream.errors import OutputError, UsageError
-from zoomdream.files import check_file, check_folder, check_free
+from zoomdream.files import (
+    LABEL,
+    check_file,
+    check_folder,
+    check_free,
+    companion,
+    companion_names,
+)
 from zoomdream.media.film_formats import film_format
-from zoomdream.settings.definitions import Output
+from zoomdream.settings.definitions import Output, RenderJob
 
 
 def check_film_target(target: Path, force: bool, output: Output) -> None:
@@ -37,7 +44,22 @@ def check_film_target(target: Path, force: bool, output: Output) -> None:
     check_free(target, force)
 
 
+def check_beside(job: RenderJob, target: Path) -> None:
+    """Raises UsageError and OutputError for a target whose label could not be put, or would be untrue."""
+    label = label_of(target)
+    if label.is_dir():
+        raise OutputError(f"{label} is a folder, and the settings go there: name it otherwise")
+    source = job.source
+    if source is not None and source.exists() and target.exists() and source.samefile(target):
+        raise UsageError(f"{target} is what is dreamt on: write to another file")
+
+
+def label_of(target: Path) -> Path:
+    """Names the file that the settings of a film or picture go into."""
+    return companion(target, LABEL)
+
+
 def _other_files(folder: Path) -> list[str]:
-    """Lists what is in a folder besides frames of a film; a folder with such files is never replaced."""
-    names = (path.name for path in folder.iterdir())
+    """Lists what is in a folder besides a film's frames and companions; such a folder is never replaced."""
+    names = {path.name for path in folder.iterdir()} - companion_names(folder)
     return sorted(name for name in names if not re.fullmatch(r"\d{6}\.png", name))

@@ -1,7 +1,8 @@
 """The writer of a film: takes its frames, keeps them safe, and makes a film of them.
 
 Frames go into a journal, and each segment is encoded beside the dreaming as its frames come. At the end the
-segments are joined as they are, and the film takes its name in one rename: what has the name is whole.
+segments are joined as they are, and the film takes its name in one rename: what has the name is whole. The
+journal goes once the film was read back under its name.
 """
 
 import contextlib
@@ -13,15 +14,15 @@ from pathlib import Path
 
 from zoomdream.errors import OutputError
 from zoomdream.files import (
+    digest,
     flush_file,
-    flush_folder,
     is_taken,
     readable_errors,
     remove,
     write_atomically,
 )
-from zoomdream.film.encoder import SegmentEncoder, join_segments, joined_file
-from zoomdream.film.film_spec import FilmSpec
+from zoomdream.film.encoder import SegmentEncoder, join_segments, joined_file, place_joined
+from zoomdream.film.film_spec import FRAME_NAMES, FilmSpec
 from zoomdream.film.journal import (
     Journal,
     State,
@@ -31,7 +32,9 @@ from zoomdream.film.journal import (
     raw_file,
 )
 from zoomdream.film.resume import check_interrupted
+from zoomdream.film.target_check import label_of
 from zoomdream.media.frame import Frame, ImageArray, start_readback
+from zoomdream.media.sound import take_sound
 from zoomdream.pipeline import BackgroundWorker
 from zoomdream.size import Size
 
@@ -70,11 +73,16 @@ def open_writer(
                     raise
         writer = FilmWriter(spec, journal, state, commit_seconds)
         try:
+            writer.take_sound()
             writer.encode_waiting()
             yield writer
-        except Exception:  # what was added before is good, whatever has gone wrong since
+        except Exception as error:  # what was added before is good, whatever has gone wrong since
             with contextlib.suppress(Exception):
                 writer.flush()
+            if type(error) is OutputError and journal.committed and "`" not in str(error):
+                raise OutputError(
+                    f"{error}; {journal.committed} frames are safe; to go on: `resume=True`"
+                ) from error
             raise
         finally:
             writer.close()
@@ -118,8 +126,9 @@ class FilmWriter:
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know about the journal of an interrupted render."""
-        return self._journal.notes
+        """What a person should know about the journal of an interrupted render, and about the sound."""
+        entry = self._journal.sound if self._spec.sound else None
+        return [*self._journal.notes, *filter(None, [entry and entry["sound"]])]
 
     def early_frames(self) -> Iterator[ImageArray]:
         """Yields the frames before the first one, as far as an interrupted render has them."""
@@ -160,6 +169,19 @@ class FilmWriter:
     def flush(self) -> None:
         """Waits until all that was added is in the journal, and what was committed is safe."""
         self._worker.flush()
+
+    def take_sound(self) -> None:
+        """Takes the clip's sound into the journal, where it is not there yet."""
+        spec, journal = self._spec, self._journal
+        if spec.sound is None or not spec.format.sound or journal.sound:
+            return
+        seconds = None if spec.frames is None else spec.frames / spec.fps
+        file = journal.folder / f"sound{spec.format.suffix}"
+        with readable_errors(spec.target):
+            taken = take_sound(spec.sound, spec.format, seconds, file)
+            if taken.file:
+                flush_file(taken.file)
+            journal.add_sound(taken.file.name if taken.file else "", taken.note)
 
     # --- Segments
 
@@ -206,7 +228,10 @@ class FilmWriter:
         if journal.frame > journal.plan.first(last) and last not in journal.encoded:
             self._encode(last, full=True)
         self._finish_segment()
-        return join_segments(spec, journal.folder, list(journal.encoded.values()), journal.frame)
+        entry = journal.sound if spec.sound else None
+        sound = journal.folder / entry["file"] if entry and "file" in entry else None
+        files = list(journal.encoded.values())
+        return join_segments(spec, journal.folder, files, journal.frame, sound)
 
     def place(self, force: bool = False) -> None:
         """Gives the joined film its name. force: replaces what has that name."""
@@ -240,20 +265,12 @@ class FilmWriter:
 
 
 def _place(spec: FilmSpec, journal: Journal) -> None:
-    """Gives a joined film its name, in one rename; the old frames of a folder are removed after that."""
-    target, film = spec.target.absolute(), joined_file(spec, journal.folder)
-    if film.is_file():
-        flush_file(film)
+    """Gives a joined film its name, and reads it back; what had the name is gone then.
+
+    The journal knows the film's checksum before: whoever finds the two later can tell whether that was done.
+    """
+    film = joined_file(spec, journal.folder)
     if spec.label:
-        write_atomically(target.with_name(f"{target.name}.toml"), spec.label.encode())
-    journal.finish()
-    old = journal.folder / "old"
-    if film.is_dir() and target.is_dir():
-        target.replace(old)
-    try:
-        film.replace(target)
-    except OSError:
-        if old.is_dir():
-            old.replace(target)
-        raise
-    flush_folder(target.parent)
+        write_atomically(label_of(spec.target), spec.label.encode())
+    journal.finish(digest(film, FRAME_NAMES))
+    place_joined(film, spec.target, journal.folder / "old")

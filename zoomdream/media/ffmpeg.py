@@ -11,6 +11,7 @@ from typing import IO
 import imageio_ffmpeg
 
 from zoomdream.errors import OutputError
+from zoomdream.files import WRITE_REASONS
 
 
 def ffmpeg_path() -> str:
@@ -62,6 +63,7 @@ def start_ffmpeg(
         stderr=log,
         cwd=folder,
         start_new_session=os.name != "nt",
+        restore_signals=False,  # a file that grows too large is told, and not a signal
     )
 
 
@@ -81,11 +83,17 @@ def running_ffmpeg(command: list[str], log: IO[bytes] | int) -> Iterator[subproc
                     pipe.close()
 
 
+_DISK_REASONS = {
+    os.strerror(number): reason for number, reason in WRITE_REASONS.items()
+}  # by what ffmpeg says
+
+
 def error_summary(log: bytes) -> str:
     """Sums up in half a sentence what ffmpeg logged before it failed."""
     lines = [line.strip() for line in log.decode(errors="replace").splitlines() if line.strip()]
-    if any("No space left" in line for line in lines):
-        return "the disk is full"
+    for told, reason in _DISK_REASONS.items():
+        if any(told in line for line in lines):
+            return reason
     causes = ("Permission denied", "Read-only", "Unknown encoder", "Invalid argument")
     telling = next(
         (line for line in lines if any(cause in line for cause in causes)),

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from zoomdream.files import flush_file, flush_folder, readable_errors
+from zoomdream.errors import OutputError
+from zoomdream.files import check_free, flush_file, link_target, place_file, readable_errors
 from zoomdream.media.image_formats import ImageFormat, image_format
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -28,7 +29,7 @@ def staged_pictures(target: Path) -> Iterator["StagedPictures"]:
     with (
         readable_errors(target),
         tempfile.TemporaryDirectory(
-            dir=target.absolute().parent, prefix=f".{target.name}-"
+            dir=link_target(target).parent, prefix=f".{target.name}-"
         ) as folder,
     ):
         yield StagedPictures(Path(folder))
@@ -38,31 +39,42 @@ class StagedPictures:
     """Files that are written under other names until `place` renames them. Methods raise OutputError."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = folder  # its name begins with a dot
+        self._pictures: list[Path] = []  # the targets that are no text files
         self._staged: dict[Path, Path] = {}  # where each lies until then, by its target
 
     def add(self, target: Path, pixels: Pixels) -> None:
         """Writes a picture: (H, W, 3), or (H, W, 4) with alpha; uint8, or uint16 for a deep format."""
         self._write(target, encode_image(image_format(target), pixels))
+        self._pictures.append(target)
 
     def add_text(self, target: Path, text: str) -> None:
         """Writes a text file."""
         self._write(target, text.encode())
 
     def _write(self, target: Path, content: bytes) -> None:
-        staged = self._folder / str(len(self._staged))
+        staged = self._folder / target.name
         with readable_errors(target):
             staged.write_bytes(content)
             flush_file(staged)
         self._staged[target] = staged
 
-    def place(self) -> None:
-        """Gives all of them their names; what had one of them is replaced."""
-        for target, staged in self._staged.items():
-            with readable_errors(target):
-                staged.replace(target)
-        for folder in {target.absolute().parent for target in self._staged}:
-            flush_folder(folder)
+    def place(self, force: bool = True) -> None:
+        """Gives all of them their names. force: replaces what has got one of them meanwhile.
+
+        Where one cannot be put, those that are left stay in a folder that the OutputError names.
+        """
+        try:
+            for target in self._pictures:
+                check_free(target, force)
+            for target, staged in self._staged.items():
+                with readable_errors(target):
+                    place_file(staged, target)
+        except OutputError as error:
+            kept = self._folder.with_name(self._folder.name.removeprefix("."))
+            with readable_errors(kept):
+                self._folder.rename(kept)
+            raise OutputError(f"{error}; what was made is in {kept}") from None
 
 
 def encode_image(form: ImageFormat, pixels: Pixels, **options: Any) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from zoomdream.errors import OutputError
-from zoomdream.files import write_atomically
+from zoomdream.files import readable_errors, write_atomically
 from zoomdream.media.frame import Frame, ImageArray, resize, to_bytes
 from zoomdream.media.image_formats import check_sheet_target, sheet_format
 from zoomdream.media.image_writer import encode_image
@@ -140,10 +140,8 @@ def write_sheet(path: Path, canvas: ImageArray, force: bool = False, quality: in
             f"{form.name.upper()} holds: a .png, or a smaller `size`, would do"
         )
     content = encode_image(form, canvas, quality=quality, optimize=True)
-    try:
+    with readable_errors(path):
         write_atomically(path, content)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _shrunk(cell: Cell, side: int) -> list[Image.Image]:

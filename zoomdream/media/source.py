@@ -12,11 +12,12 @@ from zoomdream.size import Size
 
 @dataclass(frozen=True)
 class Sound:
-    """Where a film's sound is to come from: the first sound stream of a file, from `start` seconds on."""
+    """Where a film's sound is to come from: a sound stream of a file, from `start` seconds on."""
 
     path: Path
     codec: str
     start: Fraction = Fraction(0)
+    stream: int = 0  # among the file's sound streams
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import tomli_w
 from platformdirs import user_config_path
 
 from zoomdream.errors import InputError, OutputError, UsageError, nearest
-from zoomdream.files import shipped
+from zoomdream.files import readable_errors, shipped, write_atomically
 from zoomdream.settings.definitions import SECTIONS, RenderJob
 from zoomdream.settings.preset_mistakes import Mistake, line_of_setting, mistakes_in
 from zoomdream.settings.setting_paths import (
@@ -179,10 +179,7 @@ def new(target: Path, origin: str = "zoom") -> None:
 
 def write_new(target: Path, text: str) -> None:
     """Writes a new file; raises OutputError where one is there."""
-    try:
-        with target.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise OutputError(f"{target} is there already: take another name") from None
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror}") from None
+    if target.exists():
+        raise OutputError(f"{target} is there already: take another name")
+    with readable_errors(target):
+        write_atomically(target, text.encode())
