@@ -370,3 +370,15 @@ def test_memory_is_level_over_three_thousand_frames(tmp_path: Path) -> None:
         memory = [process.memory_info().rss for one in film if one.number and one.number % 200 == 0]
     assert len(memory) == 15
     assert max(memory) / memory[0] < 1.05
+
+
+def test_the_sound_that_players_take_goes_into_the_film(tmp_path: Path, zoomdream: Command) -> None:
+    """A commentary stands first, and the second track is the default one."""
+    write(films.panning(12, SIZE), tmp_path / "v.mp4", 24)
+    tones = [("-f", "lavfi", "-i", f"sine={pitch}:d=0.5") for pitch in (300, 1200)]
+    run("-i", tmp_path / "v.mp4", *tones[0], *tones[1], "-map", 0, "-map", 1, "-map", 2, "-c:v", "copy",
+        "-disposition:a:0", 0, "-disposition:a:1", "default", tmp_path / "in.mkv")  # fmt: skip
+    assert zoomdream("clip", "in.mkv", "-o", "out.mp4", "--strength", 0, *QUICK).code == 0
+    wave = heard(tmp_path / "out.mp4")[2]
+    pitch = np.abs(np.fft.rfft(wave)).argmax() / len(wave) * 48000
+    assert pitch == pytest.approx(1200, abs=20)

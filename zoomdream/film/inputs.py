@@ -86,7 +86,8 @@ def _open_moving_clip(job: RenderJob, flow: FlowBlend) -> Clip:
     if job.target is not None and not has_sound(job.target):
         silent = "the film is silent: name it .mp4 or .webm to keep the clip's sound"
         return replace(clip, notes=(*clip.notes, silent))
-    return replace(clip, sound=Sound(path, footage.sound.codec, footage.first(flow.start)))
+    begin = footage.first(flow.start)
+    return replace(clip, sound=Sound(path, footage.sound.codec, begin, footage.sound.place))
 
 
 def film_size(job: RenderJob, natural: Size, longest: int = STILL_LONGER_SIDE) -> Size:
