@@ -207,13 +207,14 @@ def join_segments(spec: FilmSpec, folder: Path, files: list[str], frames: int) -
         start = ["-ss", f"{float(sound.start):.6f}"] if sound.start > 0 else []
         sound_input = [*start, *input_options(sound.path)]
         sound_output = ["-map", "1:a:0", "-c:a", *codec]
+    comment = os.fsdecode(f"comment={spec.comment}".encode())  # UTF-8, whatever the locale is
     joining = subprocess.run(
         ffmpeg_command(
             "-nostdin", "-y", "-f", "concat", "-i", "segments.txt", *sound_input,
             "-map", "0:v:0", *sound_output,
             *form.joined(frames * spec.size.pixels),
             *(["-t", f"{float(frames / spec.fps):.6f}"] if sound else []),
-            *(["-metadata", f"comment={spec.comment}"] if spec.comment else []),
+            *(["-metadata", comment] if spec.comment else []),
             "-f", form.muxer, film.name,
         ),
         capture_output=True, check=False, cwd=folder,

@@ -9,6 +9,7 @@ from zoomdream.media.film_formats import PNG_FOLDER, FilmFormat, film_format
 from zoomdream.media.source import Sound
 from zoomdream.settings.definitions import Output
 from zoomdream.size import Size
+from zoomdream.text import path_from_text, path_text
 
 STANDARD_QUALITY = 18  # the quality that a format's `bulk` is given for
 STATE_BYTES = 16  # bytes a pixel of the state that a commit saves, at most
@@ -80,7 +81,7 @@ class FilmSpec:
     def record(self) -> dict[str, Any]:
         """All that joining the film takes, as plain values for its journal."""
         sound = self.sound and [
-            str(self.sound.path.absolute()),
+            path_text(self.sound.path.absolute()),
             self.sound.codec,
             str(self.sound.start),
         ]
@@ -97,7 +98,7 @@ class FilmSpec:
     def from_record(cls, target: Path, record: dict[str, Any]) -> Self:
         """Makes a spec from another one's `record`, as far as joining needs it."""
         sound = record["sound"] and Sound(
-            Path(record["sound"][0]), record["sound"][1], Fraction(record["sound"][2])
+            path_from_text(record["sound"][0]), record["sound"][1], Fraction(record["sound"][2])
         )
         return cls(
             target,

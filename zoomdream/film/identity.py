@@ -11,13 +11,13 @@ import torch
 
 from zoomdream.errors import InputError
 from zoomdream.files import digest
-from zoomdream.film.inputs import FILES, resolve_source
+from zoomdream.film.inputs import resolve_source
 from zoomdream.media.ffmpeg import ffmpeg_version
 from zoomdream.media.film_formats import FILM_FORMATS
 from zoomdream.media.frame import as_frame
 from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network
-from zoomdream.settings.definitions import RenderJob
+from zoomdream.settings.definitions import FILES, RenderJob
 from zoomdream.settings.setting_paths import change_job, plain_value, settings_by_path
 
 PACKAGES = ("zoomdream", "torch", "torchvision", "numpy", "scenedetect")

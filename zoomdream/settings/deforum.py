@@ -23,7 +23,9 @@ from zoomdream.settings.expression import ScheduleError, split_at_commas
 from zoomdream.settings.preset_mistakes import mistakes_in
 from zoomdream.settings.schedule import read_schedule
 from zoomdream.size import Size
+from zoomdream.text import printable, read_text
 
+MOST_BYTES = 10_000_000  # bytes of a settings file
 Keys = dict[str, float | str]  # of a schedule of ours
 _NUMBER = re.compile(r"(?=.)[+-]?[0-9]*(\.[0-9]+)?")  # what Deforum takes for a plain number
 _WORDS = {"t": "frame", "s": "seed", "max_f": "(frames-1)"}
@@ -117,11 +119,7 @@ def import_settings(path: Path) -> tuple[str, list[str]]:
     cannot be read.
     """
     try:
-        if path.stat().st_size > 10_000_000:
-            raise InputError(f"{path} is too large for a settings file")
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+        settings = json.loads(read_text(path, MOST_BYTES))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON, as Deforum's settings files are: {error}") from None
     if not isinstance(settings, dict) or not _NO_SCHEDULES & settings.keys():
@@ -161,7 +159,7 @@ def _preset(settings: dict[str, Any], name: str) -> tuple[str, list[str]]:
         notes.append(f"no counterpart: {', '.join(unused)}")
     if mistakes := mistakes_in(preset):
         raise UsageError(f"{name}: {mistakes[0].message}")
-    return f"# Imported from Deforum's {name}.\n" + tomli_w.dumps(preset), notes
+    return f"# Imported from Deforum's {printable(name)}.\n" + tomli_w.dumps(preset), notes
 
 
 def _whole_number(settings: dict[str, Any], name: str, default: int, least: int, most: int) -> int:
