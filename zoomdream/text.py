@@ -18,7 +18,6 @@ from zoomdream.errors import InputError
 _MARKS = {  # UTF-32 first: its mark begins like that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
@@ -48,17 +47,18 @@ def read_text(path: Path, most_bytes: int) -> str:
 
 def decode_text(content: bytes, name: str) -> str:
     """Decodes a text file's content, as `read_text` does. name: of the file, for messages."""
+    content = content.removeprefix(codecs.BOM_UTF8)
     encoding = next((known for mark, known in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        if encoding in ("utf-16", "utf-32"):
+        if encoding != "utf-8":
             raise InputError(
                 f"{name} begins as {encoding.upper()} and is none from byte {error.start + 1} on: "
                 "save it as UTF-8"
             ) from None
         byte = content[error.start]
-        place = _place(content[: error.start].decode(encoding))
+        place = _place(content[: error.start].decode())
         raise InputError(
             f"{name} is no UTF-8: {place} is the byte {byte:02x} ({chr(byte)!r} in Latin-1); "
             "save it as UTF-8"

@@ -16,8 +16,9 @@ class LastingStream(io.RawIOBase):
     other work, whose success it is no part of; else it is what a command was asked for.
     """
 
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream  # which would close its number, were it let go
+        self._raw: Any = getattr(stream.buffer, "raw", stream.buffer)
         self.error: OSError | None = None
         self.only_tells = False
 
@@ -76,31 +77,25 @@ def open_streams() -> Streams:
     for number in (0, 1, 2):
         try:
             os.fstat(number)
-        except OSError:
-            nowhere = os.open(
-                os.devnull, os.O_RDWR
-            )  # gets the lowest number that is free: this one
-            os.set_inheritable(nowhere, True)
-    if sys.stdin is None:
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    out, err = _lasting(sys.stdout, 1), _lasting(sys.stderr, 2)
-    sys.stdout, sys.stderr = _text(sys.stdout, out), _text(sys.stderr, err)
-    return Streams(out, err)
+        except OSError:  # what is opened next gets the lowest number that is free: this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    out, err = sys.stdout or _opened(1), sys.stderr or _opened(2)
+    streams = Streams(LastingStream(out), LastingStream(err))
+    sys.stdout, sys.stderr = _as_text(streams.out, out), _as_text(streams.err, err)
+    return streams
 
 
-def _lasting(stream: TextIO | None, number: int) -> LastingStream:
-    if stream is None:
-        return LastingStream(io.FileIO(number, "w", closefd=False))
-    return LastingStream(getattr(stream.buffer, "raw", stream.buffer))
+def _opened(number: int) -> TextIO:
+    return open(number, "w", encoding="utf-8", closefd=False)
 
 
-def _text(stream: TextIO | None, lasting: LastingStream) -> TextIO:
-    encoding = stream.encoding if stream else "utf-8"
-    at_once = lasting.isatty() or lasting.fileno() == 2
-    raw: Any = (
-        lasting  # which needs no buffer: what is written is whole lines, or the text's own buffer
+def _as_text(lasting: LastingStream, before: TextIO) -> TextIO:
+    """Makes a stream of text with the encoding, and the flushing, of the one that was there before."""
+    raw: Any = lasting
+    return io.TextIOWrapper(
+        raw, before.encoding, "backslashreplace", line_buffering=before.line_buffering
     )
-    return io.TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=at_once)
 
 
 def mark_as_telling(stream: TextIO) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import subprocess
 import tempfile
 import threading
 from pathlib import Path
@@ -16,6 +15,7 @@ from zoomdream.media.ffmpeg import (
     error_summary,
     ffmpeg_command,
     input_options,
+    run_ffmpeg,
     start_ffmpeg,
 )
 from zoomdream.media.film_formats import PNG_FOLDER
@@ -208,7 +208,7 @@ def join_segments(spec: FilmSpec, folder: Path, files: list[str], frames: int) -
         sound_input = [*start, *input_options(sound.path)]
         sound_output = ["-map", "1:a:0", "-c:a", *codec]
     comment = os.fsdecode(f"comment={spec.comment}".encode())  # UTF-8, whatever the locale is
-    joining = subprocess.run(
+    joining = run_ffmpeg(
         ffmpeg_command(
             "-nostdin", "-y", "-f", "concat", "-i", "segments.txt", *sound_input,
             "-map", "0:v:0", *sound_output,
@@ -217,7 +217,7 @@ def join_segments(spec: FilmSpec, folder: Path, files: list[str], frames: int) -
             *(["-metadata", comment] if spec.comment else []),
             "-f", form.muxer, film.name,
         ),
-        capture_output=True, check=False, cwd=folder,
+        folder,
     )  # fmt: skip
     if joining.returncode != 0:
         hint = "; `output.audio=False` leaves out its sound" if sound else ""

@@ -28,7 +28,7 @@ def ffmpeg_path() -> str:
 
 def ffmpeg_version() -> str:
     """The version of the ffmpeg that is used, as it says it."""
-    about = subprocess.run([ffmpeg_path(), "-version"], capture_output=True, check=False).stdout
+    about = run_ffmpeg([ffmpeg_path(), "-version"]).stdout
     return about.decode(errors="replace").partition("\n")[0].partition(" Copyright")[0]
 
 
@@ -44,6 +44,19 @@ def input_options(path: Path, limit: int = 0) -> list[str]:
     """
     max_pixels = ["-max_pixels", str(limit)] if limit else []
     return [*max_pixels, "-protocol_whitelist", "file", "-i", f"file:{path.absolute()}"]
+
+
+def run_ffmpeg(
+    command: list[str], folder: Path | None = None, content: bytes = b""
+) -> "subprocess.CompletedProcess[bytes]":
+    """Runs ffmpeg to its end, away from the terminal's Ctrl-C where there are sessions.
+
+    folder: where it runs. content: what it reads on stdin.
+    """
+    return subprocess.run(
+        command, cwd=folder, input=content, capture_output=True, check=False,
+        start_new_session=os.name != "nt",
+    )  # fmt: skip
 
 
 def start_ffmpeg(
@@ -126,10 +139,9 @@ def probe(path: Path, limit: int = 0) -> Streams:
 
     Never raises for what is in the file: what cannot be read has no packets.
     """
-    ran = subprocess.run(
+    ran = run_ffmpeg(
         ffmpeg_command("-nostdin", *input_options(path, limit), "-map", "0:v:0?", "-map", "0:a:0?",
                 "-c", "copy", "-f", "framecrc", "-", level="level+info"),
-        capture_output=True, check=False,
     )  # fmt: skip
     log = ran.stderr.decode(errors="replace")
     input_log = log.split("Output #0")[0].splitlines()

@@ -8,7 +8,6 @@ Values are taken as light of sRGB's primaries where 1 is white. What is brighter
 
 import re
 import struct
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from zoomdream.media.color import encode_srgb
-from zoomdream.media.ffmpeg import ffmpeg_command
+from zoomdream.media.ffmpeg import ffmpeg_command, run_ffmpeg
 from zoomdream.media.frame import WHITE_16
 from zoomdream.size import Size
 
@@ -193,13 +192,13 @@ def _read_exr(content: bytes, header: _ExrHeader, limit: int) -> Planes:
         raise ValueError(_COMPRESSED)
     if header.one_part and any(end > len(content) for end in _chunks(content, header)):
         raise ValueError(_DAMAGED)
-    ran = subprocess.run(
+    ran = run_ffmpeg(
         ffmpeg_command(
             "-max_pixels", str(limit), "-protocol_whitelist", "pipe", "-f", "exr_pipe",
             "-frame_size", str(len(content)), "-i", "pipe:0", "-frames:v", "1",
             "-f", "rawvideo", "pipe:1", level="level+info",
         ),
-        input=content, capture_output=True, check=False,
+        content=content,
     )  # fmt: skip
     kind = _FFMPEG_PIXELS.search(ran.stderr.decode(errors="replace"))
     if ran.returncode != 0 or b"[error]" in ran.stderr or kind is None:

@@ -9,7 +9,6 @@ ffmpeg decodes. What its pipe gets wrong when it is left alone is set right here
 """
 
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from zoomdream.media.ffmpeg import (
     ffmpeg_command,
     input_options,
     probe,
+    run_ffmpeg,
     running_ffmpeg,
 )
 from zoomdream.media.frame import Frame, as_frame
@@ -115,10 +115,9 @@ def _claimed_size(streams: Streams) -> Size:
 
 def _decoded_size(path: Path, limit: int) -> Size | None:
     """The size of the first frame as it comes out of ffmpeg, turned and square."""
-    ppm = subprocess.run(
+    ppm = run_ffmpeg(
         ffmpeg_command("-nostdin", *input_options(path, limit), "-map", "0:v:0", "-frames:v", "1",
                 "-vf", "scale=iw*sar:ih,setsar=1", "-c:v", "ppm", "-f", "image2pipe", "-"),
-        capture_output=True, check=False,
     ).stdout[:40].split(maxsplit=3)  # fmt: skip
     return Size(int(ppm[1]), int(ppm[2])) if ppm[:1] == [b"P6"] else None
 
