@@ -77,7 +77,7 @@ def tell_losses(code: int, streams: Streams) -> int:
     sys.stderr.flush()
     if (loss := streams.out.loss) and streams.out.only_tells:
         console.print(f"[yellow]Warning:[/yellow] not all could be told on stdout: {shown(loss)}")
-    elif loss and code == 0:
+    elif streams.out.is_missed and code == 0:
         console.print(f"[red]Error:[/red] stdout cannot be written: {shown(loss)}")
         code = OutputError.exit_code
     if (loss := streams.err.loss) and not streams.out.only_tells:  # JSON tells all

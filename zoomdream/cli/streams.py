@@ -50,14 +50,16 @@ class LastingStream(io.RawIOBase):
 
     @property
     def loss(self) -> str:
-        """Why something that somebody would have read is lost; "" where nothing is.
-
-        A pipe whose reader has left, such as `head`, loses nothing that anybody wanted.
-        """
-        if self.error is None or self.error.errno == errno.EPIPE:
+        """Why something of what was written is lost; "" where nothing is."""
+        if self.error is None:
             return ""
-        full = self.error.errno == errno.ENOSPC
-        return "the disk is full" if full else self.error.strerror or str(self.error)
+        known = {errno.EPIPE: "nobody reads it any more", errno.ENOSPC: "the disk is full"}
+        return known.get(self.error.errno or 0, self.error.strerror or str(self.error))
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether somebody wants what is lost: not so of a pipe whose reader has left, such as `head`."""
+        return self.error is not None and self.error.errno != errno.EPIPE
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 import threading
 from pathlib import Path
@@ -184,6 +185,12 @@ def joined_file(spec: FilmSpec, folder: Path) -> Path:
     return folder / f"film{spec.format.suffix}"
 
 
+def _metadata(comment: str) -> bytes:
+    """Writes a film's metadata as a file for ffmpeg, whose command line would be too short for some."""
+    escaped = re.sub(r"([=;#\\\n])", r"\\\1", comment)
+    return f";FFMETADATA1\n{f'comment={escaped}' if comment else ''}\n".encode()
+
+
 def join_segments(spec: FilmSpec, folder: Path, files: list[str], frames: int) -> Path:
     """Joins a folder's segments to a film in it, adds its sound, and checks that no frame is missing.
 
@@ -199,6 +206,7 @@ def join_segments(spec: FilmSpec, folder: Path, files: list[str], frames: int) -
                 link_or_copy(picture, film / picture.name)
             return film
         (folder / "segments.txt").write_text("".join(f"file '{name}'\n" for name in files))
+        (folder / "metadata.txt").write_bytes(_metadata(spec.comment))
     sound = spec.sound if form.sound else None
     sound_input: list[str] = []
     sound_output: list[str] = []
@@ -206,15 +214,14 @@ def join_segments(spec: FilmSpec, folder: Path, files: list[str], frames: int) -
         codec = ["copy"] if sound.codec in form.sounds else form.sound
         start = ["-ss", f"{float(sound.start):.6f}"] if sound.start > 0 else []
         sound_input = [*start, *input_options(sound.path)]
-        sound_output = ["-map", "1:a:0", "-c:a", *codec]
-    comment = os.fsdecode(f"comment={spec.comment}".encode())  # UTF-8, whatever the locale is
+        sound_output = ["-map", "2:a:0", "-c:a", *codec]
     joining = run_ffmpeg(
         ffmpeg_command(
-            "-nostdin", "-y", "-f", "concat", "-i", "segments.txt", *sound_input,
-            "-map", "0:v:0", *sound_output,
+            "-nostdin", "-y", "-f", "concat", "-i", "segments.txt",
+            "-f", "ffmetadata", "-i", "metadata.txt", *sound_input,
+            "-map", "0:v:0", "-map_metadata", "1", *sound_output,
             *form.joined(frames * spec.size.pixels),
             *(["-t", f"{float(frames / spec.fps):.6f}"] if sound else []),
-            *(["-metadata", comment] if spec.comment else []),
             "-f", form.muxer, film.name,
         ),
         folder,
