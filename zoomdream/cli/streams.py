@@ -96,7 +96,7 @@ def _as_text(lasting: LastingStream, before: TextIO) -> TextIO:
     """Makes a stream of text with the encoding, and the flushing, of the one that was there before."""
     raw: Any = lasting
     return io.TextIOWrapper(
-        raw, before.encoding, "backslashreplace", line_buffering=before.line_buffering
+        raw, before.encoding, "backslashreplace", line_buffering=bool(before.line_buffering)
     )
 
 
