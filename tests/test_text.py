@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zoomdream.errors import InputError
+from zoomdream.errors import InputError, UsageError
 from zoomdream.text import path_from_text, path_text, printable, read_text, valid_unicode
 
 posix = pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
@@ -36,12 +36,11 @@ def test_a_text_is_the_same_however_it_was_saved(tmp_path: Path, content: bytes)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"seed = 3\r\n# caf\xe9", "line 2, column 6 is the byte e9 ('é' in Latin-1); save it as UTF-8"),
+        (b"seed = 3\r\n# caf\xe9", "line 2, column 6 is the byte e9 ('é' in Latin-1), which is no UTF-8"),
         ("\ufeffü".encode() + b"\xff", "line 1, column 2 is the byte ff"),
         (b"a\nb\0c", "line 2, column 2 is a byte of zero"),
-        ("seed".encode("utf-16-le"), "line 1, column 2 is a byte of zero; save it as UTF-8"),
-        ("seed".encode("utf-16") + b"\0", "begins as UTF-16 and is none from byte 11 on"),
-        (b"a" * 1001, "too large: 1 kB at most"),
+        ("seed".encode("utf-16-le"), "line 1, column 2 is a byte of zero, as in no text; save it as UTF-8"),
+        ("seed".encode("utf-16") + b"\0", "begins as UTF-16, and is none from byte 11 on"),
     ],
 )  # fmt: skip
 def test_what_is_no_text_is_told_with_its_place(
@@ -55,11 +54,14 @@ def test_what_is_no_text_is_told_with_its_place(
     assert str(file) in str(told.value)
 
 
-def test_where_no_text_is_at_all_that_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such file"):
         read_text(tmp_path / "none.txt", MOST)
     with pytest.raises(InputError, match="is a folder"):
         read_text(tmp_path, MOST)
+    (tmp_path / "a.txt").write_bytes(b"a" * 1001)
+    with pytest.raises(UsageError, match="too large: 1 kB at most"):
+        read_text(tmp_path / "a.txt", MOST)
 
 
 @posix

@@ -13,7 +13,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-from zoomdream.errors import InputError
+from zoomdream.errors import InputError, UsageError
 
 _MARKS = {  # UTF-32 first: its mark begins like that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
@@ -29,7 +29,8 @@ _BIDIRECTIONAL = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u
 def read_text(path: Path, most_bytes: int) -> str:
     """Reads a text file: UTF-8, or what its byte order mark says; each line ends with a line feed.
 
-    most_bytes: that the file may have. Raises InputError, which says where it is no text.
+    most_bytes: that the file may have. Raises UsageError where it has more, and InputError, which says
+    where it is no text.
     """
     try:
         with path.open("rb") as file:
@@ -41,7 +42,7 @@ def read_text(path: Path, most_bytes: int) -> str:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     if len(content) > most_bytes:
-        raise InputError(f"{path} is too large: {most_bytes // 1000} kB at most")
+        raise UsageError(f"{path} is too large: {most_bytes // 1000} kB at most")
     return decode_text(content, str(path))
 
 
@@ -54,18 +55,20 @@ def decode_text(content: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         if encoding != "utf-8":
             raise InputError(
-                f"{name} begins as {encoding.upper()} and is none from byte {error.start + 1} on: "
-                "save it as UTF-8"
+                f"{name} cannot be read: it begins as {encoding.upper()}, and is none from byte "
+                f"{error.start + 1} on; save it as UTF-8"
             ) from None
         byte = content[error.start]
         place = _place(content[: error.start].decode())
         raise InputError(
-            f"{name} is no UTF-8: {place} is the byte {byte:02x} ({chr(byte)!r} in Latin-1); "
-            "save it as UTF-8"
+            f"{name} cannot be read: {place} is the byte {byte:02x} ({chr(byte)!r} in Latin-1), "
+            "which is no UTF-8; save it as that"
         ) from None
     if "\0" in text:
         place = _place(text[: text.index("\0")])
-        raise InputError(f"{name} is no text: {place} is a byte of zero; save it as UTF-8")
+        raise InputError(
+            f"{name} cannot be read: {place} is a byte of zero, as in no text; save it as UTF-8"
+        )
     return _lines_ended_alike(text)
 
 
