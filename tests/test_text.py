@@ -94,6 +94,7 @@ def test_every_name_comes_back_from_its_text() -> None:
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:
     assert printable("a\x1b[31m\r\n\x9b\u202e\u2028") == r"a\x1b[31m\r\n\x9b\u202e\u2028"
+    assert printable('no "x" here:\n    1 + x\n        ^') == 'no "x" here:\n    1 + x\n        ^'
     assert printable("caf\udce9 \ud800") == r"caf\xe9 \ud800"
     assert printable("é 日本 👩\u200d💻 \\") == "é 日本 👩\u200d💻 \\"
     assert valid_unicode("a\udce9\n") == "a\\xe9\n"

@@ -106,10 +106,14 @@ def valid_unicode(text: str) -> str:
 
 def printable(text: str) -> str:
     """Escapes what a terminal would obey instead of showing: control characters, and what turns the
-    direction of writing; also bytes of names, as `valid_unicode` does. A line's end is escaped too.
+    direction of writing; also bytes of names, as `valid_unicode` does.
+
+    A line's end is escaped too, but not before four blanks: there an error shows a line of what is wrong.
     """
-    return "".join(
-        repr(letter)[1:-1] if _steers(letter) else letter for letter in valid_unicode(text)
+    lines = valid_unicode(text).split("\n    ")
+    return "\n    ".join(
+        "".join(repr(letter)[1:-1] if _steers(letter) else letter for letter in line)
+        for line in lines
     )
 
 
