@@ -20,7 +20,12 @@ from zoomdream.events import Done, Event, Film, Note, Picture, Progress, Start, 
 from zoomdream.text import path_text, printable, valid_unicode
 
 AsJson = Annotated[
-    bool, typer.Option("--json", help="One JSON object per event on stdout, nothing else there.")
+    bool,
+    typer.Option(
+        "--json",
+        help="One JSON object per event on stdout, nothing else there; the work goes on where nobody reads "
+        "them, and bytes of a name that are not UTF-8 are written as \\xe9.",
+    ),
 ]
 EventPrinter = Callable[[Event | Done], None]
 PLAIN_LINE_EVERY = 10  # seconds between two lines of progress, where there is no terminal
