@@ -15,7 +15,7 @@ import zoomdream
 from tests.conftest import ROOT
 
 ORDER = [
-    ("size", "errors", "events", "files", "process_settings", "pipeline"),
+    ("size", "errors", "events", "files", "process_settings", "pipeline", "text"),
     ("settings",),
     ("media",),
     ("network",),
@@ -27,7 +27,7 @@ ORDER = [
     ("cli", "training"),
     ("__main__",),
 ]
-FACE = {"zoomdream", "settings", "errors", "events", "size"}
+FACE = {"zoomdream", "settings", "errors", "events", "size", "text"}
 COMMAND_LINE_LIBRARIES = ("typer", "click", "rich")
 
 # Files in which something stands against a rule still. Both are to become empty.

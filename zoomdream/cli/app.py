@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from typer.core import TyperGroup
 
 import zoomdream as zd
-from zoomdream.cli.console import console, print_json
+from zoomdream.cli.console import console, print_event, shown
 from zoomdream.cli.options import with_flags
 from zoomdream.cli.signals import Stopped, StopSignals
+from zoomdream.cli.streams import Streams, open_streams
 from zoomdream.errors import Interrupted, OutputError, ZoomdreamError
 
 MAKE, SEE, PRESETS, MACHINE = PANELS = (
@@ -61,17 +61,35 @@ def front(
 
 
 def main() -> None:
-    """Runs the command line with the process's own words and signals, and exits with its code."""
+    """Runs the command line with the process's own words, streams and signals, and exits with its code."""
+    streams = open_streams()
     signals = StopSignals()
     signals.install()
-    sys.exit(run(signals=signals))
+    sys.exit(tell_losses(run(signals=signals), streams))
+
+
+def tell_losses(code: int, streams: Streams) -> int:
+    """Tells on one of stdout and stderr what could not be told on the other; returns the exit code.
+
+    It stays the command's own, but for one that was good and has lost what it was asked for.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if (loss := streams.out.loss) and streams.out.only_tells:
+        console.print(f"[yellow]Warning:[/yellow] not all could be told on stdout: {shown(loss)}")
+    elif streams.out.is_missed and code == 0:
+        console.print(f"[red]Error:[/red] stdout cannot be written: {shown(loss)}")
+        code = OutputError.exit_code
+    if (loss := streams.err.loss) and not streams.out.only_tells:  # JSON tells all
+        print(f"Warning: not all could be told on stderr: {loss}", flush=True)  # noqa: T201
+    return code
 
 
 def run(words: Sequence[str] | None = None, signals: StopSignals | None = None) -> int:
     """Runs a command and returns its exit code. words: what follows `zoomdream`; else the process's.
 
     0 good, 1 internal, 2 usage, 3 input, 4 output, 5 weights, 130 and 143 for signals. An error is one
-    sentence; `ZOOMDREAM_DEBUG=1` shows the traceback as well.
+    sentence; `ZOOMDREAM_DEBUG=1` shows the traceback as well. Names in it are shown as `printable` has them.
     """
     signals = signals or StopSignals()
     as_json = "--json" in (sys.argv if words is None else words)
@@ -81,8 +99,8 @@ def run(words: Sequence[str] | None = None, signals: StopSignals | None = None) 
             traceback.print_exc()
         message = with_flags(message)
         if as_json:
-            print_json({"event": kind.lower(), "message": message, "exit_code": code})
-        console.print(f"[red]{kind}:[/red] {escape(message)}")
+            print_event(kind.lower(), {"message": message, "exit_code": code})
+        console.print(f"[red]{kind}:[/red] {shown(message)}")
         return code
 
     try:
@@ -103,5 +121,5 @@ def run(words: Sequence[str] | None = None, signals: StopSignals | None = None) 
     except Exception as error:
         if hasattr(error, "format_message"):  # the option parser's own
             return fail(error.format_message(), 2)
-        console.print(f"Error: {type(error).__name__}: {escape(str(error))}")
+        console.print(f"Error: {type(error).__name__}: {shown(error)}")
         return fail("this is a fault of zoomdream; ZOOMDREAM_DEBUG=1 shows where it happened", 1)

@@ -1,9 +1,13 @@
 """Prints what a render reports: as JSON, as a bar at a terminal, or as plain lines."""
 
 import json
-from collections.abc import Callable, Iterator
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,14 +15,42 @@ from rich.console import Console
 from rich.markup import escape
 
 from zoomdream.cli.options import with_flags
+from zoomdream.cli.streams import mark_as_telling
 from zoomdream.events import Done, Event, Film, Note, Picture, Progress, Start, Step, as_values
+from zoomdream.text import path_text, printable, valid_unicode
 
 AsJson = Annotated[
-    bool, typer.Option("--json", help="One JSON object per event on stdout, nothing else there.")
+    bool,
+    typer.Option(
+        "--json",
+        help="One JSON object per event on stdout, nothing else there; the work goes on where nobody reads "
+        "them, and bytes of a name that are not UTF-8 are written as \\xe9.",
+    ),
 ]
 EventPrinter = Callable[[Event | Done], None]
 PLAIN_LINE_EVERY = 10  # seconds between two lines of progress, where there is no terminal
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def results(soft_wrap: bool = False) -> Console:
+    """Makes a console for what a command was asked for, on stdout."""
+    return Console(highlight=False, soft_wrap=soft_wrap, emoji=False)
+
+
+def shown(text: object) -> str:
+    """Makes text of others safe for a console: nothing in it is markup, or obeyed by a terminal."""
+    return escape(printable(path_text(text) if isinstance(text, Path) else str(text)))
+
+
+def shell_word(path: Path) -> str:
+    """Quotes a file's name for a shell, such as bash, that a person pastes it into."""
+    text = os.fsencode(path).decode("utf-8", "surrogateescape")
+    if text.startswith("-"):
+        text = f"./{text}"
+    if printable(text) == text:
+        return shlex.quote(text)
+    quoted = printable(text.replace("\\", "\\\\").replace("'", "\\'"))
+    return f"$'{quoted}'"
 
 
 @contextmanager
@@ -51,30 +83,49 @@ def event_printer(as_json: bool) -> Iterator[EventPrinter]:
         yield _line_printer()
 
 
-def print_json(values: dict[str, Any]) -> None:
-    print(json.dumps(values, default=str), flush=True)  # noqa: T201
+def print_json(values: Mapping[str, Any]) -> None:
+    """Prints an object on stdout, on a line of its own."""
+    print(json.dumps(_jsonable(values)), flush=True)  # noqa: T201
+
+
+def print_event(event: str, values: Mapping[str, Any]) -> None:
+    """Prints an event on stdout as JSON; where it cannot be told, the work goes on."""
+    mark_as_telling(sys.stdout)
+    print_json({"event": event, **values})
 
 
 def _print_event_as_json(event: Event | Done) -> None:
-    values = {key: _jsonable(value) for key, value in as_values(event).items()}
+    values = as_values(event)
     match event:
         case Start():
-            print_json({"event": "start", **values})
+            print_event("start", values)
         case Progress():
             rates = {"fps": round(event.fps, 3), "left": round(event.left, 1)}
-            print_json({"event": "progress", **values, **rates})
+            print_event("progress", {**values, **rates})
         case Step():
-            print_json({"event": "step", **values, "left": round(event.left, 1)})
+            print_event("step", {**values, "left": round(event.left, 1)})
         case Note():
-            print_json({"event": "note", **values})
+            print_event("note", values)
         case Film():
-            print_json({"event": "done", **values, "length": event.length})
+            print_event("done", {**values, "length": event.length})
         case Picture():
-            print_json({"event": "done", **values})
+            print_event("done", values)
 
 
 def _jsonable(value: Any) -> Any:
-    return float(value) if isinstance(value, Fraction) else value
+    """Turns a value into what JSON holds: fractions to numbers, names of files to text (see `text`)."""
+    match value:
+        case Fraction():
+            return float(value)
+        case Path():
+            return path_text(value)
+        case str():
+            return valid_unicode(value)
+        case Mapping():
+            return {key: _jsonable(part) for key, part in value.items()}
+        case list() | tuple():
+            return [_jsonable(part) for part in value]
+    return value if isinstance(value, bool | int | float | None) else str(value)
 
 
 def _print_start(start: Start) -> None:
@@ -85,7 +136,7 @@ def _print_start(start: Start) -> None:
             f"{'' if start.total is None else f'{start.total} '}frames at {float(start.fps):g} fps"
         )
     console.print(
-        f"{start.network}, layer {escape(layers)}, on {start.device} in {start.precision} ({start.why}); "
+        f"{start.network}, layer {shown(layers)}, on {start.device} in {start.precision} ({start.why}); "
         f"{start.size}, {amount}"
     )
     for text in start.notes:
@@ -95,7 +146,7 @@ def _print_start(start: Start) -> None:
 
 
 def _print_note(text: str) -> None:
-    console.print(f"Note: {escape(with_flags(text))}")
+    console.print(f"Note: {shown(with_flags(text))}")
 
 
 def _print_result(done: Done) -> None:
@@ -105,13 +156,13 @@ def _print_result(done: Done) -> None:
     if isinstance(done, Film):
         length, verb = f"{done.length:.2f} s, ", "rendered"
     console.print(
-        f"{escape(str(done.path))}: {length}{done.size}{megabytes}, {verb} in {done.seconds:.1f} s"
+        f"{shown(done.path)}: {length}{done.size}{megabytes}, {verb} in {done.seconds:.1f} s"
     )
     if isinstance(done, Picture) and done.others:
         more = f" and {len(done.others) - 1} more" if len(done.others) > 1 else ""
-        console.print(f"How it grew: {escape(str(done.others[0]))}{more}")
+        console.print(f"How it grew: {shown(done.others[0])}{more}")
     for text in done.notes:
-        console.print(f"[yellow]Warning:[/yellow] {escape(with_flags(text))}")
+        console.print(f"[yellow]Warning:[/yellow] {shown(with_flags(text))}")
 
 
 def _line_printer() -> EventPrinter:

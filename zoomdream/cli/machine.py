@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 import zoomdream as zd
 from zoomdream.cli.app import MACHINE, app
-from zoomdream.cli.console import console, print_json
+from zoomdream.cli.console import console, print_json, results, shown
 from zoomdream.cli.options import BENCH, make_job, settings_options
 from zoomdream.settings import presets
 from zoomdream.settings.timeline import at_start
@@ -54,9 +52,9 @@ def bench(
         return
     random = ", with random weights" if result.random else ""
     layers = " + ".join(result.layers)
-    out = Console(highlight=False)
+    out = results()
     out.print(
-        f"{result.network}, {escape(layers)}{random}, in {result.precision}, on {result.machine}"
+        f"{result.network}, {shown(layers)}{random}, in {result.precision}, on {result.machine}"
     )
     table = Table(box=None, show_header=False)
     for row in zd.bench_table(result):
@@ -67,13 +65,13 @@ def bench(
 @app.command(rich_help_panel=MACHINE)
 def doctor() -> None:
     """Tells what this machine has, and what to do about what is missing."""
-    out = Console(highlight=False, soft_wrap=True)
+    out = results(soft_wrap=True)
     missing = 0
     for check in zd.machine_checks(zd.__version__):
         mark = "[green]ok[/green]  " if check.good else "[red]FIX[/red] "
-        out.print(f"{mark} {check.name}: {escape(check.state)}")
+        out.print(f"{mark} {check.name}: {shown(check.state)}")
         if not check.good:
             missing += 1
-            out.print(f"      {escape(check.cure)}")
+            out.print(f"      {shown(check.cure)}")
     if missing:
         raise typer.Exit(1)

@@ -1,13 +1,11 @@
 """Commands that make films and pictures: zoom, clip, render, image, resume."""
 
-import shlex
 import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 import zoomdream as zd
 from zoomdream.cli.app import MAKE, app
@@ -16,7 +14,9 @@ from zoomdream.cli.console import (
     EventPrinter,
     console,
     event_printer,
-    print_json,
+    print_event,
+    shell_word,
+    shown,
     waking_up,
 )
 from zoomdream.cli.options import (
@@ -38,6 +38,7 @@ from zoomdream.events import Event, Film, Start
 from zoomdream.settings import presets
 from zoomdream.settings.definitions import STILL_DREAM, RenderJob
 from zoomdream.settings.setting_paths import change_job
+from zoomdream.text import path_text, printable
 
 FilmOut = Annotated[
     Path | None,
@@ -242,8 +243,8 @@ def resume(
     if join:
         joined, frames = zd.join_so_far(output)
         if as_json:
-            print_json({"event": "joined", "path": joined, "frames": frames})
-        console.print(f"{escape(str(joined))}: the first {frames} frames")
+            print_event("joined", {"path": joined, "frames": frames})
+        console.print(f"{shown(joined)}: the first {frames} frames")
         return
     with event_printer(as_json) as show:
         job = zd.interrupted_job(output)
@@ -254,9 +255,11 @@ def resume(
 def _ask_to_replace(job: RenderJob) -> RenderJob:
     """Asks at a terminal whether a file that is there may be replaced; the job then says so."""
     target = job.target
-    if job.force or target is None or not target.exists() or not sys.stdin.isatty():
+    if job.force or target is None or not target.exists():
         return job
-    if typer.confirm(f"{target} is there already. Replace it?", err=True):
+    if not (sys.stdin and sys.stdin.isatty() and console.is_terminal):  # nobody would see it
+        return job
+    if typer.confirm(f"{printable(path_text(target))} is there already. Replace it?", err=True):
         return job.change(force=True)
     return job
 
@@ -289,7 +292,9 @@ def render_job(
 
 def _with_resume_command(message: str, job: RenderJob) -> str:
     """Puts the command that goes on with a render in place of the arguments that do so in Python."""
-    command = f"zoomdream resume {shlex.quote(str(job.target))}"
+    if job.target is None:
+        return message
+    command = f"zoomdream resume {shell_word(job.target)}"
     again = f"{command} --force" if job.force else command
     return message.replace(
         "`resume=True` and `force=True` replace it", f"{command} --force replaces it"

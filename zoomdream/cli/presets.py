@@ -5,23 +5,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from zoomdream.cli.app import PRESETS, app
-from zoomdream.cli.console import console
+from zoomdream.cli.console import console, results, shell_word, shown
 from zoomdream.errors import UsageError, ZoomdreamError
 from zoomdream.settings import presets
 from zoomdream.settings.json_schema import preset_schema
 from zoomdream.settings.setting_paths import plain_value, settings_by_path
+from zoomdream.text import printable
 
 presets_app = typer.Typer(help="Lists, shows, makes and checks presets.")
 app.add_typer(presets_app, name="presets", rich_help_panel=PRESETS)
 
 
 def complete_preset(incomplete: str) -> list[str]:
-    """The presets' names that begin so, for the shell."""
-    return [name for name in sorted(presets.known()) if name.startswith(incomplete)]
+    """The presets' names that begin so, for the shell; those that cannot be typed are left out."""
+    return [n for n in sorted(presets.known()) if n.startswith(incomplete) and printable(n) == n]
 
 
 @presets_app.callback(invoke_without_command=True)
@@ -36,12 +35,12 @@ def list_presets(context: typer.Context) -> None:
         try:
             job = presets.load_preset(path)
         except ZoomdreamError as error:
-            table.add_row(name, "", "", f"[red]{escape(str(error))}[/red]")
+            table.add_row(shown(name), "", "", f"[red]{shown(error)}[/red]")
             continue
         network = job.model + ("" if job.model == "pocket" or job.weights else " (a download)")
         kind = "a clip" if job.flow else "a still"
-        table.add_row(name, kind, network, escape(presets.description(path)))
-    Console().print(table)
+        table.add_row(shown(name), kind, network, shown(presets.description(path)))
+    results().print(table)
 
 
 @presets_app.command("show")
@@ -60,8 +59,8 @@ def show_preset(
         plain, origin = plain_value(value), resolved.origins[path]
         dim = "[dim]" if origin == "default" else ""
         text = "-" if plain is None else json.dumps(plain)
-        table.add_row(*(dim + escape(cell) for cell in (path, text, origin)))
-    Console(highlight=False).print(table)
+        table.add_row(*(dim + shown(cell) for cell in (path, text, origin)))
+    results().print(table)
 
 
 @presets_app.command("new")
@@ -81,7 +80,8 @@ def new_preset(
     if file.suffix != ".toml":
         raise UsageError(f"{file} is no preset: name it {file.with_suffix('.toml').name}")
     presets.new(file, origin)
-    console.print(f"Written: {file}. Try it: zoomdream render {file} sample -o dream.mp4 --draft")
+    command = f"zoomdream render {shell_word(file)} sample -o dream.mp4 --draft"
+    console.print(f"Written: {shown(file)}. Try it: {shown(command)}")
 
 
 @presets_app.command("check")
@@ -92,7 +92,7 @@ def check_presets(files: Annotated[list[Path], typer.Argument(help=".toml files.
         for mistake in presets.mistakes(file):
             wrong = True
             place = f"{file}:{mistake.line}" if mistake.line else f"{file}"
-            print(f"{place}: {mistake.message}")  # noqa: T201
+            print(printable(f"{place}: {mistake.message}"))  # noqa: T201
     if wrong:
         raise typer.Exit(2)
 
@@ -118,6 +118,6 @@ def import_preset(
     target = output or file.with_suffix(".toml")
     text, notes = import_settings(file)
     presets.write_new(target, text)
-    console.print(f"Written: {target}")
+    console.print(f"Written: {shown(target)}")
     for note in notes:
-        console.print(f"Note: {escape(note)}")
+        console.print(f"Note: {shown(note)}")

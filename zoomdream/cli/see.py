@@ -5,12 +5,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 import zoomdream as zd
 from zoomdream.cli.app import SEE, app
-from zoomdream.cli.console import AsJson, console, print_json, status, waking_up
+from zoomdream.cli.console import (
+    AsJson,
+    console,
+    print_event,
+    print_json,
+    results,
+    shown,
+    status,
+    waking_up,
+)
 from zoomdream.cli.options import LOOK, NEURONS, make_job, make_section, required, settings_options
 from zoomdream.errors import UsageError
 from zoomdream.settings.definitions import STUDY_JOB, NeuronSpec, RenderJob
@@ -73,8 +80,8 @@ def layers(
         name, about = dreamt.caption
         if as_json:
             count = {"done": done, "total": total}
-            print_json({"event": "layer", "name": name, "change": dreamt.change, **count})
-        console.print(f"{done} of {total}: {escape(name)} ({about})")
+            print_event("layer", {"name": name, "change": dreamt.change, **count})
+        console.print(f"{done} of {total}: {shown(name)} ({about})")
 
     sheet_size = layer_sheet(
         job,
@@ -86,8 +93,8 @@ def layers(
         progress=show_layer,
     )
     if as_json:
-        print_json({"event": "done", "path": target, "size": sheet_size})
-    console.print(f"{escape(str(target))}: {sheet_size}")
+        print_event("done", {"path": target, "size": sheet_size})
+    console.print(f"{shown(target)}: {sheet_size}")
 
 
 def _place(text: str) -> list[float]:
@@ -156,7 +163,7 @@ def channels(
             columns=columns,
             progress=lambda step, steps: show(f"step {step} of {steps}"),
         )
-    console.print(f"{escape(str(target))}: {about}")
+    console.print(f"{shown(target)}: {about}")
 
 
 @app.command(rich_help_panel=SEE)
@@ -192,10 +199,10 @@ def metrics(
     if as_json:
         print_json({"frames": len(comparison.frames) + 1, **mean, "strength": strengths})
         return
-    out = Console(highlight=False)
+    out = results()
     out.print(f"warp error  {mean['warp_error']:.6f}")
     for name, value in strengths.items():
-        out.print(f"strength    {value:.2f} times the source's, {escape(name)}")
+        out.print(f"strength    {value:.2f} times the source's, {shown(name)}")
     out.print(f"sharpness   {mean['sharpness']:.2f} times the source's")
     out.print(f"flicker     {mean['flicker']:.5f}")
 
@@ -207,7 +214,7 @@ def models(
     """Lists the networks, or the layers of one."""
     from rich.table import Table
 
-    out = Console()
+    out = results()
     if name is None:
         table = Table("network", "MB", "here?", "first layers", "tends to dream", box=None)
         for info in zd.networks():

@@ -19,7 +19,8 @@ class StopSignals:
     """Handles the signals that end a program.
 
     Usually a signal raises `Stopped` at once. While `finish_frame` is set it is only noted, as `received`,
-    so that a render can finish the frame at hand. A second signal always ends the program at once.
+    so that a render can finish the frame at hand. A second signal always ends the program at once. What is
+    ignored when the program starts, as under nohup, stays ignored.
     """
 
     NUMBERS = tuple(
@@ -29,14 +30,16 @@ class StopSignals:
     def __init__(self) -> None:
         self.finish_frame = False
         self.received: int | None = None
+        self._taken: list[int] = []  # the signals that are handled here
 
     def install(self) -> None:
-        """Takes the signals over, for the rest of the process."""
-        for number in self.NUMBERS:
+        """Takes the signals over that are not ignored, for the rest of the process."""
+        self._taken = [n for n in self.NUMBERS if signal.getsignal(n) != signal.SIG_IGN]
+        for number in self._taken:
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        for each in self.NUMBERS:
+        for each in self._taken:
             signal.signal(each, signal.SIG_DFL)
         if not self.finish_frame:
             raise Stopped(number)

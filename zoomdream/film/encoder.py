@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import subprocess
+import re
 import tempfile
 import threading
 from pathlib import Path
@@ -23,6 +23,7 @@ from zoomdream.media.ffmpeg import (
     error_summary,
     ffmpeg_command,
     input_options,
+    run_ffmpeg,
     start_ffmpeg,
 )
 from zoomdream.media.film_formats import PNG_FOLDER
@@ -192,6 +193,12 @@ def joined_file(spec: FilmSpec, folder: Path) -> Path:
     return folder / f"film{spec.format.suffix}"
 
 
+def _metadata(comment: str) -> bytes:
+    """Writes a film's metadata as a file for ffmpeg, whose command line would be too short for some."""
+    escaped = re.sub(r"([=;#\\\n])", r"\\\1", comment)
+    return f";FFMETADATA1\n{f'comment={escaped}' if comment else ''}\n".encode()
+
+
 def join_segments(
     spec: FilmSpec, folder: Path, files: list[str], frames: int, sound: Path | None = None
 ) -> Path:
@@ -209,17 +216,18 @@ def join_segments(
                 link_or_copy(picture, film / picture.name)
             return film
         (folder / "segments.txt").write_text("".join(f"file '{name}'\n" for name in files))
-    joining = subprocess.run(
+        (folder / "metadata.txt").write_bytes(_metadata(spec.comment))
+    joining = run_ffmpeg(
         ffmpeg_command(
             "-nostdin", "-y", *(["-copyts"] if sound else []), "-f", "concat", "-i", "segments.txt",
-            *(input_options(sound) if sound else []), "-map", "0:v:0",
-            *(["-map", "1:a:0", "-c:a", "copy"] if sound else []),
+            "-f", "ffmetadata", "-i", "metadata.txt",
+            *(input_options(sound) if sound else []), "-map", "0:v:0", "-map_metadata", "1",
+            *(["-map", "2:a:0", "-c:a", "copy"] if sound else []),
             *form.joined(frames * spec.size.pixels),
             *(["-t", f"{float(frames / spec.fps):.6f}"] if sound else []),
-            *(["-metadata", f"comment={spec.comment}"] if spec.comment else []),
             "-f", form.muxer, film.name,
         ),
-        capture_output=True, check=False, cwd=folder, restore_signals=False,
+        folder,
     )  # fmt: skip
     if joining.returncode != 0:
         hint = "; `resume=True` with `output.audio=False` leaves out its sound" if sound else ""

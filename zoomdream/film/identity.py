@@ -11,14 +11,14 @@ import torch
 
 from zoomdream.errors import InputError
 from zoomdream.files import digest, digest_all
-from zoomdream.film.inputs import FILES, resolve_source
+from zoomdream.film.inputs import resolve_source
 from zoomdream.media.ffmpeg import ffmpeg_version
 from zoomdream.media.film_formats import FILM_FORMATS
 from zoomdream.media.picture_files import is_pattern, picture_files
 from zoomdream.media.python_pictures import one_frame
 from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network
-from zoomdream.settings.definitions import RenderJob
+from zoomdream.settings.definitions import FILES, RenderJob
 from zoomdream.settings.setting_paths import change_job, plain_value, settings_by_path
 
 NOT_SEEN = ("device", "precision", "max_pixels", "output.audio")

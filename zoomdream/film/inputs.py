@@ -17,13 +17,12 @@ from zoomdream.network.device import choose_place
 from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network, load_network
 from zoomdream.settings.clock import Clock
-from zoomdream.settings.definitions import SETTINGS, FlowBlend, RenderJob
+from zoomdream.settings.definitions import FlowBlend, RenderJob
 from zoomdream.settings.timeline import nominal_clock
 from zoomdream.size import Size
 
 STILL_LONGER_SIDE, CLIP_LONGER_SIDE = 512, 1280  # px, of stills and clips, where no size is given
 STILL_FPS = Fraction(30)  # of a still's film where no rate is given
-FILES = [path for path, setting in SETTINGS.items() if setting.traits.file]
 
 
 def open_clip(job: RenderJob, picture: Any = None) -> Clip:

@@ -9,13 +9,12 @@ and `software="libsvtav1"` in the entry of `.mp4`, or of a new container, in `fi
 """
 
 import os
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from zoomdream.errors import OutputError
-from zoomdream.media.ffmpeg import ffmpeg_command, ffmpeg_path
+from zoomdream.media.ffmpeg import ffmpeg_command, ffmpeg_path, run_ffmpeg
 from zoomdream.settings.definitions import Output
 
 BT709 = (
@@ -59,7 +58,7 @@ class Encoder:
             *(("-pix_fmt", self.pixels) if self.pixels else ()),
             "-f", "gif" if self.name == "gif" else "matroska", os.devnull, "-y",
         )  # fmt: skip
-        return subprocess.run(trial, check=False, capture_output=True).returncode == 0
+        return run_ffmpeg(trial).returncode == 0
 
 
 def _h264(name: str, options: Callable[[Output], list[str]]) -> Encoder:

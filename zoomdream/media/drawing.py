@@ -5,6 +5,7 @@ references to other files and to the web are removed before it is drawn, its ent
 pdfium follows none. A drawing that takes too long or too much memory is given up.
 """
 
+import codecs
 import contextlib
 import gzip
 import re
@@ -30,6 +31,8 @@ def is_drawing(content: bytes) -> bool:
     """Whether a file's bytes look like SVG, gzipped SVG or PDF."""
     if content[:2] == b"\x1f\x8b" or _is_pdf(content):
         return True
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = content.decode("utf-16", "ignore").encode()
     return bool(_START.match(content[:1000])) and b"<svg" in content
 
 

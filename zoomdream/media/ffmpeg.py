@@ -26,7 +26,7 @@ def ffmpeg_path() -> str:
 
 def ffmpeg_version() -> str:
     """The version of the ffmpeg that is used, as it says it."""
-    about = subprocess.run([ffmpeg_path(), "-version"], capture_output=True, check=False).stdout
+    about = run_ffmpeg([ffmpeg_path(), "-version"]).stdout
     return about.decode(errors="replace").partition("\n")[0].partition(" Copyright")[0]
 
 
@@ -42,6 +42,19 @@ def input_options(path: Path, limit: int = 0) -> list[str]:
     """
     max_pixels = ["-max_pixels", str(limit)] if limit else []
     return [*max_pixels, "-protocol_whitelist", "file", "-i", f"file:{path.absolute()}"]
+
+
+def run_ffmpeg(
+    command: list[str], folder: Path | None = None, content: bytes = b""
+) -> "subprocess.CompletedProcess[bytes]":
+    """Runs ffmpeg to its end, away from the terminal's Ctrl-C where there are sessions.
+
+    folder: where it runs. content: what it reads on stdin.
+    """
+    return subprocess.run(
+        command, cwd=folder, input=content, capture_output=True, check=False,
+        start_new_session=os.name != "nt", restore_signals=False,
+    )  # fmt: skip
 
 
 def start_ffmpeg(
@@ -104,9 +117,8 @@ def error_summary(log: bytes) -> str:
 
 def count_frames(video: Path) -> int:
     """Counts the packets of a film of ours, each of which is a frame, without decoding any."""
-    listing = subprocess.run(
+    listing = run_ffmpeg(
         ffmpeg_command("-nostdin", *input_options(video), "-map", "0:v:0",
                 "-c", "copy", "-f", "framecrc", "-"),
-        capture_output=True, check=False,
     ).stdout  # fmt: skip
     return sum(not line.startswith(b"#") for line in listing.splitlines())

@@ -8,7 +8,6 @@ Values are taken as light where 1 is white, of the file's own primaries or else 
 
 import re
 import struct
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from zoomdream.media.ffmpeg import ffmpeg_command
+from zoomdream.media.ffmpeg import ffmpeg_command, run_ffmpeg
 from zoomdream.media.image_color import SRGB_PRIMARIES, are_primaries
 from zoomdream.media.stored_image import (
     UNKNOWN_COLORS,
@@ -162,13 +161,13 @@ def _read_exr(content: bytes, header: _ExrHeader, limit: int) -> Planes:
         raise UnreadableImage(_COMPRESSED)
     if header.one_part and any(end > len(content) for end in _chunks(content, header)):
         raise UnreadableImage(_DAMAGED)
-    ran = subprocess.run(
+    ran = run_ffmpeg(
         ffmpeg_command(
             "-max_pixels", str(limit), "-protocol_whitelist", "pipe", "-f", "exr_pipe",
             "-frame_size", str(len(content)), "-i", "pipe:0", "-frames:v", "1",
             "-f", "rawvideo", "pipe:1", level="level+info",
         ),
-        input=content, capture_output=True, check=False,
+        content=content,
     )  # fmt: skip
     kind = _FFMPEG_PIXELS.search(ran.stderr.decode(errors="replace"))
     if ran.returncode != 0 or b"[error]" in ran.stderr or kind is None:

@@ -1,14 +1,13 @@
 """Take a clip's sound into a form that a film's container holds, before a frame of the film is made."""
 
 import re
-import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from zoomdream.errors import OutputError
 from zoomdream.files import WRITE_REASONS, remove
-from zoomdream.media.ffmpeg import error_summary, ffmpeg_command, input_options
+from zoomdream.media.ffmpeg import error_summary, ffmpeg_command, input_options, run_ffmpeg
 from zoomdream.media.film_formats import FilmFormat
 from zoomdream.media.source import Sound
 
@@ -76,7 +75,7 @@ def _write(
     """
     start = ["-ss", f"{float(sound.start):.6f}"] if sound.start > 0 else []
     length = [] if seconds is None else ["-t", f"{float(seconds):.6f}"]
-    ran = subprocess.run(
+    ran = run_ffmpeg(
         ffmpeg_command(
             "-nostdin", "-y", *start, "-guess_layout_max", str(GUESSED_CHANNELS),
             *input_options(sound.path), "-map", f"0:a:{sound.stream}",
@@ -84,7 +83,6 @@ def _write(
             *([] if start else ["-map", "0:v:0?", "-c", "copy", *length, "-f", "null", "-"]),
             level="level+info",
         ),
-        capture_output=True, check=False, restore_signals=False,
     )  # fmt: skip
     if ran.returncode != 0:
         reason = error_summary(ran.stderr)
@@ -98,9 +96,8 @@ def _plays(file: Path) -> bool:
     """Whether a file has sound, and all of it can be decoded."""
     if not file.exists():
         return False
-    ran = subprocess.run(
+    ran = run_ffmpeg(
         ffmpeg_command("-nostdin", *input_options(file), "-map", "0:a", "-f", "framecrc", "-"),
-        capture_output=True, check=False,
     )  # fmt: skip
     heard = any(not line.startswith(b"#") for line in ran.stdout.splitlines())
     return heard and ran.returncode == 0 and not ran.stderr.strip()

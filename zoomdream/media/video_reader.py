@@ -11,7 +11,6 @@ ffmpeg decodes. What its pipe gets wrong when it is left alone is set right here
   phones are turned back, and frames whose size changes midway all get one.
 """
 
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from zoomdream.media.ffmpeg import (
     error_summary,
     ffmpeg_command,
     input_options,
+    run_ffmpeg,
     running_ffmpeg,
 )
 from zoomdream.media.frame import Frame, as_frame
@@ -184,10 +184,9 @@ def _check_dolby_vision(path: Path, stream: Stream) -> None:
 
 def _has_packets(path: Path, sound: Stream) -> bool:
     """Whether there is anything in a sound stream."""
-    first = subprocess.run(
+    first = run_ffmpeg(
         ffmpeg_command("-nostdin", *input_options(path), "-map", f"0:{sound.index}", "-c", "copy",
                 "-frames:a", "1", "-f", "framecrc", "-"),
-        capture_output=True, check=False,
     ).stdout  # fmt: skip
     return any(line[:1].isdigit() for line in first.decode(errors="replace").splitlines())
 

@@ -1,14 +1,13 @@
 """List the streams of a video file, and say which of them are the film and its sound."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
-from zoomdream.media.ffmpeg import ffmpeg_command, input_options
+from zoomdream.media.ffmpeg import ffmpeg_command, input_options, run_ffmpeg
 
 _STREAM = re.compile(r"\[info\]\s+Stream #0:(\d+)(?:\[\w+\])?(?:\(\w*\))?: (Video|Audio): (.*)")
 _INPUT = re.compile(r"\[info\] Input #0, (.*), from ")
@@ -97,10 +96,7 @@ class Streams:
 
 def list_streams(path: Path) -> Streams:
     """Lists a file's streams, without decoding any. Never raises for what is in the file."""
-    ran = subprocess.run(
-        ffmpeg_command("-nostdin", *input_options(path), level="level+info"),
-        capture_output=True, check=False,
-    )  # fmt: skip
+    ran = run_ffmpeg(ffmpeg_command("-nostdin", *input_options(path), level="level+info"))
     log = ran.stderr.decode(errors="replace")
     container, clock = _INPUT.search(log), _LENGTH.search(log)
     streams = list(_described(log))

@@ -186,10 +186,13 @@ def fetch_weights(name: str, url: str, instead: str) -> Path:
     path = cache_folder() / Path(urlparse(url).path).name
     if not path.exists():
         try:
-            sys.stderr.write(f"{name}: fetching {url} (once) to {path}\n")
+            if sys.stderr is not None:
+                sys.stderr.write(f"{name}: fetching {url} (once) to {path}\n")
             path.parent.mkdir(parents=True, exist_ok=True)
             with _downloading:
-                torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2])
+                torch.hub.download_url_to_file(
+                    url, str(path), path.stem.rpartition("-")[2], progress=sys.stderr is not None
+                )
         except (URLError, OSError, RuntimeError) as error:
             reason = getattr(error, "reason", error)
             raise WeightsError(

@@ -573,3 +573,6 @@ def settings_of(kind: type[Settings], section: str = "") -> dict[str, Setting]:
 
 SETTINGS = settings_of(RenderJob)
 """Every setting of a job, by path."""
+
+FILES = [path for path, setting in SETTINGS.items() if setting.traits.file]
+"""The paths of the settings that name a file which a render reads."""

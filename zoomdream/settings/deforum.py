@@ -40,8 +40,11 @@ from zoomdream.settings.expression import Expression, ScheduleError
 from zoomdream.settings.parseq import is_address, read_parseq
 from zoomdream.settings.preset_mistakes import mistakes_in
 from zoomdream.size import Size
+from zoomdream.text import printable, read_text
 
 __all__ = ["evaluate_schedule", "import_settings", "read_deforum_schedule"]
+
+MOST_BYTES = 10_000_000  # bytes of a settings file
 
 
 @dataclass(frozen=True)
@@ -135,12 +138,7 @@ def import_settings(path: Path) -> tuple[str, list[str]]:
     with the field's name for a schedule that cannot be read.
     """
     try:
-        if path.stat().st_size > 10_000_000:
-            raise InputError(f"{path} is too large for a settings file")
-        data = path.read_bytes()
-        settings = json.loads(data.decode(json.detect_encoding(data), "replace"), strict=False)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+        settings = json.loads(read_text(path, MOST_BYTES), strict=False)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON, as Deforum's settings files are: {error}") from None
     if isinstance(settings, dict) and "rendered_frames" in settings:
@@ -218,8 +216,7 @@ def _preset(settings: dict[str, Any], path: Path) -> tuple[str, list[str]]:
             notes.append(f"{what}: {', '.join(sorted(fields))}")
     if mistakes := mistakes_in(preset):
         raise UsageError(f"{path.name}: {mistakes[0].message}")
-    name = "".join(letter if letter.isprintable() else "?" for letter in path.name)
-    return f"# Imported from Deforum's {name}.\n" + tomli_w.dumps(preset), notes
+    return f"# Imported from Deforum's {printable(path.name)}.\n" + tomli_w.dumps(preset), notes
 
 
 def _is_file(path: Path) -> bool:

@@ -17,7 +17,7 @@ from platformdirs import user_config_path
 
 from zoomdream.errors import InputError, OutputError, UsageError, nearest
 from zoomdream.files import readable_errors, shipped, write_atomically
-from zoomdream.settings.definitions import SECTIONS, RenderJob
+from zoomdream.settings.definitions import FILES, SECTIONS, RenderJob
 from zoomdream.settings.preset_mistakes import Mistake, line_of_setting, mistakes_in
 from zoomdream.settings.setting_paths import (
     change_job,
@@ -25,6 +25,7 @@ from zoomdream.settings.setting_paths import (
     plain_value,
     settings_by_path,
 )
+from zoomdream.text import path_from_text, read_text
 
 MOST_BYTES = 1_000_000  # bytes of a preset file
 
@@ -53,25 +54,22 @@ def find(name: str | Path) -> Path:
 
 def read(path: Path) -> tuple[str, dict[str, Any]]:
     """Reads a preset file's text and values; raises UsageError and InputError."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise UsageError(
-                f"{path.name} is too large for a preset: {MOST_BYTES // 1000} kB at most"
-            )
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+    text = read_text(path, MOST_BYTES)
     return text, parse(text, path.name)
 
 
 def parse(text: str, name: str) -> dict[str, Any]:
-    """Reads a preset's values from its text; raises UsageError."""
+    """Reads a preset's values from its text, files' names as `path_text` writes them; raises UsageError."""
     try:
-        return tomllib.loads(text)
+        values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{name}: this is no TOML: {error}") from None
+    for path in FILES:
+        section, _, field = path.rpartition(".")
+        settings = values.get(section) if section else values
+        if isinstance(settings, dict) and isinstance(settings.get(field), str):
+            settings[field] = path_from_text(settings[field])
+    return values
 
 
 def load_preset(name: str | Path) -> RenderJob:
@@ -165,8 +163,8 @@ def preset_text(job: RenderJob) -> str:
 def description(path: Path) -> str:
     """Reads a preset's first comment, which says what you will see; "" where there is none."""
     try:
-        first = path.read_text(encoding="utf-8").partition("\n")[0]
-    except (OSError, UnicodeDecodeError):
+        first = read_text(path, MOST_BYTES).partition("\n")[0]
+    except InputError:
         return ""
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 

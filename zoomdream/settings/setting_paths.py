@@ -8,6 +8,7 @@ from typing import Any
 from zoomdream.errors import UsageError, nearest
 from zoomdream.settings.definitions import SECTIONS, RenderJob
 from zoomdream.settings.schedule import Schedule
+from zoomdream.text import path_text
 
 NOT_IN_PRESETS = ("target", "force")  # settings of a job that a preset does not hold
 
@@ -63,4 +64,6 @@ def plain_value(value: Any) -> Any:
         return {key: plain_value(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [plain_value(part) for part in value]
-    return str(value) if isinstance(value, Path | Fraction) else value
+    if isinstance(value, Path):
+        return path_text(value)
+    return str(value) if isinstance(value, Fraction) else value

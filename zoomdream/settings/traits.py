@@ -18,6 +18,7 @@ from pydantic_core.core_schema import ValidationInfo
 from zoomdream.errors import UsageError, nearest
 from zoomdream.settings.expression import ScheduleError
 from zoomdream.settings.schedule import Schedule, read_schedule
+from zoomdream.text import valid_unicode
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Settings(BaseModel):
                 return parts if any(isinstance(p, Schedule) for p in parts) else check(parts)
             value = number_or_schedule(value)
         except ScheduleError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(valid_unicode(str(error))) from None
         return value if isinstance(value, Schedule) else check(value)
 
     def change(self, **values: Any) -> Self:

@@ -170,7 +170,8 @@ def machine_name(device: torch.device) -> str:
     name = "CPU"
     info = Path("/proc/cpuinfo")
     if info.exists():
-        named = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        lines = info.read_text("utf-8", "replace").splitlines()
+        named = [line for line in lines if line.startswith("model name")]
         name = named[0].partition(":")[2].strip() if named else name
     return f"{name}, {torch.get_num_threads()} threads"
 
