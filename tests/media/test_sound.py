@@ -10,10 +10,11 @@ import pytest
 
 from tests.films import run
 from zoomdream.errors import OutputError
-from zoomdream.media.ffmpeg import ffmpeg_path, probe
+from zoomdream.media.ffmpeg import ffmpeg_path
 from zoomdream.media.film_formats import FILM_FORMATS
 from zoomdream.media.sound import TakenSound, take_sound
 from zoomdream.media.source import Sound
+from zoomdream.media.video_streams import list_streams
 
 RATE = 48000  # samples per second
 CLICK = 0.03  # seconds of a click, which is low enough for a subwoofer
@@ -46,7 +47,8 @@ def heard(path: Path) -> list[float]:
 
 def take(path: Path, suffix: str, start: float = 0.0, stream: int = 0) -> TakenSound:
     """Takes a file's sound for a film of a second."""
-    codec = probe(path).sound_codec
+    stream = list_streams(path).sound
+    codec = stream.codec if stream else ""
     sound = Sound(path, codec, Fraction(start).limit_denominator(1000), stream)
     return take_sound(sound, FILM_FORMATS[suffix], Fraction(1), path.with_name(f"taken{suffix}"))
 
