@@ -77,18 +77,21 @@ class VideoFile:
         return times[-1] + (last if last * 2 > gap else gap)  # some say a tick, or nothing
 
     def first(self, start: float) -> Fraction:
-        """When the first frame at or after `start` is shown; half a frame early counts.
+        """When the frame nearest to `start` is shown; `start` itself, where one is held over it.
 
-        Raises UsageError where there is none.
+        Raises UsageError where all are over by then.
         """
-        earliest = Fraction(start).limit_denominator(10**6) - 1 / self.fps / 2
         times = self.listing.times
-        first = next((time for time in times if time >= earliest), None)
-        if first is None:
+        if not start:
+            return times[0]
+        wanted, half = Fraction(start).limit_denominator(10**6), 1 / self.fps / 2
+        if wanted >= self.end:
             raise UsageError(
                 f"{self.path.name} ends at {float(self.end):.2f} s: a start at {start:g} s is past that"
             )
-        return first if start else times[0]
+        following = next((time for time in times if time >= wanted - half), self.end)
+        is_held = times[0] < wanted < following - half
+        return wanted if is_held else following
 
     def clip(
         self,
@@ -152,8 +155,7 @@ def open_video(
             f"{path} has frames of {claimed} pixels, and {limit:,} are the most: "
             "`max_pixels` lifts the limit"
         )
-    if all(stream.is_cover for stream in streams.videos):
-        raise InputError(f"{path} holds no clip that can be read; MP4, WebM, MOV or GIF would do")
+    _check_films(path, streams)
     listing = list_film(path, streams, limit, start, end)
     if listing is None:
         raise InputError(f"{path} is damaged: no frame of it can be decoded")
@@ -162,6 +164,25 @@ def open_video(
     _check_dolby_vision(path, listing.stream)
     sound = streams.sound if streams.sound and _has_packets(path, streams.sound) else None
     return VideoFile(path, listing.look.square, listing, streams, limit, sound)
+
+
+def _check_films(path: Path, streams: Streams) -> None:
+    """Raises InputError where none of a file's streams may be a film, and says what it is instead."""
+    films = [stream for stream in streams.videos if not stream.is_cover]
+    if any(stream.codec != "none" for stream in films):
+        return
+    if films:
+        raise InputError(
+            f"{path} cannot be decoded: ffmpeg does not know its codec ({films[0].tag}); MP4, WebM or "
+            "MOV would do"
+        )
+    if streams.sounds:
+        raise InputError(f"{path} holds sound alone, and no pictures")
+    with path.open("rb") as file:
+        is_mp4 = file.read(8)[4:] == b"ftyp"
+    if is_mp4 and not streams.container:
+        raise InputError(f"{path} is cut short: the index of its frames, at the end, is missing")
+    raise InputError(f"{path} holds no clip that can be read; MP4, WebM, MOV or GIF would do")
 
 
 def _is_picture(path: Path, limit: int) -> bool:
