@@ -278,7 +278,7 @@ def test_a_pattern_is_a_clip_and_says_what_is_missing(tmp_path: Path) -> None:
     numbered(tmp_path, ["f12.png", "g00001.png"])
     clip = open_clip(clip_job(tmp_path / "f%05d.png", fps=Fraction(10), start=0.1))
     assert near([number(frame) for frame in clip.frames], [1, 2])
-    assert any(note.startswith("1 of its numbers are missing") for note in clip.notes)
+    assert any(note.startswith("1 of its numbers is missing") for note in clip.notes)
     with pytest.raises(InputError, match="no file has a name of that pattern"):
         open_clip(clip_job(tmp_path / "none%05d.png"))
     with pytest.raises(UsageError, match="leave none"):
