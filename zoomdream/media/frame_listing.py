@@ -68,7 +68,7 @@ class Listing:
     jumps: int = 0  # of the clock, closed
     entered: float = 0.0  # seconds at which the file was entered
     complete: bool = True  # whether it was decoded to its end
-    errors: tuple[str, ...] = ()  # that were logged
+    errors: int = 0  # that were logged
 
     @property
     def look(self) -> Look:
@@ -141,8 +141,7 @@ class _LogReader:
         self._stamps: list[Fraction | None] = []
         self._looks: Counter[Look] = Counter()
         self._look: Look | None = None
-        self._interlaced, self._last = 0, Fraction(0)
-        self._errors: list[str] = []
+        self._interlaced, self._errors, self._last = 0, 0, Fraction(0)
         self.latest = entered  # when the latest frame is shown, seconds
 
     def read(self, line: str) -> None:
@@ -155,7 +154,7 @@ class _LogReader:
         elif found := _TICK.match(line):
             self._tick = Fraction(int(found[1]), int(found[2]))
         elif (found := _ERROR.match(line)) and self._is_damage(found[1]):
-            self._errors.append(line)
+            self._errors += 1
 
     def _is_damage(self, sources: str) -> bool:
         """Whether something is wrong with the file, by who has logged an error.
@@ -182,11 +181,11 @@ class _LogReader:
     def listing(self, stream: Stream, entered: float, complete: bool) -> Listing:
         """Sums up what was read."""
         if not self._stamps:
-            return Listing(stream, complete=complete, errors=tuple(self._errors))
+            return Listing(stream, complete=complete, errors=self._errors)
         running = running_times(self._stamps)
         fps = frame_rate(running.times, self._tick, stream.rates)
         looks = tuple(look for look, _ in self._looks.most_common())
         return Listing(
             stream, running.times, self._last, fps, looks, self._interlaced, running.jumps,
-            entered, complete, tuple(self._errors),
+            entered, complete, self._errors,
         )  # fmt: skip

@@ -270,7 +270,8 @@ def _faults(video: VideoFile, missing: int, whole: bool) -> list[str]:
         total = max(claimed, listed)
         return [f"{video.path.name} is damaged or cut short: {lost} of {total} frames are lost"]
     if listing.errors:
-        return [f"{video.path.name} is damaged: ffmpeg patched it in {len(listing.errors)} places"]
+        places = "1 place" if listing.errors == 1 else f"{listing.errors} places"
+        return [f"{video.path.name} is damaged: ffmpeg patched it in {places}"]
     return []
 
 
