@@ -144,7 +144,7 @@ def legacy(path: Path) -> None:
         ("named-otherwise.safetensors", lambda path: saved(path, OWN)),
         ("w.pth.gz", lambda p: p.write_bytes(gzip.compress(saved(p, OWN).read_bytes()))),
         ("w.zip", lambda path: zipped(path, "folder/w.pth")),
-        ("w.npz", lambda path: np.savez(path, **ARRAYS)),
+        ("w.npz", lambda path: np.savez(path, **ARRAYS)),  # type: ignore[arg-type]
         ("arrays.pth", lambda path: saved(path, ARRAYS)),
     ],
 )

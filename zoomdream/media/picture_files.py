@@ -72,10 +72,11 @@ def missing_numbers(paths: Sequence[Path]) -> int:
     0 where names do not differ in one number.
     """
     places = zip(*(map(int, _DIGITS.findall(path.stem)) for path in paths), strict=False)
-    counting = [set(numbers) for numbers in places if len(set(numbers)) > 1]
+    counting = [numbers for numbers in map(set, places) if len(numbers) > 1]
     if len(counting) != 1:
         return 0
-    return max(counting[0]) - min(counting[0]) + 1 - len(counting[0])
+    numbers: set[int] = counting[0]
+    return max(numbers) - min(numbers) + 1 - len(numbers)
 
 
 @cache
