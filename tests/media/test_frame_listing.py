@@ -14,6 +14,7 @@ from tests.media.test_video_reader import shown
 from zoomdream.errors import InputError, UsageError
 from zoomdream.film.inputs import open_clip
 from zoomdream.media.frame_listing import SEEK_FROM
+from zoomdream.media.video_reader import open_video
 from zoomdream.media.video_streams import Stream, list_streams
 from zoomdream.settings.definitions import FlowBlend, Output, RenderJob
 from zoomdream.size import Size
@@ -156,16 +157,24 @@ HELD = "settb=1/1000,setpts='(10*gte(N,1)+20*gte(N,2)+gte(N,3)+gte(N,4))/TB'"
 
 
 @pytest.mark.parametrize(
-    ("start", "frames"),
-    [(5, [0] * 5 + [1] * 20 + [2, 3, 4]), (10, [1] * 20 + [2, 3, 4]), (32.9, [4])],
+    ("start", "end", "frames"),
+    [
+        (5.0, None, [0] * 5 + [1] * 20 + [2, 3, 4]),
+        (10.0, None, [1] * 20 + [2, 3, 4]),
+        (5.0, 8.0, [0] * 3),
+        (12.0, 12.3, [1]),
+        (32.9, None, [4]),
+    ],
 )
-def test_a_start_within_a_frame_that_is_held_begins_there(
-    tmp_path: Path, start: float, frames: list[int]
+def test_a_part_of_a_frame_that_is_held_shows_it(
+    tmp_path: Path, start: float, end: float | None, frames: list[int]
 ) -> None:
     """A recording of a screen that stands still, with frames at 0, 10, 30, 31 and 32 s."""
     write(counting(5), tmp_path / "a.mkv", 25, "-vf", HELD, "-fps_mode", "vfr",
           "-enc_time_base", "1:1000", *H264)  # fmt: skip
-    assert near(numbers(tmp_path / "a.mkv", start=start, fps=Fraction(1)), frames)
+    video = open_video(tmp_path / "a.mkv", start=start, end=end)
+    clip = video.clip(SMALL, Fraction(1), start, end)
+    assert near([number(frame) for frame in clip.frames], frames)
 
 
 def test_a_film_of_one_frame(tmp_path: Path) -> None:

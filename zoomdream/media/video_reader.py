@@ -50,6 +50,7 @@ _MATRICES = {
     "bt2020": "bt2020nc", "bt2020-10": "bt2020nc", "bt2020-12": "bt2020nc",
 }  # fmt: skip
 """The matrix that goes with the name of primaries or of a curve, where only those are told."""
+MOST_MOVED = Fraction(1, 10)  # seconds that a start goes to meet a frame
 HD_LINES = 720  # from which untagged colours are BT.709
 
 
@@ -77,14 +78,14 @@ class VideoFile:
         return times[-1] + (last if last * 2 > gap else gap)  # some say a tick, or nothing
 
     def first(self, start: float) -> Fraction:
-        """When the frame nearest to `start` is shown; `start` itself, where one is held over it.
+        """When the frame nearest to `start` is shown; `start` itself, where one is held for longer.
 
         Raises UsageError where all are over by then.
         """
         times = self.listing.times
         if not start:
             return times[0]
-        wanted, half = Fraction(start).limit_denominator(10**6), 1 / self.fps / 2
+        wanted, half = Fraction(start).limit_denominator(10**6), min(1 / self.fps / 2, MOST_MOVED)
         if wanted >= self.end:
             raise UsageError(
                 f"{self.path.name} ends at {float(self.end):.2f} s: a start at {start:g} s is past that"
@@ -108,9 +109,9 @@ class VideoFile:
         """
         first = self.first(start)
         last = self.end if end is None else min(self.end, Fraction(end).limit_denominator(10**6))
-        length = max(round((last - first) * fps), int(end is None))
-        if length < 1:
+        if last < first or (last == first and end is not None):
             raise UsageError(f"from {start:g} s to {end:g} s there is no frame")
+        length = max(1, round((last - first) * fps))
         faults: list[str] = []
         numbers = shown_frames(self.listing.times, first, fps, length)
         whole = end is None and not start and self.listing.complete
@@ -132,7 +133,8 @@ class VideoFile:
                 f"its frames change their size, {' and '.join(map(str, sizes[:3]))}: all get one"
             )
         if listing.jumps:
-            notes.append(f"its clock jumps {listing.jumps} times: frames follow each other there")
+            times = "once" if listing.jumps == 1 else f"{listing.jumps} times"
+            notes.append(f"its clock jumps {times}: frames follow each other there")
         return tuple(notes)
 
 

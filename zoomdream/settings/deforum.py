@@ -205,7 +205,7 @@ def _preset(settings: dict[str, Any], path: Path) -> tuple[str, list[str]]:
 
 def _with_views(film: _Film, written: Mapping[str, Any]) -> _Film:
     """Gives a film the angles of view that it begins with. written: the schedules of those that are used."""
-    angles = {
+    angles: dict[str, Any] = {
         _VIEWS[field]: float(np.clip(_read_schedule(schedule, field, film)[1][0], 1, 160))
         for field, schedule in written.items()
     }
