@@ -82,7 +82,7 @@ def test_a_stream_in_a_language_of_any_form_is_found(tmp_path: Path, language: s
 
 def test_a_refusal_says_what_the_file_is_instead(tmp_path: Path) -> None:
     run("-f", "lavfi", "-i", "sine=d=0.2", tmp_path / "a.mp3")
-    with pytest.raises(InputError, match="holds sound alone"):
+    with pytest.raises(InputError, match="holds sound, and nothing that moves"):
         shown(tmp_path / "a.mp3")
     write(counting(12), tmp_path / "a.mp4", 24, *H264)
     content = (tmp_path / "a.mp4").read_bytes()

@@ -179,7 +179,7 @@ def _check_films(path: Path, streams: Streams) -> None:
             "MOV would do"
         )
     if streams.sounds:
-        raise InputError(f"{path} holds sound alone, and no pictures")
+        raise InputError(f"{path} holds sound, and nothing that moves")
     with path.open("rb") as file:
         is_mp4 = file.read(8)[4:] == b"ftyp"
     if is_mp4 and not streams.container:
