@@ -183,7 +183,7 @@ def _check_films(path: Path, streams: Streams) -> None:
     with path.open("rb") as file:
         is_mp4 = file.read(8)[4:] == b"ftyp"
     if is_mp4 and not streams.container:
-        raise InputError(f"{path} is cut short: the index of its frames, at the end, is missing")
+        raise InputError(f"{path} is cut short: the index of its frames is missing")
     raise InputError(f"{path} holds no clip that can be read; MP4, WebM, MOV or GIF would do")
 
 
