@@ -177,7 +177,7 @@ TABLE: list[Row] = [
     # Clips
     ("empty", content("a.mp4", b""), CLIP, 3, "a.mp4 holds no clip that can be read"),
     ("text", content("a.mp4", b"hello"), CLIP, 3, "a.mp4 holds no clip that can be read"),
-    ("cut short", content("a.mp4", whole("sample.mp4")[:900]), CLIP, 3, "no clip that can be read"),
+    ("cut short", content("a.mp4", whole("sample.mp4")[:900]), CLIP, 3, "a.mp4 is cut short: the index"),
     ("a still", content("a.mp4", whole("sample.jpg")), CLIP, 3, "is a single picture: zoomdream zoom"),
     ("a bomb", content("a.mp4", gif(60000, 60000)), CLIP, 3,
      "has frames of 60000x60000 pixels, and 200,000,000 are the most: --max-pixels lifts the limit"),

@@ -163,6 +163,8 @@ def test_a_guide_may_be_a_picture_a_folder_or_a_clip(tmp_path: Path, folder: Pat
         assert (len(run.pictures), run.seconds) == (count, 0.25)
         numbers = [films.number(as_frame(picture)) for picture in run.pictures]
         assert numbers == [6 * n for n in range(count)]
+    old = films.write(films.counting(48), tmp_path / "old.mpg", 24, "-q:v", 2)
+    assert len(open_guide(Guide(picture=old), 32, 10**8, 10).pictures) == 8
     slow = open_guide(Guide(picture=clip, seconds=1), 32, 10**8, 10)
     assert (len(slow.pictures), slow.seconds) == (2, 1)
     large = read_still(shipped("sample.jpg"))

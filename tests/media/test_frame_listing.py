@@ -14,6 +14,7 @@ from tests.media.test_video_reader import shown
 from zoomdream.errors import InputError, UsageError
 from zoomdream.film.inputs import open_clip
 from zoomdream.media.frame_listing import SEEK_FROM
+from zoomdream.media.video_reader import open_video
 from zoomdream.media.video_streams import Stream, list_streams
 from zoomdream.settings.definitions import FlowBlend, Output, RenderJob
 from zoomdream.size import Size
@@ -56,6 +57,42 @@ def test_every_frame_comes_once_whatever_the_container_says_of_times(
     assert video.fps == 25
     assert near([number(frame) for frame in frames], range(12))
     assert clip.faults == []
+
+
+@pytest.mark.parametrize("name", ["bare.h264", "bare.hevc"])
+def test_a_bare_stream_has_the_rate_that_it_tells(tmp_path: Path, name: str) -> None:
+    write(counting(12), tmp_path / name, "24000/1001", *CONTAINERS[name], "-pix_fmt", "yuv420p")
+    assert shown(tmp_path / name)[0].fps == Fraction(24000, 1001)
+
+
+def test_a_frame_a_day_is_a_rate(tmp_path: Path) -> None:
+    """ffmpeg rounds it to 0 frames a second."""
+    write(counting(4), tmp_path / "a.mkv", "1/86400", *H264)
+    video, clip, frames = shown(tmp_path / "a.mkv")
+    assert video.fps == Fraction(1, 86400)
+    assert near([number(frame) for frame in frames], range(4))
+    assert clip.notes == ()
+
+
+@pytest.mark.parametrize("language", ["en-US", "en US"])
+def test_a_stream_in_a_language_of_any_form_is_found(tmp_path: Path, language: str) -> None:
+    write(counting(3), tmp_path / "a.mkv", 24, *H264, "-metadata:s:v:0", f"language={language}")
+    assert len(shown(tmp_path / "a.mkv")[2]) == 3
+
+
+def test_a_refusal_says_what_the_file_is_instead(tmp_path: Path) -> None:
+    run("-f", "lavfi", "-i", "sine=d=0.2", tmp_path / "a.mp3")
+    with pytest.raises(InputError, match="holds sound, and nothing that moves"):
+        shown(tmp_path / "a.mp3")
+    write(counting(12), tmp_path / "a.mp4", 24, *H264)
+    content = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "half.mp4").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="is cut short: the index"):
+        shown(tmp_path / "half.mp4")
+    write(counting(3), tmp_path / "a.avi", 24, "-c:v", "mpeg4", "-vtag", "XVID")
+    (tmp_path / "z.avi").write_bytes((tmp_path / "a.avi").read_bytes().replace(b"XVID", b"ZZZZ"))
+    with pytest.raises(InputError, match=r"does not know its codec \(ZZZZ\)"):
+        shown(tmp_path / "z.avi")
 
 
 def test_frames_that_an_edit_list_hides_are_not_shown(tmp_path: Path) -> None:
@@ -114,6 +151,30 @@ def test_a_start_is_exact_with_and_without_an_index(tmp_path: Path, name: str) -
     write(counting(60), tmp_path / name, 2, *H264, "-g", 50, "-bf", 2)
     assert SEEK_FROM < 25
     assert near(numbers(tmp_path / name, start=25.0, end=27.0), range(50, 54))
+
+
+HELD = "settb=1/1000,setpts='(10*gte(N,1)+20*gte(N,2)+gte(N,3)+gte(N,4))/TB'"
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "frames"),
+    [
+        (5.0, None, [0] * 5 + [1] * 20 + [2, 3, 4]),
+        (10.0, None, [1] * 20 + [2, 3, 4]),
+        (5.0, 8.0, [0] * 3),
+        (12.0, 12.3, [1]),
+        (32.9, None, [4]),
+    ],
+)
+def test_a_part_of_a_frame_that_is_held_shows_it(
+    tmp_path: Path, start: float, end: float | None, frames: list[int]
+) -> None:
+    """A recording of a screen that stands still, with frames at 0, 10, 30, 31 and 32 s."""
+    write(counting(5), tmp_path / "a.mkv", 25, "-vf", HELD, "-fps_mode", "vfr",
+          "-enc_time_base", "1:1000", *H264)  # fmt: skip
+    video = open_video(tmp_path / "a.mkv", start=start, end=end)
+    clip = video.clip(SMALL, Fraction(1), start, end)
+    assert near([number(frame) for frame in clip.frames], frames)
 
 
 def test_a_film_of_one_frame(tmp_path: Path) -> None:
@@ -226,7 +287,7 @@ def test_a_pattern_is_a_clip_and_says_what_is_missing(tmp_path: Path) -> None:
     numbered(tmp_path, ["f12.png", "g00001.png"])
     clip = open_clip(clip_job(tmp_path / "f%05d.png", fps=Fraction(10), start=0.1))
     assert near([number(frame) for frame in clip.frames], [1, 2])
-    assert any(note.startswith("1 of its numbers are missing") for note in clip.notes)
+    assert any(note.startswith("1 of its numbers is missing") for note in clip.notes)
     with pytest.raises(InputError, match="no file has a name of that pattern"):
         open_clip(clip_job(tmp_path / "none%05d.png"))
     with pytest.raises(UsageError, match="leave none"):

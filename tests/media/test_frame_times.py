@@ -72,6 +72,9 @@ def test_a_clock_that_jumps_or_begins_anew_runs_on() -> None:
     assert unknown.jumps == 0
     pause = running_times([*second, *(time + 90 for time in second)])  # a screen that stood still
     assert pause.times[-1] == 90 + second[-1]
+    hourly = running_times([Fraction(n * 3600) for n in range(4)])
+    assert hourly.times[-1] == 3 * 3600
+    assert hourly.jumps == 0
 
 
 def test_frames_without_any_time_follow_each_other() -> None:

@@ -3,6 +3,8 @@
 import argparse
 import gzip
 import pickle
+import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +35,7 @@ OWN: State = {
     "features.0.bias": torch.rand(4),
     "classifier.weight": torch.rand(9, 4),
 }
+ARRAYS = {name: value.numpy() for name, value in OWN.items()}
 EARLIER = {name: value / 2 for name, value in OWN.items()}
 
 
@@ -141,13 +144,27 @@ def legacy(path: Path) -> None:
         ("named-otherwise.safetensors", lambda path: saved(path, OWN)),
         ("w.pth.gz", lambda p: p.write_bytes(gzip.compress(saved(p, OWN).read_bytes()))),
         ("w.zip", lambda path: zipped(path, "folder/w.pth")),
+        ("w.npz", lambda path: np.savez(path, **ARRAYS)),  # type: ignore[arg-type]
+        ("arrays.pth", lambda path: saved(path, ARRAYS)),
     ],
 )
 def test_files_are_read_by_what_they_hold(
     tmp_path: Path, name: str, write: Callable[[Path], object]
 ) -> None:
     write(tmp_path / name)
-    assert read_weights(tmp_path / name).keys() == OWN.keys()
+    read = read_weights(tmp_path / name)
+    assert read.keys() == OWN.keys()
+    assert all(torch.equal(read[key], value) for key, value in OWN.items())
+
+
+def tarred(path: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        archive.add(saved(path.with_suffix(".inside"), OWN), "w.pth")
+
+
+def cut_safetensors(path: Path) -> None:
+    save_file(OWN, path)
+    path.write_bytes(path.read_bytes()[:-1])
 
 
 class Evil:
@@ -166,7 +183,11 @@ class Evil:
          "it lists the parts of weights"),
         (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), r"of Keras \(HDF5\)"),
         (lambda path: path.write_bytes(saved(path, OWN).read_bytes()[:900]), "damaged or cut short"),
-        (lambda path: path.write_bytes(b"\x1f\x8b123"), "a state dict saved as .safetensors or .pth"),
+        (lambda path: path.write_bytes(b"\x1f\x8b123"), "damaged or cut short"),
+        (lambda path: path.write_bytes(gzip.compress(bytes(9999))[:20]), "damaged or cut short"),
+        (cut_safetensors, "damaged or cut short"),
+        (tarred, r"an archive \(tar\)"),
+        (lambda path: path.write_bytes(b"neither"), "a state dict saved as .safetensors or .pth"),
         (lambda path: zipped(path, "a.pth", "b.pth"), "an archive of 2 such files"),
         (lambda path: saved(path, nn.Sequential(nn.Conv2d(3, 3, 3))),
          r"more than tensors \(torch.nn.modules.container.Sequential\).*model.state_dict\(\)"),
@@ -215,6 +236,24 @@ def test_weights_may_end_behind_the_layers_that_are_wanted(tmp_path: Path) -> No
     assert 'the weights end before "classifier.1.weight"' in network.notes[0]
     with pytest.raises(WeightsError, match=r'it lacks "classifier.1.weight" and 1 more'):
         load_network(SMALL, ["class:lion"], weights=path, at=CPU)
+
+
+def test_weights_may_be_sparse_and_may_not_be_shapes_alone(tmp_path: Path) -> None:
+    own = random_network(network_info(SMALL)).state_dict()
+    sparse = {name: value.to_sparse() for name, value in own.items()}
+    network = load_network(SMALL, weights=saved(tmp_path / "a.pth", sparse), at=CPU)
+    assert network.info.name == SMALL
+    shapes = {name: value.to("meta") for name, value in own.items()}
+    with pytest.raises(WeightsError, match=r"holds no values of .*, only its shape"):
+        load_network(SMALL, weights=saved(tmp_path / "b.pth", shapes), at=CPU)
+
+
+def test_a_file_of_many_names_that_fit_in_part_is_searched_at_once() -> None:
+    """Each of them is looked at once for each name it may lie under, and not for each that any may."""
+    tensors = {f"part{n}.{name}": value for n in range(10_000) for name, value in OWN.items()}
+    began = time.process_time()
+    assert find_state(tensors, OWN).state.keys() == OWN.keys()
+    assert time.process_time() - began < 5
 
 
 def test_weights_of_another_network_are_told_with_its_name(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from zoomdream.media.frame import Frame, ImageArray, resize, to_bytes
+from zoomdream.media.image_formats import PILLOW_READS
 from zoomdream.media.image_reader import read_still
 from zoomdream.media.picture_files import picture_endings, picture_files
 from zoomdream.media.video_reader import open_video
@@ -56,7 +57,7 @@ def open_guide(spec: Guide, least: int, limit: int, length: float) -> Slideshow:
 def _clip(path: Path) -> Path | None:
     """The path, if it is that of a clip."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=PILLOW_READS) as picture:
             return path if getattr(picture, "is_animated", False) else None
     except (OSError, ValueError, Image.DecompressionBombError):
         is_picture = not path.is_file() or path.suffix.lower() in picture_endings()

@@ -7,7 +7,7 @@ midway. So all frames are decoded once, in the way they are decoded again when t
 import re
 import subprocess
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,19 +16,9 @@ from zoomdream.media.frame_times import frame_rate, running_times
 from zoomdream.media.video_streams import Stream, Streams
 from zoomdream.size import Size
 
-SEEK_FROM, SEEK_MARGIN = (
-    20,
-    5,
-)  # seconds from which a file is entered in the middle, and how much earlier
-_INDEXED = (
-    "mov,mp4,m4a,3gp,3g2,mj2",
-    "matroska,webm",
-)  # containers that can be entered in the middle
-_UNTIMED = (
-    "h264",
-    "hevc",
-    "vvc",
-)  # bare streams: no times, and a rate that ffmpeg and players suppose
+SEEK_FROM = 20  # seconds from which a file is entered in the middle
+SEEK_MARGIN = 5  # seconds that are decoded before the start that is wanted, and after the end
+_INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # containers that can be entered there
 _PARSED = r"\[Parsed_showinfo_0 @ \w+\] \[info\] "
 _FRAME = re.compile(
     _PARSED + r"n:\s*\d+ pts:\s*(\S+) .*?duration:\s*(\S+) .*?fmt:(\S+) .*?"
@@ -39,9 +29,7 @@ _COLORS = re.compile(
     _PARSED + r"color_range:\S+ color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)"
 )
 _ERROR = re.compile(r"^((?:\[[^]]* @ \w+\] )*)\[(?:error|fatal)\] ")
-_OUTPUT = re.compile(
-    r"\[(?:null|out#\d|vost#)"
-)  # what complains where nothing is wrong with the file
+_OUTPUT = re.compile(r"\[(?:null|out#\d|vost#)")  # complains where nothing is wrong with the file
 _ALPHA = re.compile(r"rgba|bgra|argb|abgr|^ya\d|^yuva|^gbrap|^pal8$|^ayuv|^vuya")
 
 
@@ -80,7 +68,7 @@ class Listing:
     jumps: int = 0  # of the clock, closed
     entered: float = 0.0  # seconds at which the file was entered
     complete: bool = True  # whether it was decoded to its end
-    errors: tuple[str, ...] = ()  # that were logged
+    errors: int = 0  # that were logged
 
     @property
     def look(self) -> Look:
@@ -110,10 +98,10 @@ def _list_from(
 ) -> Listing:
     """Enters the file near the start where it has an index that leads there, else at its beginning."""
     if start > SEEK_FROM and streams.container in _INDEXED:
-        listing = _list_frames(path, streams, stream, limit, start - SEEK_MARGIN, end)
+        listing = _list_frames(path, stream, limit, start - SEEK_MARGIN, end)
         if listing.times and listing.times[0] <= start - SEEK_MARGIN / 2:
             return listing
-    return _list_frames(path, streams, stream, limit, 0.0, end)
+    return _list_frames(path, stream, limit, 0.0, end)
 
 
 def input_stream(path: Path, stream: Stream, limit: int, entered: float) -> list[str]:
@@ -126,7 +114,7 @@ def input_stream(path: Path, stream: Stream, limit: int, entered: float) -> list
 
 
 def _list_frames(
-    path: Path, streams: Streams, stream: Stream, limit: int, entered: float, end: float | None
+    path: Path, stream: Stream, limit: int, entered: float, end: float | None
 ) -> Listing:
     command = ffmpeg_command(
         "-nostdin", "-nostats", *input_stream(path, stream, limit, entered),
@@ -141,16 +129,7 @@ def _list_frames(
             if end is not None and reader.latest > end + SEEK_MARGIN:
                 complete = False
                 break
-    listing = reader.listing(stream, entered, complete)
-    if streams.container in _UNTIMED and stream.rates:
-        return _at_rate(listing, stream.rates[0])
-    return listing
-
-
-def _at_rate(listing: Listing, fps: Fraction) -> Listing:
-    """Gives frames without times of their own a rate."""
-    times = tuple(number / fps for number in range(len(listing.times)))
-    return replace(listing, times=times, last=1 / fps, fps=fps, jumps=0)
+    return reader.listing(stream, entered, complete)
 
 
 class _LogReader:
@@ -162,8 +141,7 @@ class _LogReader:
         self._stamps: list[Fraction | None] = []
         self._looks: Counter[Look] = Counter()
         self._look: Look | None = None
-        self._interlaced, self._last = 0, Fraction(0)
-        self._errors: list[str] = []
+        self._interlaced, self._errors, self._last = 0, 0, Fraction(0)
         self.latest = entered  # when the latest frame is shown, seconds
 
     def read(self, line: str) -> None:
@@ -176,7 +154,7 @@ class _LogReader:
         elif found := _TICK.match(line):
             self._tick = Fraction(int(found[1]), int(found[2]))
         elif (found := _ERROR.match(line)) and self._is_damage(found[1]):
-            self._errors.append(line)
+            self._errors += 1
 
     def _is_damage(self, sources: str) -> bool:
         """Whether something is wrong with the file, by who has logged an error.
@@ -203,11 +181,11 @@ class _LogReader:
     def listing(self, stream: Stream, entered: float, complete: bool) -> Listing:
         """Sums up what was read."""
         if not self._stamps:
-            return Listing(stream, complete=complete, errors=tuple(self._errors))
+            return Listing(stream, complete=complete, errors=self._errors)
         running = running_times(self._stamps)
         fps = frame_rate(running.times, self._tick, stream.rates)
         looks = tuple(look for look, _ in self._looks.most_common())
         return Listing(
             stream, running.times, self._last, fps, looks, self._interlaced, running.jumps,
-            entered, complete, tuple(self._errors),
+            entered, complete, self._errors,
         )  # fmt: skip

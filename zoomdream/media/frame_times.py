@@ -17,16 +17,9 @@ from numpy.typing import NDArray
 USUAL_RATE = Fraction(25)  # frames per second, where a single frame says nothing
 FASTEST = 1000  # frames per second; a shorter gap is no rate, but two frames at one time
 LONGEST_PAUSE = 600  # seconds that a frame may be held; after more the clock has jumped
-CLOCK_RESTART = Fraction(
-    1, 2
-)  # seconds that a clock goes back by when it begins anew; less is disorder
 JITTER = Fraction(1, 50)  # share of a gap by which others may differ and still be the same
-SNAP = Fraction(
-    1, 500
-)  # share of a rate by which it may differ from the usual one that it is taken for
-COARSE = (
-    3  # ticks that a gap has, at least, for those of one tick more or less to be the same, rounded
-)
+SNAP = Fraction(1, 500)  # share of a rate by which the usual one that it is taken for may differ
+COARSE = 3  # ticks that a gap has, at least, for others of a tick more or less to be the same
 CANDIDATES = 100  # gaps, the commonest ones, that are looked at
 
 
@@ -47,12 +40,13 @@ def running_times(stamps: Sequence[Fraction | None]) -> RunningTimes:
     known = [b - a for a, b in pairwise(stamps) if a is not None and b is not None]
     gaps = Counter(gap for gap in known if gap >= Fraction(1, FASTEST))
     gap = min(gaps, key=lambda gap: (-gaps[gap], gap), default=1 / USUAL_RATE)
+    longest = max(Fraction(LONGEST_PAUSE), gap)  # some films show a frame an hour
     times: list[Fraction] = []
     shift, jumps = Fraction(0), 0
     for stamp in stamps:
         following = times[-1] + gap if times else Fraction(0)
         time = following if stamp is None else stamp + shift
-        if times and not times[-1] <= time <= times[-1] + LONGEST_PAUSE:
+        if times and not times[-1] <= time <= times[-1] + longest:
             shift += following - time
             time, jumps = following, jumps + 1
         times.append(time)

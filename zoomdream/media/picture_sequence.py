@@ -58,7 +58,8 @@ class PictureSequence:
             f"{len(self.paths)} pictures, {float(fps):g} a second: `output.fps` sets another rate"
         )
         missing = missing_numbers(self.paths)
-        left_out = f"{missing} of its numbers are missing: the others follow each other"
+        are = "is" if missing == 1 else "are"
+        left_out = f"{missing} of its numbers {are} missing: the others follow each other"
         return (rate, *((left_out,) if missing else ()))
 
 

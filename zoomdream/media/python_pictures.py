@@ -282,6 +282,15 @@ def _list_as_frames(pictures: Sequence[Any], under: float) -> tuple[Frame, GiveB
         raise InputError(
             f"a list of pictures has to hold pictures of one size, and not {', '.join(dict.fromkeys(sizes))}"
         )
+    if any(len(one) > 1 for one in frames):
+        raise InputError(
+            "a list of pictures has to hold single ones: `numpy.concatenate` joins others"
+        )
+    kinds = [_kind(back(one)) for back, one in zip(ways_back, frames, strict=True)]
+    if len(set(kinds)) > 1:
+        raise InputError(
+            f"a list of pictures has to hold pictures of one kind, and not {', '.join(dict.fromkeys(kinds))}"
+        )
 
     def give_back(dreamt: Frame) -> Any:
         pictures = [back(one[None]) for back, one in zip(ways_back, dreamt, strict=True)]
@@ -289,3 +298,9 @@ def _list_as_frames(pictures: Sequence[Any], under: float) -> tuple[Frame, GiveB
         return torch.stack(pictures) if all_tensors else np.stack(list(map(np.asarray, pictures)))
 
     return torch.cat(frames), give_back
+
+
+def _kind(picture: Any) -> str:
+    """What pictures that are put into one array or tensor have in common: its name, numbers and axes."""
+    values = picture if isinstance(picture, Tensor) else np.asarray(picture)
+    return f"{type(values).__name__} of {values.dtype} {tuple(values.shape)}"

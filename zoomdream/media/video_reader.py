@@ -50,6 +50,7 @@ _MATRICES = {
     "bt2020": "bt2020nc", "bt2020-10": "bt2020nc", "bt2020-12": "bt2020nc",
 }  # fmt: skip
 """The matrix that goes with the name of primaries or of a curve, where only those are told."""
+MOST_MOVED = Fraction(1, 10)  # seconds that a start goes to meet a frame
 HD_LINES = 720  # from which untagged colours are BT.709
 
 
@@ -77,18 +78,21 @@ class VideoFile:
         return times[-1] + (last if last * 2 > gap else gap)  # some say a tick, or nothing
 
     def first(self, start: float) -> Fraction:
-        """When the first frame at or after `start` is shown; half a frame early counts.
+        """When the frame nearest to `start` is shown; `start` itself, where one is held for longer.
 
-        Raises UsageError where there is none.
+        Raises UsageError where all are over by then.
         """
-        earliest = Fraction(start).limit_denominator(10**6) - 1 / self.fps / 2
         times = self.listing.times
-        first = next((time for time in times if time >= earliest), None)
-        if first is None:
+        if not start:
+            return times[0]
+        wanted, half = Fraction(start).limit_denominator(10**6), min(1 / self.fps / 2, MOST_MOVED)
+        if wanted >= self.end:
             raise UsageError(
                 f"{self.path.name} ends at {float(self.end):.2f} s: a start at {start:g} s is past that"
             )
-        return first if start else times[0]
+        following = next((time for time in times if time >= wanted - half), self.end)
+        is_held = times[0] < wanted < following - half
+        return wanted if is_held else following
 
     def clip(
         self,
@@ -105,9 +109,9 @@ class VideoFile:
         """
         first = self.first(start)
         last = self.end if end is None else min(self.end, Fraction(end).limit_denominator(10**6))
-        length = max(round((last - first) * fps), int(end is None))
-        if length < 1:
+        if last < first or (last == first and end is not None):
             raise UsageError(f"from {start:g} s to {end:g} s there is no frame")
+        length = max(1, round((last - first) * fps))
         faults: list[str] = []
         numbers = shown_frames(self.listing.times, first, fps, length)
         whole = end is None and not start and self.listing.complete
@@ -129,7 +133,8 @@ class VideoFile:
                 f"its frames change their size, {' and '.join(map(str, sizes[:3]))}: all get one"
             )
         if listing.jumps:
-            notes.append(f"its clock jumps {listing.jumps} times: frames follow each other there")
+            times = "once" if listing.jumps == 1 else f"{listing.jumps} times"
+            notes.append(f"its clock jumps {times}: frames follow each other there")
         return tuple(notes)
 
 
@@ -152,8 +157,7 @@ def open_video(
             f"{path} has frames of {claimed} pixels, and {limit:,} are the most: "
             "`max_pixels` lifts the limit"
         )
-    if all(stream.is_cover for stream in streams.videos):
-        raise InputError(f"{path} holds no clip that can be read; MP4, WebM, MOV or GIF would do")
+    _check_films(path, streams)
     listing = list_film(path, streams, limit, start, end)
     if listing is None:
         raise InputError(f"{path} is damaged: no frame of it can be decoded")
@@ -162,6 +166,25 @@ def open_video(
     _check_dolby_vision(path, listing.stream)
     sound = streams.sound if streams.sound and _has_packets(path, streams.sound) else None
     return VideoFile(path, listing.look.square, listing, streams, limit, sound)
+
+
+def _check_films(path: Path, streams: Streams) -> None:
+    """Raises InputError where none of a file's streams may be a film, and says what it is instead."""
+    films = [stream for stream in streams.videos if not stream.is_cover]
+    if any(stream.codec != "none" for stream in films):
+        return
+    if films:
+        raise InputError(
+            f"{path} cannot be decoded: ffmpeg does not know its codec ({films[0].tag}); MP4, WebM or "
+            "MOV would do"
+        )
+    if streams.sounds:
+        raise InputError(f"{path} holds sound, and nothing that moves")
+    with path.open("rb") as file:
+        is_mp4 = file.read(8)[4:] == b"ftyp"
+    if is_mp4 and not streams.container:
+        raise InputError(f"{path} is cut short: the index of its frames is missing")
+    raise InputError(f"{path} holds no clip that can be read; MP4, WebM, MOV or GIF would do")
 
 
 def _is_picture(path: Path, limit: int) -> bool:
@@ -248,7 +271,8 @@ def _faults(video: VideoFile, missing: int, whole: bool) -> list[str]:
         total = max(claimed, listed)
         return [f"{video.path.name} is damaged or cut short: {lost} of {total} frames are lost"]
     if listing.errors:
-        return [f"{video.path.name} is damaged: ffmpeg patched it in {len(listing.errors)} places"]
+        places = "1 place" if listing.errors == 1 else f"{listing.errors} places"
+        return [f"{video.path.name} is damaged: ffmpeg patched it in {places}"]
     return []
 
 

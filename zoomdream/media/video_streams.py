@@ -9,9 +9,10 @@ from pathlib import Path
 
 from zoomdream.media.ffmpeg import ffmpeg_command, input_options, run_ffmpeg
 
-_STREAM = re.compile(r"\[info\]\s+Stream #0:(\d+)(?:\[\w+\])?(?:\(\w*\))?: (Video|Audio): (.*)")
+_STREAM = re.compile(r"\[info\]\s+Stream #0:(\d+)(?:\[\w+\])?(?:\(.*?\))?: (Video|Audio): (.*)")
 _INPUT = re.compile(r"\[info\] Input #0, (.*), from ")
 _LENGTH = re.compile(r"\[info\]\s+Duration: (\d+):(\d+):([\d.]+)")
+_TAG = re.compile(r"\((\S+) / 0x[0-9A-F]+\)")
 _SIZE = re.compile(r", (\d{1,9})x(\d{1,9})\b")
 _BROKEN_SIZE = re.compile(r"Picture size (\d{1,9})x(\d{1,9}) ")
 _RATE = re.compile(r"\b([\d.]+)(k?) (?:fps|tbr)\b")
@@ -36,6 +37,12 @@ class Stream:
         return re.split(r"[ ,(]", self.about, maxsplit=1)[0]
 
     @property
+    def tag(self) -> str:
+        """The four letters that the file itself names the codec by; empty where it has none."""
+        found = _TAG.search(self.about)
+        return found[1] if found else ""
+
+    @property
     def is_default(self) -> bool:
         """Whether the file says that players should take it."""
         return "(default)" in self.about
@@ -53,11 +60,11 @@ class Stream:
 
     @property
     def rates(self) -> tuple[Fraction, ...]:
-        """Frames per second that it claims, rounded."""
+        """Frames per second that it claims, rounded; without those that come to nothing."""
         found = (
             (Fraction(number), 1000 if kilo else 1) for number, kilo in _RATE.findall(self.about)
         )
-        return tuple(number * factor for number, factor in found)
+        return tuple(number * factor for number, factor in found if number)
 
     @property
     def decoder(self) -> str:

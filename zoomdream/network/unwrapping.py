@@ -1,7 +1,7 @@
 """Finds a network's state dict among the tensors of a file, whatever it was wrapped into."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -66,8 +66,8 @@ def find_state(
     for name, tensor in tensors.items():
         parts = tuple(part for part in name.split(".") if part not in wrappers)
         unwrapped.setdefault(parts, tensor)
-    candidates = dict.fromkeys(_candidates(unwrapped, own))
-    places = [_place(under, unwrapped, own, adapt) for under in candidates]
+    states = _states_under(dict.fromkeys(_candidates(unwrapped, own)), unwrapped)
+    places = [_place(under, adapt(state), own) for under, state in states.items()]
     best = max(places, key=lambda one: (one.fitting, one.named, one.is_averaged, -len(one.under)))
     used = {part for name in tensors for part in name.split(".")} & wrappers
     return FoundState(best.state, tuple(_notes(best, places, sorted(used))))
@@ -85,20 +85,19 @@ def _candidates(unwrapped: Mapping[Names, Tensor], own: Mapping[str, Tensor]) ->
     yield ()
 
 
-def _place(
-    under: Names,
-    unwrapped: Mapping[Names, Tensor],
-    own: Mapping[str, Tensor],
-    adapt: Callable[[State], State],
-) -> _Place:
-    depth = len(under)
-    state = adapt(
-        {
-            ".".join(parts[depth:]): tensor
-            for parts, tensor in unwrapped.items()
-            if parts[:depth] == under
-        }
-    )
+def _states_under(
+    candidates: Iterable[Names], unwrapped: Mapping[Names, Tensor]
+) -> dict[Names, State]:
+    """Gives what lies under each of some names, by the rest of its name; looks at each tensor once."""
+    states: dict[Names, State] = {under: {} for under in candidates}
+    for parts, tensor in unwrapped.items():
+        for depth in range(len(parts)):
+            if (state := states.get(parts[:depth])) is not None:
+                state[".".join(parts[depth:])] = tensor
+    return states
+
+
+def _place(under: Names, state: State, own: Mapping[str, Tensor]) -> _Place:
     named = state.keys() & own.keys()
     fitting = sum(state[name].shape == own[name].shape for name in named)
     return _Place(under, state, fitting, len(named))

@@ -109,6 +109,10 @@ def _needed(info: NetworkInfo, layers: Sequence[str]) -> set[str]:
 
 def _floats(value: Tensor, key: str, path: Path) -> Tensor:
     """Gives a weight as float32; raises WeightsError where it is not finite, or its scale is not known."""
+    if value.is_meta:
+        raise WeightsError(f'{path} holds no values of "{key}", only its shape')
+    if value.layout != torch.strided:
+        value = value.to_dense()
     if key.endswith("num_batches_tracked"):
         return value
     if value.is_quantized:

@@ -6,6 +6,7 @@ import io
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from numpy._core import multiarray
+from safetensors import SafetensorError
 from torch import Tensor
 
 from zoomdream.errors import WeightsError
@@ -34,8 +36,8 @@ _PLAIN = [
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads all tensors of a file, by name: of what is nested, the names of all levels joined by dots.
 
-    Takes .safetensors and what `torch.save` writes, by whatever name, also packed by gzip or in a zip. Code
-    in the file is never run. Raises WeightsError.
+    Takes .safetensors, what `torch.save` writes and numpy's .npz, by whatever name, also packed by gzip or in
+    a zip. Code in the file is never run. Raises WeightsError.
     """
     try:
         with path.open("rb") as file:
@@ -44,10 +46,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: there is no such file") from None
     except IsADirectoryError:
         raise WeightsError(f"{path} is a folder; name a file of weights in it") from None
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, SafetensorError):
         raise WeightsError(
             f"{path} is no file of weights that can be read safely: it is damaged or cut short"
         ) from None
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
     except _UnreadableError as error:
         raise WeightsError(
             f"{path} is no file of weights that can be read safely: {error}"
@@ -81,6 +85,8 @@ def _content(file: BinaryIO, name: str) -> Any:
         raise _UnreadableError("it lists the parts of weights: one file of them all would do")
     if head.startswith(b"\x89HDF"):
         raise _UnreadableError("it is of Keras (HDF5), and no network here has its names")
+    if head[257:262] == b"ustar":
+        raise _UnreadableError("it is an archive (tar): unpack it")
     if head.startswith(b"\x1f\x8b"):
         return _content(_unpacked(gzip.GzipFile(fileobj=file)), name)
     if head.startswith(b"PK"):
@@ -108,6 +114,8 @@ def _zipped(file: BinaryIO, name: str) -> Any:
                 "it is a program (TorchScript): its model's `state_dict()`, saved by itself, would do"
             )
         if not any(one.endswith("data.pkl") for one in names):
+            if names and all(one.endswith(".npy") for one in names):
+                return _arrays(archive)
             inside = [one for one in names if one.lower().endswith(_SUFFIXES)]
             if len(inside) != 1:
                 raise _UnreadableError(f"it is an archive of {len(inside)} such files: unpack it")
@@ -115,6 +123,18 @@ def _zipped(file: BinaryIO, name: str) -> Any:
                 return _content(_unpacked(packed), name)
     file.seek(0)
     return _loaded(file)
+
+
+def _arrays(archive: zipfile.ZipFile) -> dict[str, Any]:
+    """Reads what `numpy.savez` wrote: arrays of numbers by name."""
+    if sum(one.file_size for one in archive.infolist()) > MOST_UNPACKED:
+        raise _UnreadableError(f"it unpacks to more than {MOST_UNPACKED >> 30} GiB")
+    arrays: dict[str, Any] = {}
+    for name in archive.namelist():
+        with archive.open(name) as file:
+            read = np.lib.format.read_array(file, allow_pickle=False)
+        arrays[name.removesuffix(".npy")] = read
+    return arrays
 
 
 def _loaded(file: BinaryIO) -> Any:
@@ -132,12 +152,14 @@ def _loaded(file: BinaryIO) -> Any:
 
 
 def _flattened(content: Any) -> dict[str, Tensor]:
-    """Lists the tensors of nested mappings and lists, each by the names on its way, joined by dots."""
+    """Lists the tensors and arrays of nested mappings and lists by the names on their way, joined by dots."""
     tensors: dict[str, Tensor] = {}
     seen: set[int] = set()
     waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
     while waiting:
         names, value = waiting.pop()
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+            value = torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
         if isinstance(value, Tensor):
             tensors[".".join(names)] = value.detach()
         elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:

@@ -124,6 +124,9 @@ _IN_ALL: _Fields = {
     "contrast_schedule": [_Counterpart("anchor.vivid", idle=1.0)],
     "amount_schedule": [_Counterpart("anchor.vivid", "1+({value})*0.5")],  # unsharp masking
 }
+_VIEWS = {"fov_schedule": "fov", "perspective_flip_fv": "flip_fov"}  # angles that a _Film has
+_PICTURES = {"use_init": ("init_image", "source"), "use_mask": ("mask_file", "mask")}
+"""By switch: the field that names a picture, and our setting for it."""
 _OLDER_NAMES = {"flip_2d_perspective": "enable_perspective_flip", "fov": "fov_schedule"}
 _SWITCHES = {"animation_mode", "enable_perspective_flip", "use_init", "use_mask"}
 _NO_SCHEDULES = {"W", "H", "max_frames", "fps", "seed"} | _SWITCHES
@@ -178,16 +181,7 @@ def _preset(settings: dict[str, Any], path: Path) -> tuple[str, list[str]]:
     if used is _IN_ALL:
         notes.append(f"animation_mode: {str(settings['animation_mode'])[:40]!r} moves no camera")
     settings = usual | settings
-    views = {
-        field: float(np.clip(_read_schedule(settings[field], field, film)[1][0], 1, 160))
-        for field in ("fov_schedule", "perspective_flip_fv")
-        if field in used
-    }
-    film = replace(
-        film,
-        fov=views.get("fov_schedule", film.fov),
-        flip_fov=views.get("perspective_flip_fv", film.flip_fov),
-    )
+    film = _with_views(film, {field: settings[field] for field in _VIEWS if field in used})
     preset: dict[str, Any] = {
         "seed": film.seed,
         "camera": {},
@@ -198,25 +192,47 @@ def _preset(settings: dict[str, Any], path: Path) -> tuple[str, list[str]]:
         if field in settings:
             notes += _add_schedule(preset, film, field, settings[field], counterparts)
     preset["camera"].setdefault("zoom", 1.0)
-    for switch, field, ours in (
-        ("use_init", "init_image", "source"),
-        ("use_mask", "mask_file", "mask"),
-    ):
-        if settings.get(switch) is True and field in settings:
-            written = str(settings.pop(field))
-            picture = (path.parent / written).absolute()
-            if _is_file(picture):
-                preset[ours] = str(picture)
-            else:
-                notes.append(f"{field}: {written[:60]!r} is no file here")
-    unused = settings.keys() - used.keys() - _NO_SCHEDULES - _PARSEQ
-    idle = unused & (_SCHEDULES.keys() - (_IN_2D_FLIPPED.keys() if _flips(settings) else set()))
-    for what, fields in (("not used in this mode", idle), ("no counterpart", unused - idle)):
-        if fields:
-            notes.append(f"{what}: {', '.join(sorted(fields))}")
+    pictures, missing = _read_pictures(settings, path.parent)
+    preset |= pictures
+    notes += missing + _notes_on_unused(settings, used)
     if mistakes := mistakes_in(preset):
         raise UsageError(f"{path.name}: {mistakes[0].message}")
     return f"# Imported from Deforum's {printable(path.name)}.\n" + tomli_w.dumps(preset), notes
+
+
+def _with_views(film: _Film, written: Mapping[str, Any]) -> _Film:
+    """Gives a film the angles of view that it begins with. written: the schedules of those that are used."""
+    angles: dict[str, Any] = {
+        _VIEWS[field]: float(np.clip(_read_schedule(schedule, field, film)[1][0], 1, 160))
+        for field, schedule in written.items()
+    }
+    return replace(film, **angles)
+
+
+def _read_pictures(settings: Mapping[str, Any], folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Finds the pictures that are switched on, by our settings for them, and notes on what is no file."""
+    found, notes = {}, []
+    for switch, (field, ours) in _PICTURES.items():
+        if settings.get(switch) is True and field in settings:
+            written = str(settings[field])
+            picture = (folder / written).absolute()
+            if _is_file(picture):
+                found[ours] = str(picture)
+            else:
+                notes.append(f"{field}: {written[:60]!r} is no file here")
+    return found, notes
+
+
+def _notes_on_unused(settings: Mapping[str, Any], used: _Fields) -> list[str]:
+    """Lists the fields that do nothing in the file's mode, and those that have no counterpart."""
+    pictures = {field for switch, (field, _) in _PICTURES.items() if settings.get(switch) is True}
+    unused = settings.keys() - used.keys() - _NO_SCHEDULES - _PARSEQ - pictures
+    idle = unused & (_SCHEDULES.keys() - (_IN_2D_FLIPPED.keys() if _flips(settings) else set()))
+    notes = []
+    for what, fields in (("not used in this mode", idle), ("no counterpart", unused - idle)):
+        if fields:
+            notes.append(f"{what}: {', '.join(sorted(fields))}")
+    return notes
 
 
 def _is_file(path: Path) -> bool:

@@ -197,11 +197,11 @@ def _translate(text: str, names: dict[str, str]) -> str:
                 _replace(letters, node, "")
             case ast.Constant(value=bool(value)):
                 _replace(letters, node, str(int(value)))
-    whole = _whole_numbers(nodes)
+    whole, changing = _whole_numbers(nodes), _changing(nodes)
     for node in nodes:
         match node:
             case ast.BinOp(left=base, op=ast.Pow(), right=power) if (
-                base in whole and power in whole and _changes(power)
+                base in whole and power in whole and power in changing
             ):
                 letters[node.col_offset] = "trunc(" + letters[node.col_offset]
                 letters[(node.end_col_offset or 0) - 1] += ")"
@@ -214,8 +214,13 @@ def _replace(letters: list[str], node: ast.expr, text: str) -> None:
     letters[start:end] = [text, *[""] * (end - start - 1)]
 
 
-def _changes(node: ast.expr) -> bool:
-    return any(isinstance(part, ast.Name) for part in ast.walk(node))
+def _changing(nodes: list[ast.AST]) -> set[ast.AST]:
+    """Finds the nodes that a variable is in; nodes: of a tree, parents before children."""
+    changing: set[ast.AST] = set()
+    for node in reversed(nodes):
+        if isinstance(node, ast.Name) or not changing.isdisjoint(ast.iter_child_nodes(node)):
+            changing.add(node)
+    return changing
 
 
 def _whole_numbers(nodes: list[ast.AST]) -> set[ast.AST]:

@@ -37,7 +37,7 @@ def read_parseq(manifest: Any, fields: Mapping[str, bool], use_deltas: bool) -> 
             for field, name in names.items()
             if next(iter(frames.values())).get(name) is not None
         }
-        fps = content.get("options", {}).get("output_fps")
+        fps = (content.get("options") or {}).get("output_fps")
     except (ValueError, TypeError, KeyError, StopIteration, AttributeError, RecursionError):
         raise UsageError("this is no manifest of Parseq's, with rendered_frames in it") from None
     return {**read, "max_frames": len(frames), **({"fps": fps} if fps else {})}
