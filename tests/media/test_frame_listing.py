@@ -60,9 +60,15 @@ def test_every_frame_comes_once_whatever_the_container_says_of_times(
 
 
 @pytest.mark.parametrize("name", ["bare.h264", "bare.hevc"])
-def test_a_bare_stream_has_the_rate_that_it_tells(tmp_path: Path, name: str) -> None:
-    write(counting(12), tmp_path / name, "24000/1001", *CONTAINERS[name], "-pix_fmt", "yuv420p")
-    assert shown(tmp_path / name)[0].fps == Fraction(24000, 1001)
+def test_a_bare_stream_is_shown_as_players_show_it_and_that_is_told(
+    tmp_path: Path, name: str
+) -> None:
+    """It has no times: whatever rate its encoder had in mind, 25 frames a second are supposed."""
+    write(counting(40), tmp_path / name, 50, *CONTAINERS[name], "-pix_fmt", "yuv420p")
+    video, clip, frames = shown(tmp_path / name, start=1.0, end=1.4)
+    assert video.fps == 25
+    assert near([number(frame) for frame in frames], range(25, 35))
+    assert "has no times and is shown at 25 fps" in clip.notes[0]
 
 
 def test_a_frame_a_day_is_a_rate(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ midway. So all frames are decoded once, in the way they are decoded again when t
 import re
 import subprocess
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from zoomdream.size import Size
 SEEK_FROM = 20  # seconds from which a file is entered in the middle
 SEEK_MARGIN = 5  # seconds that are decoded before the start that is wanted, and after the end
 _INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # containers that can be entered there
+UNTIMED = ("h264", "hevc", "vvc")  # bare streams, without times: players suppose a rate for them
 _PARSED = r"\[Parsed_showinfo_0 @ \w+\] \[info\] "
 _FRAME = re.compile(
     _PARSED + r"n:\s*\d+ pts:\s*(\S+) .*?duration:\s*(\S+) .*?fmt:(\S+) .*?"
@@ -87,6 +88,8 @@ def list_film(
     best = None
     for stream in streams.films:
         listing = _list_from(path, streams, stream, limit, start, end)
+        if streams.container in UNTIMED and stream.rates:
+            listing = _at_rate(listing, stream.rates[0])
         if len(listing.times) > 1:
             return listing
         best = best or (listing if listing.times and not stream.is_cover else None)
@@ -130,6 +133,12 @@ def _list_frames(
                 complete = False
                 break
     return reader.listing(stream, entered, complete)
+
+
+def _at_rate(listing: Listing, fps: Fraction) -> Listing:
+    """Gives frames without times of their own the rate that ffmpeg supposes, as players do."""
+    times = tuple(number / fps for number in range(len(listing.times)))
+    return replace(listing, times=times, last=1 / fps, fps=fps, jumps=0)
 
 
 class _LogReader:

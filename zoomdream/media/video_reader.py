@@ -28,7 +28,7 @@ from zoomdream.media.ffmpeg import (
     running_ffmpeg,
 )
 from zoomdream.media.frame import Frame, as_frame
-from zoomdream.media.frame_listing import Listing, Look, input_stream, list_film
+from zoomdream.media.frame_listing import UNTIMED, Listing, Look, input_stream, list_film
 from zoomdream.media.frame_times import shown_frames
 from zoomdream.media.image_reader import decode_image
 from zoomdream.media.source import Clip
@@ -131,6 +131,11 @@ class VideoFile:
         if len(sizes) > 1:
             notes.append(
                 f"its frames change their size, {' and '.join(map(str, sizes[:3]))}: all get one"
+            )
+        if self.streams.container in UNTIMED:
+            notes.append(
+                f"it has no times and is shown at {float(self.fps):g} fps, as players do: a .mkv of it would"
+                " have its own"
             )
         if listing.jumps:
             times = "once" if listing.jumps == 1 else f"{listing.jumps} times"
