@@ -47,8 +47,8 @@ def heard(path: Path) -> list[float]:
 
 def take(path: Path, suffix: str, start: float = 0.0, stream: int = 0) -> TakenSound:
     """Takes a file's sound for a film of a second."""
-    stream = list_streams(path).sound
-    codec = stream.codec if stream else ""
+    described = list_streams(path).sound
+    codec = described.codec if described else ""
     sound = Sound(path, codec, Fraction(start).limit_denominator(1000), stream)
     return take_sound(sound, FILM_FORMATS[suffix], Fraction(1), path.with_name(f"taken{suffix}"))
 
