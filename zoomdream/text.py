@@ -26,11 +26,11 @@ _NO_CHARACTER = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that st
 _BIDIRECTIONAL = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
-def read_text(path: Path, most_bytes: int) -> str:
+def read_text(path: Path, most_bytes: int, errors: str = "strict") -> str:
     """Reads a text file: UTF-8, or what its byte order mark says; each line ends with a line feed.
 
-    most_bytes: that the file may have. Raises UsageError where it has more, and InputError, which says
-    where it is no text.
+    most_bytes: that the file may have. errors: "replace" takes what is no text for unknown letters. Raises
+    UsageError where it has more, and InputError, which says where it is no text.
     """
     try:
         with path.open("rb") as file:
@@ -43,15 +43,15 @@ def read_text(path: Path, most_bytes: int) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     if len(content) > most_bytes:
         raise UsageError(f"{path} is too large: {most_bytes // 1000} kB at most")
-    return decode_text(content, str(path))
+    return decode_text(content, str(path), errors)
 
 
-def decode_text(content: bytes, name: str) -> str:
+def decode_text(content: bytes, name: str, errors: str = "strict") -> str:
     """Decodes a text file's content, as `read_text` does. name: of the file, for messages."""
     content = content.removeprefix(codecs.BOM_UTF8)
     encoding = next((known for mark, known in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:
-        text = content.decode(encoding)
+        text = content.decode(encoding, errors)
     except UnicodeDecodeError as error:
         if encoding != "utf-8":
             raise InputError(

@@ -160,18 +160,18 @@ def unlike(*shapes: tuple[int, ...]) -> list[Pixels]:
 
 
 BAD_PICTURES = [
-    (np.zeros((0, 48, 64, 3), np.uint8), "no picture in an empty batch"),
-    (torch.zeros(0, 3, 48, 64), "no picture in an empty batch"),
-    ([], "is not"),
-    (np.zeros((0, 64, 3), np.uint8), r"a picture of shape \(0, 64, 3\) is not"),
+    (np.zeros((0, 48, 64, 3), np.uint8), r"a picture of shape \(0, 48, 64, 3\) is empty"),
+    (torch.zeros(0, 3, 48, 64), r"a picture of shape \(0, 3, 48, 64\) is empty"),
+    ([], "is empty"),
+    (np.zeros((0, 64, 3), np.uint8), r"a picture of shape \(0, 64, 3\) is empty"),
     (unlike((48, 64, 3), (48, 65, 3)), "pictures of one size"),
     ([torch.zeros(3, 48, 64), torch.zeros(3, 48, 65)], "pictures of one size"),
     (np.full((48, 64, 3), np.nan), "not finite"),
     (torch.full((2, 3, 48, 64), float("inf")), "not finite"),
-    (np.zeros((48, 64, 3), np.int64), "pixels are .*int64; uint8, uint16 or floats"),
-    (np.zeros((48, 64, 2), np.uint8), r"a picture of shape \(48, 64, 2\) is not"),
-    (np.zeros((1, 1, 48, 64, 3), np.uint8), r"a picture of shape \(1, 1, 48, 64, 3\) is not"),
-    ("photo.jpg", "is no picture|is not"),
+    (np.zeros((48, 64, 3), np.int64), "pixels are int64, which does not say what white is"),
+    (np.zeros((48, 64, 2), np.uint8), r"shape \(48, 64, 2\) has no axis of 1, 3 or 4 channels"),
+    (np.zeros((1, 1, 48, 64, 3), np.uint8), r"shape \(1, 1, 48, 64, 3\) would have to be \(H, W\)"),
+    ("photo.jpg", r"and no picture: what `PIL.Image.open` makes of it would do"),
     (None, "is no picture|is not"),
 ]
 

@@ -27,7 +27,7 @@ def test_a_sheet_is_written_as_its_name_says(tmp_path: Path, name: str) -> None:
 def test_what_cannot_be_written_is_not_there(tmp_path: Path) -> None:
     canvas = contact_sheet([CELL], 0, 48)
     long = f"{'a' * 248}.png"  # a name that may be, but not with .part after it
-    with pytest.raises(OutputError, match="cannot be written: File name too long"):
+    with pytest.raises(OutputError, match="cannot be written: its name is too long"):
         write_sheet(tmp_path / long, canvas, force=True)
     with pytest.raises(OutputError, match="more than WEBP holds"):
         write_sheet(tmp_path / "a.webp", canvas.repeat(400, 1))

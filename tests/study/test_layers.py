@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image, ImageFont
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from tests.conftest import Command
 from zoomdream.dreaming.ascent import dream
@@ -129,13 +129,13 @@ def test_other_networks_have_sheets_too(
             fill = torch.randn_like(parameter) * spread * 1.4 if parameter.ndim > 1 else None
             parameter.copy_(torch.full_like(parameter, "weight" in name) if fill is None else fill)
     save_file(module.state_dict(), tmp_path / "w.safetensors")
-    reads: list[Path] = []
+    reads: list[bytes] = []
 
-    def read(path: Path) -> Any:
-        reads.append(path)
-        return load_file(path)
+    def read(content: bytes) -> Any:
+        reads.append(content)
+        return load(content)
 
-    monkeypatch.setattr(safetensors.torch, "load_file", read)
+    monkeypatch.setattr(safetensors.torch, "load", read)
     done = zoomdream(
         "layers", "sample", "-o", "sheet.png", "--model", "googlenet", "--weights", "w.safetensors",
         "--layers", "conv1,inception4c:7,class:lion", "--zoom-in", "0.4,0.3,0.2", "--json",
@@ -194,7 +194,7 @@ def test_a_sheet_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monke
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        with pytest.raises(OutputError, match=r"b.png cannot be written: No space"):
+        with pytest.raises(OutputError, match=r"b.png cannot be written: the disk is full"):
             write_sheet(tmp_path / "b.png", canvas)
     assert not (tmp_path / "b.png").exists()
     with pytest.raises(OutputError, match="more than WEBP holds"):

@@ -141,7 +141,7 @@ def import_settings(path: Path) -> tuple[str, list[str]]:
     with the field's name for a schedule that cannot be read.
     """
     try:
-        settings = json.loads(read_text(path, MOST_BYTES), strict=False)
+        settings = json.loads(read_text(path, MOST_BYTES, errors="replace"), strict=False)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON, as Deforum's settings files are: {error}") from None
     if isinstance(settings, dict) and "rendered_frames" in settings:
