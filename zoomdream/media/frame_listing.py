@@ -11,8 +11,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from zoomdream.media.ffmpeg import ffmpeg_command, input_options, running_ffmpeg
-from zoomdream.media.frame_times import frame_rate, running_times
+from zoomdream.media.ffmpeg import (
+    ffmpeg_command,
+    input_options,
+    run_ffmpeg,
+    running_ffmpeg,
+)
+from zoomdream.media.frame_times import FASTEST, USUAL_RATE, frame_rate, running_times
 from zoomdream.media.video_streams import Stream, Streams
 from zoomdream.size import Size
 
@@ -24,11 +29,8 @@ _INDEXED = (
     "mov,mp4,m4a,3gp,3g2,mj2",
     "matroska,webm",
 )  # containers that can be entered in the middle
-_UNTIMED = (
-    "h264",
-    "hevc",
-    "vvc",
-)  # bare streams: no times, and a rate that ffmpeg and players suppose
+_UNTIMED = {"h264": 2, "hevc": 1, "vvc": 1}
+"""Bare streams, which have no times, and how many ticks of their headers' clock a frame takes."""
 _PARSED = r"\[Parsed_showinfo_0 @ \w+\] \[info\] "
 _FRAME = re.compile(
     _PARSED + r"n:\s*\d+ pts:\s*(\S+) .*?duration:\s*(\S+) .*?fmt:(\S+) .*?"
@@ -38,6 +40,8 @@ _TICK = re.compile(_PARSED + r"config in time_base: (\d+)/(\d+)")
 _COLORS = re.compile(
     _PARSED + r"color_range:\S+ color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)"
 )
+_HEADER_UNITS = re.compile(r"num_units_in_tick\s+[01]+ = (\d+)")
+_HEADER_SCALE = re.compile(r"time_scale\s+[01]+ = (\d+)")
 _ERROR = re.compile(r"^((?:\[[^]]* @ \w+\] )*)\[(?:error|fatal)\] ")
 _OUTPUT = re.compile(
     r"\[(?:null|out#\d|vost#)"
@@ -142,9 +146,23 @@ def _list_frames(
                 complete = False
                 break
     listing = reader.listing(stream, entered, complete)
-    if streams.container in _UNTIMED and stream.rates:
-        return _at_rate(listing, stream.rates[0])
+    if streams.container in _UNTIMED:
+        return _at_rate(listing, _header_rate(path, streams.container, stream) or USUAL_RATE)
     return listing
+
+
+def _header_rate(path: Path, container: str, stream: Stream) -> Fraction | None:
+    """Reads the exact rate of a bare stream's frames from its headers; None where they do not tell."""
+    ran = run_ffmpeg(
+        ffmpeg_command("-nostdin", *input_options(path), "-map", f"0:{stream.index}", "-c", "copy",
+                "-bsf:v", "trace_headers", "-frames:v", "1", "-f", "null", "-", level="info"),
+    )  # fmt: skip
+    log = ran.stderr.decode(errors="replace")
+    units, scale = _HEADER_UNITS.search(log), _HEADER_SCALE.search(log)
+    if units is None or scale is None or not int(units[1]):
+        return None
+    rate = Fraction(int(scale[1]), int(units[1]) * _UNTIMED[container])
+    return rate if 0 < rate <= FASTEST else None
 
 
 def _at_rate(listing: Listing, fps: Fraction) -> Listing:
