@@ -16,10 +16,16 @@ _DIGITS = re.compile(r"(\d+)")
 def picture_files(path: Path) -> list[Path] | None:
     """Lists the pictures that a folder holds or a pattern names, in their natural order: 9 before 10.
 
+    Hidden files are left out: those of some systems beside each picture look like one by their names.
+
     None where it is neither. Raises InputError where there are none.
     """
     if path.is_dir():
-        found = [p for p in path.iterdir() if p.is_file() and p.suffix.lower() in picture_endings()]
+        found = [
+            p
+            for p in path.iterdir()
+            if p.is_file() and p.suffix.lower() in picture_endings() and not p.name.startswith(".")
+        ]
         if not found:
             raise InputError(f"{path} holds no pictures: put PNG or JPEG there")
         return natural_order(found)
@@ -61,12 +67,14 @@ def _numbers_apart(name: str) -> list[tuple[int, str]]:
 
 
 def missing_numbers(paths: Sequence[Path]) -> int:
-    """How many numbers are left out between the first and the last file; 0 where names have none."""
-    last_numbers = [_DIGITS.findall(path.stem) for path in paths]
-    if not all(last_numbers):
-        return 0
-    numbers = {int(found[-1]) for found in last_numbers}
-    return max(numbers) - min(numbers) + 1 - len(numbers)
+    """How many numbers are left out between the first and the last file; 0 where names have none.
+
+    The numbers are the last ones in the names that are not all the same.
+    """
+    found = [map(int, _DIGITS.findall(path.stem)[::-1]) for path in paths]
+    columns = map(set, zip(*found, strict=False))
+    numbers = next((column for column in columns if len(column) > 1), None)
+    return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
 
 
 @cache
