@@ -7,7 +7,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy._core import multiarray
 from torch import Tensor
 
 from zoomdream.errors import WeightsError
+from zoomdream.media.frame import as_tensor
 
 MOST_UNPACKED = 1 << 32  # bytes that a packed file may come to
 _SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".safetensors", ".tar")
@@ -26,6 +27,9 @@ _PLAIN = [
     np.ndarray,
     np.dtype,
     *(getattr(np.dtypes, name) for name in np.dtypes.__all__),
+    *((kind, f"{module}.{name}") for module in ("pathlib", "pathlib._local")
+      for kind, name in ((PurePosixPath, "PosixPath"), (PureWindowsPath, "WindowsPath"),
+                         (PurePosixPath, "PurePosixPath"), (PureWindowsPath, "PureWindowsPath"))),
     *((getattr(multiarray, name), f"numpy.{core}.multiarray.{name}")
       for name in ("scalar", "_reconstruct") for core in ("core", "_core")),
 ]  # fmt: skip
@@ -132,7 +136,7 @@ def _loaded(file: BinaryIO) -> Any:
 
 
 def _flattened(content: Any) -> dict[str, Tensor]:
-    """Lists the tensors of nested mappings and lists, each by the names on its way, joined by dots."""
+    """Lists the tensors and arrays in nested mappings and lists, by the names on their ways, with dots."""
     tensors: dict[str, Tensor] = {}
     seen: set[int] = set()
     waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
@@ -140,6 +144,8 @@ def _flattened(content: Any) -> dict[str, Tensor]:
         names, value = waiting.pop()
         if isinstance(value, Tensor):
             tensors[".".join(names)] = value.detach()
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+            tensors[".".join(names)] = as_tensor(value)
         elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
             seen.add(id(value))
             inner = value.items() if isinstance(value, Mapping) else enumerate(value)
