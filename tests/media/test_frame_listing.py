@@ -228,6 +228,21 @@ def test_a_matrix_that_is_not_told_follows_the_other_tags(
     assert (shown(tmp_path / "a.mp4")[2][0] - color).abs().max() < 0.02
 
 
+def test_a_matrix_that_is_told_midway_holds_from_there(tmp_path: Path) -> None:
+    """Around the place itself ffmpeg's decoder says it of some frames too early."""
+    color = torch.tensor([0.9, 0.1, 0.2]).view(1, 3, 1, 1).expand(1, 3, 48, 64)
+    parts = []
+    for count, matrix, told in ((12, "smpte170m", "unknown"), (3, "bt709", "bt709")):
+        write([color] * count, tmp_path / "part.h264", 24, "-vf",
+              f"scale=out_color_matrix={matrix}:out_range=tv,format=yuv444p,setparams=colorspace={told}",
+              "-c:v", "libx264", "-qp", 2)  # fmt: skip
+        parts.append((tmp_path / "part.h264").read_bytes())
+    (tmp_path / "whole.h264").write_bytes(b"".join(parts))
+    frames = shown(tmp_path / "whole.h264")[2]
+    assert len(frames) == 15
+    assert max((frame - color).abs().max() for frame in (frames[0], *frames[-3:])) < 0.02
+
+
 def test_wide_colours_become_those_of_a_screen(tmp_path: Path) -> None:
     """BT.2020 without HDR: a red that BT.709 has, coded in the wider gamut's smaller numbers."""
     color = torch.tensor([0.8, 0.2, 0.2]).view(1, 3, 1, 1).expand(1, 3, 96, 96)
@@ -281,6 +296,7 @@ def test_a_folder_is_a_clip_in_natural_order(tmp_path: Path, names: list[str]) -
     (tmp_path / "in").mkdir()
     numbered(tmp_path / "in", names)
     (tmp_path / "in" / "notes.txt").write_text("no picture")
+    (tmp_path / "in" / f"._{names[0]}").write_text("what macOS keeps beside it")
     clip = open_clip(clip_job(tmp_path / "in"))
     assert near([number(frame) for frame in clip.frames], range(len(names)))
     assert clip.length == len(names)
@@ -298,6 +314,12 @@ def test_a_pattern_is_a_clip_and_says_what_is_missing(tmp_path: Path) -> None:
         open_clip(clip_job(tmp_path / "none%05d.png"))
     with pytest.raises(UsageError, match="leave none"):
         open_clip(clip_job(tmp_path / "f%05d.png", start=5.0))
+
+
+def test_numbers_that_are_all_the_same_count_nothing(tmp_path: Path) -> None:
+    numbered(tmp_path, [f"f{n:05}_v2.png" for n in (1, 2, 4)])
+    notes = open_clip(clip_job(tmp_path / "f%05d_v2.png")).notes
+    assert any(note.startswith("1 of its numbers are missing") for note in notes)
 
 
 def test_a_folder_without_pictures_is_told(tmp_path: Path) -> None:

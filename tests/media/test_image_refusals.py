@@ -103,6 +103,8 @@ def rgb(samples: np.ndarray) -> bytes:
         (JPEG.getvalue()[:700], "is damaged or cut short"),
         (b"P6 40 24 255\n" + bytes(99), "is damaged or cut short"),
         (b"8BPS\0\1" + bytes(40), "it is a Photoshop document; export it as PNG or TIFF"),
+        (b"<!DOCTYPE html><title>404</title>", "a page that a server answered with; download the picture"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS; `git lfs pull` fetches"),
         (b"gimp xcf v011\0", "it is a GIMP document; export it as PNG or TIFF"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is HEIC; save it as JPEG"),
         (b"\xff\x0a" + bytes(40), "it is JPEG XL; export it as PNG or TIFF"),

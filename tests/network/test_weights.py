@@ -167,6 +167,14 @@ def cut_safetensors(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def test_paths_and_arrays_beside_weights_are_read(tmp_path: Path) -> None:
+    arrays = {name: tensor.numpy() for name, tensor in OWN.items()}
+    path = saved(tmp_path / "w.pth", {"model": arrays, "args": {"data": Path("a"), "lr": 0.1}})
+    read = read_weights(path)
+    assert read.keys() == {f"model.{name}" for name in OWN}
+    assert all(torch.equal(read[f"model.{name}"], tensor) for name, tensor in OWN.items())
+
+
 class Evil:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return Path.touch, (Path("evil-ran"),)  # type: ignore[return-value]

@@ -52,6 +52,16 @@ _NOT_READ = (  # at which byte, which ones, what such a file is, and what helps
     (0, b"\0\0\1\0", "an icon (ICO)", _EXPORT),
     (0, b"SIMPLE  =", "a FITS file", _EXPORT),
     (128, b"DICM", "a DICOM file", _EXPORT),
+    (
+        0,
+        b"version https://git-lfs",
+        "a pointer of Git LFS",
+        "`git lfs pull` fetches the file itself",
+    ),
+    *(
+        (0, mark, "a page that a server answered with", "download the picture once more")
+        for mark in (b"<!DOCTYPE html", b"<!doctype html", b"<html")
+    ),
     (0, b"PK\3\4", "a zip archive or a document that is one", "export a picture, or unpack it"),
 )
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")

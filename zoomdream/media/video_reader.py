@@ -51,6 +51,7 @@ _MATRICES = {
 }  # fmt: skip
 """The matrix that goes with the name of primaries or of a curve, where only those are told."""
 MOST_MOVED = Fraction(1, 10)  # seconds that a start goes to meet a frame
+_UNTOLD_MATRIX = "smpte170m"  # that ffmpeg takes for frames which tell none
 HD_LINES = 720  # from which untagged colours are BT.709
 
 
@@ -304,7 +305,8 @@ def _color_conversion(look: Look, stream: Stream) -> tuple[str, str]:
         curve = _DOLBY_CURVES.get(stream.dolby_vision[1], curve)
     hdr = curve in _HDR_CURVES
     if not hdr and primaries not in _WIDE_GAMUTS:
-        return "", "auto" if look.matrix not in ("unknown", "reserved") else matrix
+        by_frame = look.matrix == matrix or matrix == _UNTOLD_MATRIX  # as it may change midway
+        return "", "auto" if by_frame else matrix
     to_light = _TO_LIGHT.format(
         curve=curve if hdr or curve == "iec61966-2-1" else "bt709",
         matrix=matrix if look.matrix != "unknown" or not hdr else "bt2020nc",

@@ -8,7 +8,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -28,6 +28,9 @@ _PLAIN = [
     np.ndarray,
     np.dtype,
     *(getattr(np.dtypes, name) for name in np.dtypes.__all__),
+    *((kind, f"{module}.{name}") for module in ("pathlib", "pathlib._local")
+      for kind, name in ((PurePosixPath, "PosixPath"), (PureWindowsPath, "WindowsPath"),
+                         (PurePosixPath, "PurePosixPath"), (PureWindowsPath, "PureWindowsPath"))),
     *((getattr(multiarray, name), f"numpy.{core}.multiarray.{name}")
       for name in ("scalar", "_reconstruct") for core in ("core", "_core")),
 ]  # fmt: skip
