@@ -319,7 +319,7 @@ def test_a_pattern_is_a_clip_and_says_what_is_missing(tmp_path: Path) -> None:
 def test_numbers_that_are_all_the_same_count_nothing(tmp_path: Path) -> None:
     numbered(tmp_path, [f"f{n:05}_v2.png" for n in (1, 2, 4)])
     notes = open_clip(clip_job(tmp_path / "f%05d_v2.png")).notes
-    assert any(note.startswith("1 of its numbers are missing") for note in notes)
+    assert any(note.startswith("1 of its numbers is missing") for note in notes)
 
 
 def test_a_folder_without_pictures_is_told(tmp_path: Path) -> None:
