@@ -1,5 +1,6 @@
 """Where films and pictures are put: file systems that can less, names of every kind, what is there."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -316,25 +317,27 @@ def test_a_film_is_not_put_over_the_clip_that_it_is_made_from(tmp_path: Path) ->
 # --- Limits
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files() -> Iterator[None]:
-    """No file may grow past 1000 bytes, as if FAT held so little."""
+    """No file may grow past 1000 bytes, as if FAT held so little; the tests' own output neither."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_file_that_would_be_too_large(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
     told = "a.* cannot be written: it is larger than a file may be there"
-    with pytest.raises(OutputError, match=told), staged_pictures(tmp_path / "a.png") as staged:
-        staged.add(tmp_path / "a.png", noise)
-    with pytest.raises(OutputError, match=told):
-        write(tmp_path / "a.mp4")
+    with small_files():
+        with pytest.raises(OutputError, match=told), staged_pictures(tmp_path / "a.png") as staged:
+            staged.add(tmp_path / "a.png", noise)
+        with pytest.raises(OutputError, match=told):
+            write(tmp_path / "a.mp4")
     assert names(tmp_path) == []
 
 
