@@ -60,7 +60,7 @@ def test_every_frame_comes_once_whatever_the_container_says_of_times(
 
 
 @pytest.mark.parametrize("name", ["bare.h264", "bare.hevc"])
-def test_a_bare_stream_is_shown_as_players_show_it_and_that_is_told(
+def test_a_bare_stream_is_taken_at_a_supposed_rate_and_that_is_told(
     tmp_path: Path, name: str
 ) -> None:
     """It has no times: whatever rate its encoder had in mind, 25 frames a second are supposed."""
@@ -68,7 +68,7 @@ def test_a_bare_stream_is_shown_as_players_show_it_and_that_is_told(
     video, clip, frames = shown(tmp_path / name, start=1.0, end=1.4)
     assert video.fps == 25
     assert near([number(frame) for frame in frames], range(25, 35))
-    assert "has no times and is shown at 25 fps" in clip.notes[0]
+    assert "has no times, and is taken at the 25 fps" in clip.notes[0]
 
 
 def test_a_frame_a_day_is_a_rate(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from zoomdream.size import Size
 SEEK_FROM = 20  # seconds from which a file is entered in the middle
 SEEK_MARGIN = 5  # seconds that are decoded before the start that is wanted, and after the end
 _INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # containers that can be entered there
-UNTIMED = ("h264", "hevc", "vvc")  # bare streams, without times: players suppose a rate for them
+UNTIMED = ("h264", "hevc", "vvc")  # bare streams, for whose frames ffmpeg's reader supposes a rate
 _PARSED = r"\[Parsed_showinfo_0 @ \w+\] \[info\] "
 _FRAME = re.compile(
     _PARSED + r"n:\s*\d+ pts:\s*(\S+) .*?duration:\s*(\S+) .*?fmt:(\S+) .*?"
@@ -136,7 +136,10 @@ def _list_frames(
 
 
 def _at_rate(listing: Listing, fps: Fraction) -> Listing:
-    """Gives frames without times of their own the rate that ffmpeg supposes, as players do."""
+    """Gives frames without times of their own the rate that ffmpeg's reader supposes for the file.
+
+    What a stream says of it in its own headers is left aside: the file's length and starts count by this one.
+    """
     times = tuple(number / fps for number in range(len(listing.times)))
     return replace(listing, times=times, last=1 / fps, fps=fps, jumps=0)
 

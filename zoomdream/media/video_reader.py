@@ -135,8 +135,8 @@ class VideoFile:
             )
         if self.streams.container in UNTIMED:
             notes.append(
-                f"it has no times and is shown at {float(self.fps):g} fps, as players do: a .mkv of it would"
-                " have its own"
+                f"it has no times, and is taken at the {float(self.fps):g} fps that ffmpeg supposes: "
+                "a .mkv of it would have its own"
             )
         if listing.jumps:
             times = "once" if listing.jumps == 1 else f"{listing.jumps} times"
