@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from zoomdream.errors import OutputError, UsageError
+from zoomdream.errors import InputError, OutputError, UsageError
 
 _CANNOT_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EROFS}
 _LOST = {errno.EIO, errno.ENOSPC, errno.EDQUOT}  # what a flush says of data that is not on disk
@@ -301,3 +301,19 @@ def _reason(error: OSError, target: Path) -> str:
             "dots at its end"
         )
     return WRITE_REASONS.get(error.errno or 0) or error.strerror or str(error)
+
+
+@contextlib.contextmanager
+def readable_inputs(path: Path, wanted: str = "a file") -> Iterator[None]:
+    """Raises OSErrors of the block, which reads a file, as an InputError, in a sentence.
+
+    wanted: what the file should be, for a folder in its place.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; name {wanted} in it") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None

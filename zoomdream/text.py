@@ -14,6 +14,7 @@ import unicodedata
 from pathlib import Path
 
 from zoomdream.errors import InputError, UsageError
+from zoomdream.files import readable_inputs
 
 _MARKS = {  # UTF-32 first: its mark begins like that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
@@ -32,15 +33,8 @@ def read_text(path: Path, most_bytes: int, errors: str = "strict") -> str:
     most_bytes: that the file may have. errors: "replace" takes what is no text for unknown letters. Raises
     UsageError where it has more, and InputError, which says where it is no text.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(most_bytes + 1)
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder: name a file in it") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    with readable_inputs(path), path.open("rb") as file:
+        content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise UsageError(f"{path} is too large: {most_bytes // 1000} kB at most")
     return decode_text(content, str(path), errors)

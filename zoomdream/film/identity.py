@@ -9,8 +9,7 @@ from typing import Any
 import cv2
 import torch
 
-from zoomdream.errors import InputError
-from zoomdream.files import digest, digest_all
+from zoomdream.files import digest, digest_all, readable_inputs
 from zoomdream.film.inputs import resolve_source
 from zoomdream.media.ffmpeg import ffmpeg_version
 from zoomdream.media.film_formats import FILM_FORMATS
@@ -78,14 +77,10 @@ def _layers(network: Network) -> dict[str, float]:
 
 
 def _content(path: Path) -> str:
-    try:
+    with readable_inputs(path):
         if pictures := picture_files(path):
             return digest_all(pictures)
         return digest(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _version(package: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from zoomdream.errors import InputError
+from zoomdream.files import readable_inputs
 from zoomdream.media.boxed_readers import JPEG_2000, is_avif, read_avif, read_jpeg2000
 from zoomdream.media.drawing import draw_drawing, is_drawing
 from zoomdream.media.exif import upright
@@ -94,14 +95,8 @@ def decode_image(path: Path, limit: int = MAX_PIXELS, fill: Size | None = None) 
 
 def _decode_file(path: Path, limit: int, fill: Size | None) -> tuple[DecodedImage, bool]:
     """Decodes a file as `decode_image` does, a drawing without anything under it; and whether it is one."""
-    try:
+    with readable_inputs(path, "a picture"):
         content = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; name a picture in it") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
     try:
         if is_drawing(content):
             return _decode(draw_drawing(content, fill, limit), limit), True
