@@ -8,7 +8,7 @@ import torch
 
 import zoomdream as zd
 from tests.conftest import difference
-from zoomdream.dreaming.ascent import StepListener, dream, octave_sizes, smooth
+from zoomdream.dreaming.ascent import StepListener, dream, plan_octaves, smooth
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.dreaming.tiles import fits_twice, tile_side
 from zoomdream.files import shipped
@@ -63,11 +63,22 @@ def test_octaves_carry_detail_and_leave_the_picture_sharp(
     assert difference(dream(photo, session, spec, seeded()).frame, photo) < 1e-3
 
 
-def test_octave_sizes() -> None:
-    spec = DreamSpec(octaves=3, octave_scale=2)
-    assert octave_sizes(Size(400, 200), spec, 32) == [Size(100, 50), Size(200, 100), Size(400, 200)]
-    assert octave_sizes(Size(400, 100), spec, 32) == [Size(200, 50), Size(400, 100)]
-    assert octave_sizes(Size.square(20), spec, 32) == [Size.square(20)]
+def test_octaves_are_planned() -> None:
+    """Small to full, those too small for the network left out; the finest has fewer and smaller steps."""
+    spec = DreamSpec(
+        octaves=3, octave_scale=2, steps=5, step_size=0.1, octave_gain=0.5, finest_share=0.5
+    )
+
+    def sizes_of(size: Size) -> list[Size]:
+        return [octave.size for octave in plan_octaves(size, spec, 32)]
+
+    octaves = plan_octaves(Size(400, 200), spec, 32)
+    assert [octave.steps for octave in octaves] == [5, 5, 3]
+    assert [octave.step_size for octave in octaves] == pytest.approx([0.1, 0.05, 0.025])
+    assert [octave.steps for octave in plan_octaves(Size.square(20), spec, 32)] == [5]
+    assert sizes_of(Size(400, 200)) == [Size(100, 50), Size(200, 100), Size(400, 200)]
+    assert sizes_of(Size(400, 100)) == [Size(200, 50), Size(400, 100)]
+    assert sizes_of(Size.square(20)) == [Size.square(20)]
 
 
 @pytest.mark.parametrize("tile", [64, 128])

@@ -17,7 +17,7 @@ import zoomdream as zd
 from tests.conftest import Command, decode, difference, start
 from tests.test_hostile import pdf
 from tests.watching import watched_network
-from zoomdream.dreaming.ascent import octave_sizes
+from zoomdream.dreaming.ascent import plan_octaves
 from zoomdream.dreaming.line_mask import near_lines
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.files import shipped
@@ -368,11 +368,11 @@ def test_a_large_picture_goes_by_tiles(tmp_path: Path) -> None:
 
 def test_creatures_are_as_large_a_part_of_a_large_picture() -> None:
     for size in (Size(640, 480), Size(1600, 1200), Size(6000, 4000)):
-        sizes = octave_sizes(size, zd.STILL_DREAM, 32)
-        assert 96 <= min(sizes[0]) < 96 * zd.STILL_DREAM.octave_scale
-        assert sizes[-1] == size
-    assert octave_sizes(Size(90, 60), zd.STILL_DREAM, 32) == [Size(90, 60)]
-    assert len(octave_sizes(Size.square(400), zd.STILL_DREAM.change(octaves=2), 32)) == 2
+        octaves = plan_octaves(size, zd.STILL_DREAM, 32)
+        assert 96 <= min(octaves[0].size) < 96 * zd.STILL_DREAM.octave_scale
+        assert octaves[-1].size == size
+    assert [octave.size for octave in plan_octaves(Size(90, 60), zd.STILL_DREAM, 32)] == [(90, 60)]
+    assert len(plan_octaves(Size.square(400), zd.STILL_DREAM.change(octaves=2), 32)) == 2
 
 
 def test_the_command_and_python_dream_the_same(zoomdream: Command, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import Command
-from zoomdream.dreaming.ascent import octave_sizes
+from zoomdream.dreaming.ascent import Octave, plan_octaves
 from zoomdream.media.frame import Frame
 from zoomdream.network.catalog import network_info
 from zoomdream.network.device import choose_place
@@ -72,7 +72,7 @@ def test_operations_are_counted() -> None:
     """One convolution of 12 channels of 2x2 pixels, each 4x4 of them, to 48; there and back."""
     at = choose_place("cpu", "fp32")
     network = load_network("pocket", ["edges"], at=at)
-    convolutions = BareConvolutions(network, [Size(32, 64)], steps=3)
+    convolutions = BareConvolutions(network, [Octave(Size(32, 64), 3, 0.01)])
     assert convolutions.flop == 3 * 2 * 2 * (48 * 12 * 4 * 4) * (32 * 16)
     convolutions.run()
 
@@ -85,9 +85,9 @@ def test_the_textbook_way_dreams(photo: Frame) -> None:
     contenders = load_contenders(job)
     network, module = contenders.network, contenders.textbook
     assert not contenders.random
-    sizes = octave_sizes(Size(128, 96), job.dream, 32)
+    octaves = plan_octaves(Size(128, 96), job.dream, 32)
     with torch.no_grad():
-        dreamt = textbook_dream(photo, module, network.info, sizes, job.dream, job.seed)
+        dreamt = textbook_dream(photo, module, network.info, octaves, job.dream, job.seed)
     assert strength(network, dreamt) > 1.5 * strength(network, photo)
 
 

@@ -80,6 +80,9 @@ FLAGS = {path: option.flag_name for path, option in OPTIONS.items()} | {
 }
 """What the command line calls a setting, by its path, or an argument of the library's functions."""
 
+PALETTES = {"anchor.to": "anchor.palette", "dream.colors": "dream.palette"}
+"""Options that take a word or a picture, by path: the setting that names the picture."""
+
 Section = TypeVar("Section", bound=Settings)
 Panels = dict[str, tuple[Option, ...]]
 
@@ -125,6 +128,10 @@ LOOK = chosen(
     "dream.steps",
     "dream.jitter",
     "dream.smooth",
+    "dream.octave_gain",
+    "dream.noise",
+    "dream.colors",
+    "dream.color_amount",
     "dream.keep_color",
     "dream.tile",
 ) | chosen("Machine", "seed", "device", "precision", "max_pixels", "force")
@@ -245,9 +252,10 @@ def make_job(settings: dict[str, Any], base: RenderJob | None = None, **fixed: A
             values[path] = _point(OPTIONS[path].flag_name, value)
     if "output.size" in values:
         values["output.size"] = _size(values["output.size"])
-    if values.get("anchor.to") not in (None, "source", "running", "none"):
-        values["anchor.palette"] = Path(values["anchor.to"])
-        values["anchor.to"] = "palette"
+    for path, palette in PALETTES.items():
+        words = get_args(_plain(SETTINGS[path].field.annotation))
+        if values.get(path) not in (None, *words):
+            values |= {palette: Path(values[path]), path: "palette"}
     try:
         return change_job(base or RenderJob(), values)
     except UsageError as error:

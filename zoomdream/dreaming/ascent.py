@@ -19,7 +19,7 @@ from zoomdream.dreaming.line_mask import near_lines
 from zoomdream.dreaming.rng import draw_integer
 from zoomdream.dreaming.session import ChannelWeights, DreamSession
 from zoomdream.dreaming.tiles import fits_twice, tile_side, tiled_gradient
-from zoomdream.media.color import to_opponent
+from zoomdream.media.color import mixed
 from zoomdream.media.frame import Frame, blur, resize
 from zoomdream.process_settings import exact_cudnn, freed_memory_kept, large_blocks_kept
 from zoomdream.settings.definitions import DreamSpec
@@ -29,7 +29,6 @@ SMOOTHING = (0.5, 1.0, 2.0)  # Gaussians, in units of `smooth`, that are average
 LARGE_PICTURE = 10_000_000  # values of pictures that are smoothed with less memory
 COARSEST_SIDE = 96  # px of the shorter side at the smallest octave, where their number is not given
 MOST_OCTAVES = 12  # likewise
-GENTLER = 0.8  # size of a step at one octave to that at the coarser one before it, likewise
 StepListener = Callable[[float, Callable[[], Frame]], bool | None]
 """Gets the objective before each step, and a function for the picture after it; False ends the dream."""
 
@@ -50,13 +49,15 @@ def dream(
     step_mask: Tensor | None = None,
     channel_weights: ChannelWeights | None = None,
     on_step: StepListener | None = None,
+    source: Frame | None = None,
 ) -> Dreamt:
     """Dreams on pictures; the same inputs and the same generator state give the same pixels.
 
     frame: (N, 3, H, W) in 0..1, on the network's device; several are dreamt side by side, each as if it
     were alone, with the same shifts. step_mask: (1, 1, H, W), a factor of the steps at each place; where it
     is 0 nothing is dreamt. rng: a CPU generator, from which jitter and tile shifts are drawn. on_step: is
-    called after each step; where it returns False the dream ends. The objective is the mean squared
+    called after each step; where it returns False the dream ends. source: the pictures whose colours the
+    setting `colors` = source means; else the frame. The objective is the mean squared
     activation of what is wanted (the geometric mean over several objectives, by their weights). Raises
     UsageError where the gradient overflows.
     """
@@ -68,9 +69,10 @@ def dream(
     if spec.grow:
         near = near_lines(frame, spec.grow)
         step_mask = near if step_mask is None else near * step_mask
+    matrix = session.colors.matrix(spec, frame if source is None else source)
     with exact_cudnn, freed_memory_kept, large_blocks_kept(fits_twice(frame, session, spec.tile)):
         picture, objective = _ascended(
-            frame, session, spec, rng, step_mask, channel_weights, on_step
+            frame, session, spec, rng, step_mask, channel_weights, matrix, on_step
         )
     session.network.check_finite(objective)
     session.network.check_finite(picture.sum())
@@ -84,26 +86,27 @@ def _ascended(
     rng: torch.Generator,
     step_mask: Tensor | None,
     channel_weights: ChannelWeights | None,
+    color_matrix: Tensor | None,
     on_step: StepListener | None,
 ) -> tuple[Frame, float]:
     """Pictures after all steps at all octaves, and the objective before the last; as for `dream`."""
     picture, objective = frame, 0.0
     detail: Frame | None = None
-    sizes = octave_sizes(Size.of(frame), spec, session.network.info.least)
-    for octave, size in enumerate(sizes):
-        octave_spec = spec if spec.octaves else _gentler(spec, octave)
-        base = frame if size == Size.of(frame) else resize(frame, size).clamp_(0, 1)
-        picture = base if detail is None else (base + resize(detail, size)).clamp_(0, 1)
-        mask = None if step_mask is None else resize(step_mask, size).clamp_min(0)
-        for number in range(spec.steps):
-            measured = on_step is not None or number == spec.steps - 1
+    octaves = plan_octaves(Size.of(frame), spec, session.network.info.least)
+    for octave in octaves:
+        base = frame if octave.size == Size.of(frame) else resize(frame, octave.size).clamp_(0, 1)
+        picture = base if detail is None else (base + resize(detail, octave.size)).clamp_(0, 1)
+        mask = None if step_mask is None else resize(step_mask, octave.size).clamp_min(0)
+        octave_spec = spec.model_copy(update={"step_size": octave.step_size})
+        for number in range(octave.steps):
+            measured = on_step is not None or number == octave.steps - 1
             picture, objective = step(
-                picture, session, octave_spec, rng, mask, channel_weights, measured
+                picture, session, octave_spec, rng, mask, channel_weights, color_matrix, measured
             )
             whole = partial(_enlarged, frame, base, picture, step_mask)
             if on_step and on_step(objective, whole) is False:
                 return whole(), objective
-        if octave < len(sizes) - 1:
+        if octave is not octaves[-1]:
             detail = picture - base
     return picture, objective
 
@@ -114,11 +117,29 @@ def _enlarged(frame: Frame, base: Frame, picture: Frame, step_mask: Tensor | Non
     return dreamt if step_mask is None else dreamt.where(step_mask > 0, frame)
 
 
-def octave_sizes(size: Size, spec: DreamSpec, least: int) -> list[Size]:
-    """Lists the octaves' sizes, small to full; those too small for the network are left out."""
-    octaves = spec.octaves or _enough(size.shorter, spec.octave_scale)
-    smaller = [size.scaled(spec.octave_scale**-k) for k in range(octaves - 1, 0, -1)]
-    return [*(small for small in smaller if small.shorter >= least), size]
+@dataclass(frozen=True)
+class Octave:
+    """One of the sizes that a picture is dreamt at: how many steps are taken there, and how large."""
+
+    size: Size
+    steps: int
+    step_size: float
+
+
+def plan_octaves(size: Size, spec: DreamSpec, least: int) -> list[Octave]:
+    """Plans a dream's octaves, small to full; those too small for the network are left out.
+
+    A finer octave's steps are smaller: shapes come from the coarse ones, dots from the fine. The finest of
+    several, which costs most, gets a share of the steps.
+    """
+    count = spec.octaves or _enough(size.shorter, spec.octave_scale)
+    smaller = [size.scaled(spec.octave_scale**-k) for k in range(count - 1, 0, -1)]
+    sizes = [*(small for small in smaller if small.shorter >= least), size]
+    step_sizes = [spec.step_size * spec.octave_gain**k for k in range(len(sizes))]
+    steps = [spec.steps] * len(sizes)
+    if len(sizes) > 1:
+        steps[-1] = math.ceil(spec.steps * spec.finest_share)
+    return [Octave(*parts) for parts in zip(sizes, steps, step_sizes, strict=True)]
 
 
 def _enough(side: int, scale: float) -> int:
@@ -130,14 +151,6 @@ def _enough(side: int, scale: float) -> int:
     return min(wanted, MOST_OCTAVES)
 
 
-def _gentler(spec: DreamSpec, octave: int) -> DreamSpec:
-    """Makes the steps of a finer octave smaller, where the number of octaves follows from the size.
-
-    So all octaves together change a large picture no more than a small one.
-    """
-    return spec.model_copy(update={"step_size": spec.step_size * GENTLER**octave})
-
-
 def step(
     picture: Frame,
     session: DreamSession,
@@ -145,20 +158,23 @@ def step(
     rng: torch.Generator,
     step_mask: Tensor | None = None,
     channel_weights: ChannelWeights | None = None,
+    color_matrix: Tensor | None = None,
     measured: bool = True,
 ) -> tuple[Frame, float]:
     """Takes one step of ascent, clipped to 0..1; gives also the objective before it, where it is measured.
 
-    spec: as `dream` takes it, with a `tile`.
+    spec: as `dream` takes it, with a `tile`. color_matrix: (1 or N, 3, 3), what the colours of the gradient
+    are multiplied by; None leaves them.
     """
     reach = min(spec.jitter, Size.of(picture).shorter // 2)
     shift = draw_integer(rng, -reach, reach), draw_integer(rng, -reach, reach)
-    gradient, objective = tiled_gradient(
-        picture.roll(shift, (2, 3)), session, spec, rng, channel_weights, measured
-    )
+    seen = picture.roll(shift, (2, 3))
+    if spec.noise:
+        seen = seen + spec.noise * session.noise(Size.of(picture), rng)
+    gradient, objective = tiled_gradient(seen, session, spec, rng, channel_weights, measured)
     gradient = smooth(gradient, spec.smooth).roll((-shift[0], -shift[1]), (2, 3))
-    if spec.keep_color:  # the same change in R, G and B leaves both chroma planes alone
-        gradient = to_opponent(gradient)[:, :1].expand_as(gradient)
+    if color_matrix is not None:
+        gradient = mixed(gradient, color_matrix)
     size = spec.step_size / (_mean_absolute(gradient) + 1e-12)
     if step_mask is not None:
         gradient = gradient * step_mask

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoomdream.dreaming.colors import DreamColors
+from zoomdream.dreaming.rng import draw_integer
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame
 from zoomdream.network.engine.replay import Replay
@@ -19,6 +21,9 @@ from zoomdream.network.network import Network, standard_picture
 from zoomdream.network.objective import Activations, Objective
 from zoomdream.pipeline import take_thread_count
 from zoomdream.process_settings import check_cuda_after_fork
+from zoomdream.size import Size
+
+NOISE_SIDE = 256  # px of the square of noise that pictures are looked at through
 
 ChannelWeights = Sequence[Tensor | None]
 """For each objective (1, C, 1, 1): factors of its channels' energies; None leaves them alike."""
@@ -32,7 +37,8 @@ class DreamSession:
     layer and needs none of this.
 
     objectives: what is wanted; `weights`, one of each, may be changed at any time, and so may `objectives`
-    for others of the same kind (a guide's next picture). tile: px of a tile's side at most; 0 where
+    for others of the same kind (a guide's next picture). colors: what steps may do to
+    colours. tile: px of a tile's side at most; 0 where
     `dreaming.tiles` is to choose for a picture.
     """
 
@@ -51,6 +57,8 @@ class DreamSession:
         self.objectives = tuple(part.bound(self._look_at, network.info.least) for part in asked)
         self.weights = [part.weight for part in asked]
         self.tile = 0
+        self.colors = DreamColors()
+        self._noise = torch.empty(0)
         self._scales: list[list[float]] | None = None  # of each objective, on each picture
         self._replay = replay or Replay(network.at.device)
         self._factors_on_device: tuple[list[list[float]], Tensor] | None = None
@@ -148,6 +156,21 @@ class DreamSession:
             at = self.network.at.device
             self._factors_on_device = factors, torch.tensor(factors, device=at)
         return self._factors_on_device[1]
+
+    def noise(self, size: Size, rng: torch.Generator) -> Tensor:
+        """Gives white noise of deviation 1, (1, 3, H, W), on the network's device.
+
+        One square of it is drawn for all, and shifted by chance: many times quicker than new noise.
+        """
+        if not len(self._noise):
+            square = torch.randn(
+                1, 3, NOISE_SIDE, NOISE_SIDE, generator=torch.Generator().manual_seed(0)
+            )
+            self._noise = square.to(self.network.at.device)
+        shift = draw_integer(rng, 0, NOISE_SIDE - 1), draw_integer(rng, 0, NOISE_SIDE - 1)
+        rows, columns = (-(-side // NOISE_SIDE) for side in size.shape)
+        whole = self._noise.roll(shift, (2, 3)).repeat(1, 1, rows, columns)
+        return whole[..., : size.height, : size.width]
 
     def objective(self, energies: Sequence[float]) -> float:
         """Averages the objectives' energies: their geometric mean, by weight; 0 without any."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoomdream.dreaming.ascent import dream
+from zoomdream.dreaming.colors import DreamColors
 from zoomdream.dreaming.guide import open_guide_source
 from zoomdream.dreaming.postprocess import post_processed, post_processes
 from zoomdream.dreaming.rng import frame_rng
@@ -59,6 +60,7 @@ class FrameRenderer:
     def __init__(self, job: RenderJob, clip: Clip, network: Network, timeline: Timeline) -> None:
         self._job, self._clip, self._timeline = job, clip, timeline
         self._session = DreamSession(network)
+        self._session.colors = DreamColors.of_job(job)
         self._session.tile = self._reported_tile = tile_side(network, clip.size.pixels)
         self._loop = LoopBlend(job, clip)
         self._guide = open_guide_source(job, self._session, _seconds(clip))
@@ -121,7 +123,10 @@ class FrameRenderer:
         def dream_on(canvas: Frame, step_mask: Tensor | None) -> Frame:
             nonlocal objective
             with self.stopwatch("dreaming"):
-                dreamt = dream(canvas, session, now.dream, rng, step_mask, channel_weights)
+                dreamt = dream(
+                    canvas, session, now.dream, rng, step_mask, channel_weights,
+                    source=observed.source,
+                )  # fmt: skip
             objective = dreamt.objective
             return dreamt.frame
 

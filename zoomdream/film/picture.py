@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoomdream.dreaming.ascent import StepListener, dream, octave_sizes
+from zoomdream.dreaming.ascent import StepListener, dream, plan_octaves
+from zoomdream.dreaming.colors import DreamColors
 from zoomdream.dreaming.guide import open_guide_source
 from zoomdream.dreaming.postprocess import post_processed, post_processes
 from zoomdream.dreaming.rng import frame_rng
@@ -40,9 +41,9 @@ class StepCounter:
     def __init__(self, size: Size, spec: DreamSpec, network: Network) -> None:
         """Raises UsageError for pictures that are too small for the network."""
         network.info.check_size(size)
-        sizes = octave_sizes(size, spec, network.info.least)
-        self._sizes = [octave for octave in sizes for _ in range(spec.steps)]
-        self._work = np.cumsum([octave.pixels for octave in self._sizes])
+        octaves = plan_octaves(size, spec, network.info.least)
+        self._sizes = [octave.size for octave in octaves for _ in range(octave.steps)]
+        self._work = np.cumsum([size.pixels for size in self._sizes])
         self._begun = time.monotonic()
 
     @property
@@ -105,6 +106,7 @@ def dream_still(
     with exact_cudnn, freed_memory_kept:
         balanced_on = resize(frame, size.between(network.info.least, BALANCE_SIDE)).clamp(0, 1)
         session.balance(balanced_on)
+        session.colors = DreamColors.of_job(job)
         if guide := open_guide_source(job, session):
             session.objectives = guide.objectives(job.guide, t)
         dreamt = dream(

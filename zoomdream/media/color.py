@@ -43,3 +43,15 @@ def to_lab(frame: Frame) -> Tensor:
     )
     x, y, z = f.unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+def color_covariance(planes: Tensor) -> Tensor:
+    """Measures the covariance of the three planes of each frame, (N, 3, 3)."""
+    pixels = planes.flatten(2)
+    pixels = pixels - pixels.mean(2, keepdim=True)
+    return pixels @ pixels.transpose(1, 2) / pixels.shape[2]
+
+
+def mixed(planes: Tensor, matrix: Tensor) -> Tensor:
+    """Multiplies the three planes of frames (N, 3, H, W) at each place by matrices (1 or N, 3, 3)."""
+    return torch.einsum("nij,njhw->nihw", matrix.expand(len(planes), -1, -1), planes)

@@ -10,60 +10,46 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoomdream.media.color import from_opponent, to_lab, to_opponent
+from zoomdream.media.color import color_covariance, from_opponent, mixed, to_opponent
 from zoomdream.media.frame import Frame
 from zoomdream.settings.definitions import Anchor
 from zoomdream.size import Size
 
+_LEAST_DEVIATION = 0.001  # of colours, below which there is nothing to hold
 _FLOOR = 0.012  # the least deviation of a band of luma aimed at: a blank sheet can dream too
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Describes a frame's luma and two chroma planes: how strong each band of frequencies is, and the rest.
+    """Describes the colours of a frame, of each band of frequencies and of the rest.
 
-    deviations: (bands + 1, 3), fine to coarse, the last of the residual; mean: (3,), of the residual;
-    chroma: (), the mean in L*a*b*.
+    covariances: (bands + 1, 3, 3), fine to coarse, the last of the residual, of luma and two chroma planes;
+    mean: (3,), of the residual.
     """
 
-    deviations: Tensor
+    covariances: Tensor
     mean: Tensor
-    chroma: Tensor
 
     def towards(self, other: "Statistics", share: float) -> "Statistics":
         """Goes a share of the way to others."""
         return Statistics(
-            self.deviations.lerp(other.deviations, share),
-            self.mean.lerp(other.mean, share),
-            self.chroma.lerp(other.chroma, share),
+            self.covariances.lerp(other.covariances, share), self.mean.lerp(other.mean, share)
         )
 
 
-_PARTS = ("deviations", "mean", "chroma")
+_PARTS = ("covariances", "mean")
 
 
 def measure_statistics(frame: Frame, bands: int) -> Statistics:
     """Measures a frame's statistics; `bands` is lowered where the frame is too small for them."""
-    planes = to_opponent(frame)
-    return Statistics(*_measure(list(_split(planes, bands))), _chroma(planes))
+    return _measure(list(_split(to_opponent(frame), bands)))
 
 
-def _measure(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Measures each band's deviation, and the mean of what remains."""
-    return torch.stack([_deviation(part) for part in parts]), parts[-1].mean((2, 3))[0]
-
-
-def _deviation(planes: Tensor) -> Tensor:
-    """Measures each plane's deviation, (3,); by sums of squares, many times quicker than `std`."""
-    squares = planes.square().mean((2, 3)) - planes.mean((2, 3)).square()
-    return squares.clamp_min(0).sqrt()[0]
-
-
-def _chroma(planes: Tensor) -> Tensor:
-    """Measures the mean chroma in Lab of what will be seen, from every fourth pixel."""
-    shown = from_opponent(planes[..., ::4, ::4]).clamp(0, 1)
-    _, a, b = to_lab(shown).unbind(1)
-    return torch.hypot(a, b).mean()
+def _measure(parts: list[Tensor]) -> Statistics:
+    """Measures the statistics of bands, each (1, 3, H, W)."""
+    return Statistics(
+        torch.cat([color_covariance(part) for part in parts]), parts[-1].mean((2, 3))[0]
+    )
 
 
 def _split(planes: Tensor, bands: int) -> Iterator[Tensor]:
@@ -93,28 +79,46 @@ def _double(small: Tensor, like: Tensor) -> Tensor:
 
 
 def hold_statistics(frame: Frame, target: Statistics, anchor: Anchor) -> Frame:
-    """Draws each band's deviation, the mean and the saturation towards `target` by `anchor.rate`.
+    """Draws the colours of each band, and the mean, towards `target` by `anchor.rate`.
 
     Whole-picture matching of mean and deviation lets sharpening feed on itself until a woven pattern
     is all there is; bands that are held one by one cannot run away. Not clipped.
     """
-    planes = to_opponent(frame)
-    parts = list(_split(planes, anchor.bands))
-    deviations, mean = _measure(parts)
-    wanted = target.deviations.clone()
-    wanted[:, 0].clamp_min_(_FLOOR)
-    wanted = torch.cat([wanted[:-1] * anchor.vivid, wanted[-1:]])
-    gains = (wanted / deviations.clamp_min(1e-6)) ** anchor.rate
-    gains = gains.clamp(1 / anchor.limit, anchor.limit)[..., None, None]
-    middle = mean[:, None, None]
+    parts = list(_split(to_opponent(frame), anchor.bands))
+    now = _measure(parts)
+    wanted = target.covariances.clone()
+    wanted[:, 0, 0].clamp_min_(_FLOOR**2)
+    wanted[:-1] *= anchor.vivid**2
+    maps = transport_maps(now.covariances, wanted, anchor.rate, anchor.limit)
+    middle = now.mean[:, None, None]
     goal = target.mean[:, None, None]
-    planes = (parts[-1] - middle) * gains[-1] + middle + anchor.rate * (goal - middle)
-    for part, gain in zip(parts[-2::-1], gains[:-1].flip(0), strict=True):
-        planes = _double(planes, part) + part * gain
-    for _ in range(2):  # as chroma is measured after clipping, a second time comes closer
-        colour = (target.chroma / _chroma(planes).clamp_min(1e-6)) ** anchor.rate
-        planes[:, 1:] *= colour.clamp(1 / anchor.limit, anchor.limit)
+    planes = mixed(parts[-1] - middle, maps[-1:]) + middle + anchor.rate * (goal - middle)
+    for part, one in zip(parts[-2::-1], maps[:-1].flip(0), strict=True):
+        planes = _double(planes, part) + mixed(part, one[None])
     return from_opponent(planes)
+
+
+def transport_maps(now: Tensor, wanted: Tensor, rate: float, limit: float) -> Tensor:
+    """Computes matrices (N, 3, 3) that draw covariances towards others, both (N, 3, 3).
+
+    The linear map of Monge and Kantorovich, which turns one covariance S into another, T, and moves colours
+    least: A = S^-1/2 (S^1/2 T S^1/2)^1/2 S^-1/2 (Pitie and Kokaram 2007, "The linear Monge-Kantorovitch
+    linear colour mapping for example-based colour transfer"). A is symmetric and stretches colours along
+    three axes; we take a power of these factors, `rate`, and keep them within `limit` and its inverse.
+    """
+    least = _LEAST_DEVIATION**2 * torch.eye(3, dtype=torch.float64)
+    root = _power(now.cpu().double() + least, 0.5)
+    back = _power(now.cpu().double() + least, -0.5)
+    whole = back @ _power(root @ (wanted.cpu().double() + least) @ root, 0.5) @ back
+    factors, axes = torch.linalg.eigh((whole + whole.mT) / 2)
+    factors = (factors.clamp_min(1e-6) ** rate).clamp(1 / limit, limit)
+    return (axes * factors[:, None] @ axes.mT).to(now)
+
+
+def _power(matrices: Tensor, exponent: float) -> Tensor:
+    """Raises symmetric positive matrices (N, 3, 3) to a power."""
+    factors, axes = torch.linalg.eigh(matrices)
+    return axes * factors.clamp_min(1e-12)[:, None] ** exponent @ axes.mT
 
 
 class AnchorHold:

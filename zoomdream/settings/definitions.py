@@ -219,7 +219,21 @@ class DreamSpec(Settings):
         changes=True,
     )
     octave_scale: float = setting(2.0, "ratio of one octave to the next", gt=1, le=4, changes=True)
+    octave_gain: float = setting(
+        0.8,
+        "size of a step at one octave to that at the coarser one before; below 1 is smoother",
+        gt=0,
+        le=2,
+        changes=True,
+    )
     steps: int = setting(2, "gradient steps per octave and frame", ge=0, le=1000, changes=True)
+    finest_share: float = setting(
+        0.5,
+        "share of the steps that the finest octave gets, rounded up: it costs most and adds grain",
+        ge=0,
+        le=1,
+        changes=True,
+    )
     step_size: float = setting(
         0.012,
         "mean change of a pixel per step, where 1 is black to white",
@@ -233,6 +247,13 @@ class DreamSpec(Settings):
     smooth: float = setting(
         1.0, "pixels the gradient is smoothed by (three Gaussians)", ge=0, le=20, changes=True
     )
+    noise: float = setting(
+        0.03,
+        "seeded noise that the network looks through: fewer dots, larger shapes",
+        ge=0,
+        le=0.5,
+        changes=True,
+    )
     variety: float = setting(
         2.0,
         "how much the mix of channels changes over time; 0 not at all",
@@ -241,6 +262,18 @@ class DreamSpec(Settings):
         changes=True,
     )
     cycle: float = setting(8.0, "seconds that such a change takes", gt=0, le=3600)
+    colors: Literal["source", "natural", "palette", "free"] = setting(
+        "source",
+        "colours that the dream grows in: the source's own, those of natural pictures, another "
+        "picture's, or any",
+        metavar="source|natural|free|PICTURE",
+    )
+    palette: Path | None = setting(
+        None, "the picture that colors = palette takes them from", file=True, has_flag=False
+    )
+    color_amount: float = setting(
+        0.9, "how strictly it keeps to those colours; 0 is as free", ge=0, le=1, changes=True
+    )
     keep_color: bool = setting(False, "dream in brightness only: colours stay", after="paper")
     grow: float = setting(
         0.0,
@@ -281,6 +314,12 @@ class DreamSpec(Settings):
             name if isinstance(weight, Schedule) else f"{name}={weight:g}"
             for name, weight in self.layers.items()
         ]
+
+    @model_validator(mode="after")
+    def _palette_is_given(self) -> Self:
+        if (self.colors == "palette") != (self.palette is not None):
+            raise ValueError("colors = palette and a palette picture go together")
+        return self
 
     @field_validator("tile")
     @classmethod

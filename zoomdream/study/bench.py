@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from zoomdream.dreaming.ascent import dream, octave_sizes
+from zoomdream.dreaming.ascent import dream, plan_octaves
 from zoomdream.dreaming.rng import frame_rng
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.dreaming.tiles import tile_side
@@ -111,18 +111,18 @@ def _measured(
     network, info, spec = contenders.network, contenders.network.info, job.dream
     at = network.at
     frame = cover(read_still(job.source or shipped("sample.jpg")), size).to(at.device)
-    sizes = octave_sizes(size, spec, info.least)
+    octaves = plan_octaves(size, spec, info.least)
     film = time_film(job.change(output=Output(size=size)), network, frames, on_phase)
     session = DreamSession(network)
     session.tile = tile_side(network, size.pixels)
     session.balance(frame)
-    convolutions = BareConvolutions(network, sizes, spec.steps)
+    convolutions = BareConvolutions(network, octaves)
 
     def our_way() -> None:
         dream(frame, session, spec, frame_rng(job.seed, 0))
 
     def textbook_way() -> None:
-        textbook_dream(frame, contenders.textbook, info, sizes, spec, job.seed)
+        textbook_dream(frame, contenders.textbook, info, octaves, spec, job.seed)
 
     on_phase(f"our way, the textbook way and the bare convolutions, {rounds} times in turn")
     ours, textbook, bare = time_in_turns(
@@ -135,7 +135,7 @@ def _measured(
         layers=tuple(map(str, network.objectives)),
         precision=str(at.dtype).removeprefix("torch."),
         size=size,
-        octaves=len(sizes),
+        octaves=len(octaves),
         steps=spec.steps,
         random=contenders.random,
         gflop=convolutions.flop / 1e9,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from zoomdream.dreaming.ascent import dream
+from zoomdream.dreaming.colors import DreamColors
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.errors import UsageError
 from zoomdream.media.frame import Frame, resize
@@ -78,10 +79,12 @@ def dream_layers(
     layers = describe_layers(info, [target.layer for target in targets])
     info.check_size(Size.of(picture))
     at = choose_place(job.device, job.precision)
+    colors = DreamColors.of_job(job)
     networks = load_networks(info, targets, weights=job.weights, at=at)
     for target, layer, network in zip(targets, layers, networks, strict=True):
         original = picture.to(at.device)
         session = DreamSession(network)
+        session.colors = colors
         with exact_cudnn:
             session.balance(original)
             dreamt = dream_at_strength(original, session, job.dream, strength, job.seed)

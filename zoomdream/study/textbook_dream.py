@@ -6,22 +6,22 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from zoomdream.dreaming.ascent import Octave
 from zoomdream.dreaming.rng import frame_rng
 from zoomdream.media.frame import Frame
 from zoomdream.network.catalog import NetworkInfo
 from zoomdream.settings.definitions import DreamSpec
-from zoomdream.size import Size
 
 
 def textbook_dream(
     frame: Frame,
     module: nn.Module,
     info: NetworkInfo,
-    sizes: Sequence[Size],
+    octaves: Sequence[Octave],
     spec: DreamSpec,
     seed: int,
 ) -> Frame:
-    """Dreams in float32, by autograd, on octaves of these sizes, the last of which is the frame's.
+    """Dreams in float32, by autograd, with the octaves' sizes and numbers of steps.
 
     module: the network as its library makes it, cut; gives a dict of layers' values.
     """
@@ -29,10 +29,11 @@ def textbook_dream(
     deviation = frame.new_tensor(info.deviation).view(1, 3, 1, 1)
     rng = frame_rng(seed, 0)
     detail = torch.zeros_like(frame)
-    for size in sizes:
-        base = F.interpolate(frame, size.shape, mode="bilinear")
-        picture = base + F.interpolate(detail, size.shape, mode="bilinear")
-        for _ in range(spec.steps):
+    for octave in octaves:
+        shape = octave.size.shape
+        base = F.interpolate(frame, shape, mode="bilinear")
+        picture = base + F.interpolate(detail, shape, mode="bilinear")
+        for _ in range(octave.steps):
             jitter = spec.jitter
             x, y = torch.randint(-jitter, jitter + 1, (2,), generator=rng).tolist()
             with torch.enable_grad():

@@ -1,0 +1,70 @@
+"""Chooses the colours that a dream grows in: those of a picture, of natural pictures, or any.
+
+A network's gradient knows nothing of how colours go together, and plain ascent ends in neon. So each
+step's gradient, three numbers at each place, is multiplied by a covariance of colours: steepest ascent
+where a change is measured by how unusual it is in a palette (in whitened colours, as tensorflow/lucid
+decorrelates them for its pictures; we keep the picture and change the step).
+"""
+
+import torch
+from torch import Tensor
+
+from zoomdream.media.color import color_covariance
+from zoomdream.media.frame import Frame
+from zoomdream.media.image_reader import read_still
+from zoomdream.settings.definitions import DreamSpec, RenderJob
+
+_LUCID = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+"""A root of the covariance of colours in ImageNet's pictures (tensorflow/lucid, color.py)."""
+_VARIANCE_FLOOR = 1e-4  # of natural colours, added to a picture's: a blank one has none of its own
+
+
+def natural_covariance() -> Tensor:
+    """Gives the covariance of colours in natural pictures, (3, 3), of trace 3."""
+    root = torch.tensor(_LUCID)
+    return _of_unit_size(root @ root.T)
+
+
+class DreamColors:
+    """Knows what a job's dreams may do to colours.
+
+    palette: the picture whose colours are taken, where the settings name one.
+    """
+
+    def __init__(self, palette: Frame | None = None) -> None:
+        self._palette = palette
+        self._measured: tuple[Frame, Tensor] | None = None  # of the last source
+
+    @classmethod
+    def of_job(cls, job: RenderJob) -> "DreamColors":
+        """Reads the palette that a job names, if it does. Raises InputError."""
+        path = job.dream.palette
+        return cls(None if path is None else read_still(path, job.max_pixels))
+
+    def matrix(self, spec: DreamSpec, source: Frame) -> Tensor | None:
+        """Gives what gradients are multiplied by, (1 or N, 3, 3) of trace 3; None where colours are free.
+
+        source: (N, 3, H, W), the pictures whose own colours `source` means.
+        """
+        if spec.keep_color:  # the same change in R, G and B
+            return torch.ones(1, 3, 3, device=source.device)
+        if spec.colors == "free" or spec.color_amount == 0:
+            return None
+        whose = self._covariance(spec, source)
+        return whose.lerp(torch.eye(3, device=source.device), 1 - spec.color_amount)
+
+    def _covariance(self, spec: DreamSpec, source: Frame) -> Tensor:
+        if spec.colors == "natural":
+            return natural_covariance()[None].to(source.device)
+        picture = source if spec.colors == "source" else self._palette
+        assert picture is not None
+        if self._measured is None or self._measured[0] is not picture:
+            natural = _VARIANCE_FLOOR * natural_covariance().to(picture.device)
+            self._measured = picture, _of_unit_size(color_covariance(picture) + natural)
+        return self._measured[1].to(source.device)
+
+
+def _of_unit_size(covariance: Tensor) -> Tensor:
+    """Scales covariances (..., 3, 3) to a trace of 3, which is that of a step in free colours."""
+    trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return 3 * covariance / trace[..., None, None]
