@@ -191,7 +191,7 @@ def metrics(
     is another palette.
 
     dots: the share of fine structure that is round, 0 to 1; most photographs have less than 0.4, carpets
-    of dots more than 0.5.
+    of dots half or more.
     """
     if flow not in ("dis", "raft"):
         raise UsageError(f'--flow "{flow}" is no flow to measure by: dis or raft would do')

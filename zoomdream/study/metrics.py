@@ -62,7 +62,7 @@ def dots(frame: Frame) -> float:
     saddle between dots, of one size. So it is sum |det H| / sum (|H|^2 / 2), over L*, a* and b* and the
     scales of `DOT_SIGMAS`, of the Hessian H times sigma^2 (scales made equal as by Lindeberg 1998).
     0: straight strokes; 0.25 to 0.4: photographs; 0.6: noise; 0.8: a checkerboard of waves. A dream with
-    carpets of dots has more than 0.5. How strong all of it is does not matter; nothing at all gives 0.
+    carpets of dots has half or more. How strong all of it is does not matter; nothing at all gives 0.
     """
     reach = len(gaussian(max(DOT_SIGMAS))) // 2 + 1
     lab = F.pad(to_lab(frame), (reach,) * 4, mode="replicate")
