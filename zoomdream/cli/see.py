@@ -187,11 +187,10 @@ def metrics(
     warp error: how much the dream boils over what moves (Lai et al. 2018); 0 is steady. A blurred or
     frozen clip is steady too, so look at strength and sharpness as well.
 
-    palette: how far the dream's colours as a whole are from the source's, in Delta E; 2 looks graded, 10
-    is another palette.
+    palette: distance of its colours from the source's, Delta E: 2 near, 10 far.
 
-    dots: the share of fine structure that is round, 0 to 1; most photographs have less than 0.4, carpets
-    of dots half or more.
+    dots: share of fine structure that is round, 0 to 1: photographs have 0.25
+    to 0.4, carpets of dots half or more.
     """
     if flow not in ("dis", "raft"):
         raise UsageError(f'--flow "{flow}" is no flow to measure by: dis or raft would do')
