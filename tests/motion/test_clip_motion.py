@@ -239,9 +239,13 @@ def test_metrics_of_a_dreamt_clip(tmp_path: Path, zoomdream: Command) -> None:
     assert found["frames"] == 6
     assert 0 < found["warp_error"] < 0.01
     assert found["strength"]["scales"] > 1.2
+    assert 0 < found["palette"] < 50
+    assert 0 < found["source_dots"] < found["dots"] < 1
     same = json.loads(zoomdream("metrics", "in.mp4", "in.mp4", "--layer", "scales", "--json").out)
     assert same["strength"]["scales"] == pytest.approx(1)
     assert same["flicker"] == 0
+    assert same["palette"] == pytest.approx(0, abs=0.01)
+    assert same["dots"] == same["source_dots"]
 
 
 def test_warp_error_is_that_of_the_paper() -> None:

@@ -182,10 +182,15 @@ def metrics(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Tells how steady, strong and sharp a dreamt clip is, beside its source.
+    """Tells how steady, strong, sharp and clean a dreamt clip is, beside its source.
 
     warp error: how much the dream boils over what moves (Lai et al. 2018); 0 is steady. A blurred or
     frozen clip is steady too, so look at strength and sharpness as well.
+
+    palette: distance of its colours from the source's, Delta E: 2 near, 10 far.
+
+    dots: share of fine structure that is round, 0 to 1: photographs have 0.25
+    to 0.4, carpets of dots half or more.
     """
     if flow not in ("dis", "raft"):
         raise UsageError(f'--flow "{flow}" is no flow to measure by: dis or raft would do')
@@ -205,6 +210,8 @@ def metrics(
         out.print(f"strength    {value:.2f} times the source's, {shown(name)}")
     out.print(f"sharpness   {mean['sharpness']:.2f} times the source's")
     out.print(f"flicker     {mean['flicker']:.5f}")
+    out.print(f"palette     {mean['palette']:.2f} from the source's")
+    out.print(f"dots        {mean['dots']:.3f}, the source's {mean['source_dots']:.3f}")
 
 
 @app.command(rich_help_panel=SEE)

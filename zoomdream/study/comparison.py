@@ -1,4 +1,4 @@
-"""Compares a dreamt clip with its source, frame by frame: how steady, strong and sharp it is."""
+"""Compares a dreamt clip with its source, frame by frame: how steady, strong, sharp and clean it is."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -16,7 +16,13 @@ from zoomdream.network.device import choose_place
 from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network, load_network
 from zoomdream.process_settings import exact_cudnn, freed_memory_kept
-from zoomdream.study.metrics import coarse_luma, high_frequencies, warp_error
+from zoomdream.study.metrics import (
+    coarse_luma,
+    dots,
+    high_frequencies,
+    palette_distance,
+    warp_error,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,9 @@ class Reading:
     strengths: tuple[float, ...]  # each layer's objective, relative to the source's
     sharpness: float  # deviation of luma's finest octave, relative to the source's
     flicker: float  # change of brightness from frame to frame that the source has not, 0..1
+    palette: float  # distance of its colours from the source's, Delta E
+    dots: float  # share of its fine structure that is round, 0..1
+    source_dots: float  # the same of the source
 
 
 def readings(
@@ -45,6 +54,9 @@ def readings(
             tuple(strength(network, dreamt) / strength(network, source) for network in networks),
             high_frequencies(dreamt) / max(high_frequencies(source), 1e-6),
             float((change - own).abs().mean()),
+            palette_distance(source, dreamt),
+            dots(dreamt),
+            dots(source),
         )
 
 
@@ -118,17 +130,18 @@ def plot_comparison(comparison: Comparison, target: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise UsageError('to draw, matplotlib is needed: pip install "zoomdream[plot]"') from None
-    figure = Figure(figsize=(8, 8), layout="constrained")
-    panels = figure.subplots(4, 1, sharex=True)
+    names = ("warp_error", "sharpness", "flicker", "palette", "dots")
+    figure = Figure(figsize=(8, 11), layout="constrained")
+    *panels, last = figure.subplots(len(names) + 1, 1, sharex=True)
     seconds = [number / comparison.fps for number in range(len(comparison.frames))]
-    for panel, name in zip(panels, ("warp_error", "sharpness", "flicker"), strict=False):
+    for panel, name in zip(panels, names, strict=True):
         panel.plot(seconds, [getattr(reading, name) for reading in comparison.frames])
         panel.set_ylabel(name.replace("_", " "))
     for number, layer in enumerate(comparison.layers):
-        panels[3].plot(seconds, [r.strengths[number] for r in comparison.frames], label=layer)
-    panels[3].set_ylabel("dream strength")
-    panels[3].set_xlabel("seconds")
-    panels[3].legend()
+        last.plot(seconds, [r.strengths[number] for r in comparison.frames], label=layer)
+    last.set_ylabel("dream strength")
+    last.set_xlabel("seconds")
+    last.legend()
     try:
         figure.savefig(target)
     except (OSError, ValueError) as error:
