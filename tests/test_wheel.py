@@ -19,7 +19,8 @@ def test_a_wheel_works_in_an_empty_folder(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "zoomdream/network/pocket/pocket.safetensors" in names
     assert "zoomdream/training/adversarial.py" in names
-    assert "zoomdream/training/student.safetensors" not in names
+    assert "zoomdream/network/squeezenet/squeezenet1_0.safetensors" in names
+    assert "zoomdream/network/squeezenet/LICENSE-squeezenet.txt" in names
     assert "zoomdream/sample.jpg" in names
     assert any(name.startswith("zoomdream/presets/") for name in names)
     scripts = next(name for name in names if name.endswith("entry_points.txt"))

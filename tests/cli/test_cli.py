@@ -172,7 +172,16 @@ def test_models_lists_networks_and_layers(zoomdream: Command) -> None:
 def test_doctor_and_version(zoomdream: Command) -> None:
     done = zoomdream("doctor")
     assert done.code == 0, done.out
-    for word in ("Python", "torch", "device", "ffmpeg", "libx264", "pocket", "GB free"):
+    for word in (
+        "Python",
+        "torch",
+        "device",
+        "ffmpeg",
+        "libx264",
+        "pocket",
+        "squeezenet1_0",
+        "GB free",
+    ):
         assert word in done.out
     broken = zoomdream("doctor", IMAGEIO_FFMPEG_EXE="/nowhere/ffmpeg")
     assert broken.code == 1

@@ -208,11 +208,11 @@ def test_a_damaged_download_is_noticed_on_every_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    path = weights_path(network_info("squeezenet1_0"))
+    path = weights_path(network_info("squeezenet1_1"))
     path.parent.mkdir(parents=True)
     path.write_bytes(b"half of it")
     with pytest.raises(WeightsError, match="damaged"):
-        load_network("squeezenet1_0", at=CPU)
+        load_network("squeezenet1_1", at=CPU)
 
 
 def test_no_such_device() -> None:

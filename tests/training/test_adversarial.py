@@ -1,10 +1,6 @@
-"""The student computes what pocket did, and learns against an adversary."""
+"""Pocket computes what it did when it was narrower, and learns against an adversary."""
 
 import copy
-import os
-import subprocess
-import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +10,15 @@ import typer
 from safetensors.torch import load_file, save_file
 from torchvision.models import squeezenet1_0
 
-from tests.conftest import ROOT
-from zoomdream import training
 from zoomdream.network.network import load_network
-from zoomdream.network.pocket.architecture import STAGES, WEIGHTS, Blur, Pocket
+from zoomdream.network.pocket.architecture import (
+    WEIGHTS,
+    WIDTH,
+    Blur,
+    EarlyHalvedFire,
+    Fire,
+    Pocket,
+)
 from zoomdream.training.adversarial import (
     AdversarialTraining,
     Schedule,
@@ -25,6 +26,7 @@ from zoomdream.training.adversarial import (
     attack,
     feature_errors,
     norm,
+    prepare,
     run,
     teacher_features,
     weighted_sum,
@@ -32,11 +34,9 @@ from zoomdream.training.adversarial import (
 )
 from zoomdream.training.crops import Crops, as_batch, central_square
 from zoomdream.training.pictures import draw_picture
-from zoomdream.training.student import WIDTH, PooledBlur, Student, info_of
-from zoomdream.training.teacher import MARGIN, Teacher, strokes_kept, widen
+from zoomdream.training.teacher import MARGIN, Teacher, pocket_info, strokes_kept, widen
 
-SETTINGS = Settings(crops=8, batch=2, sizes=(64,), width=208)
-LATEST = Path(training.__file__).with_name("student.safetensors")
+SETTINGS = Settings(crops=8, batch=2, sizes=(64,))
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +48,16 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
     return Teacher(path)
 
 
-def adversarial_training(teacher: Teacher, settings: Settings = SETTINGS) -> AdversarialTraining:
-    """Two drawn pictures, to learn from and held out, and a student that begins as pocket."""
+def adversarial_training(teacher: Teacher, width: int = WIDTH) -> AdversarialTraining:
+    """Two drawn pictures, to learn from and held out, and a pocket that begins as the one that ships."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     pictures = [draw_picture(rng, 128) for _ in range(2)]
-    student = Student(settings.width)
-    widen(student, load_file(WEIGHTS))
+    student = Pocket(width)
+    if width == WIDTH:
+        widen(student, load_file(WEIGHTS))
     return AdversarialTraining(
-        settings,
+        SETTINGS,
         student,
         copy.deepcopy(student).requires_grad_(False),
         teacher,
@@ -67,32 +68,28 @@ def adversarial_training(teacher: Teacher, settings: Settings = SETTINGS) -> Adv
     )
 
 
-def test_a_student_begins_as_pocket_but_for_the_border() -> None:
-    pocket, student = Pocket(), Student()
-    pocket.load_state_dict({key: value.float() for key, value in load_file(WEIGHTS).items()})
-    widen(student, load_file(WEIGHTS))
-    picture = torch.rand(1, 3, 96, 96)
-    for (name, a), (_, b) in zip(pocket.features(picture), student.features(picture), strict=True):
-        edge = 3 if name in ("creatures", "class") else 0
-        inside = slice(edge, a.shape[-1] - edge)
-        assert torch.allclose(a[..., inside, inside], b[..., inside, inside], atol=1e-4)
-
-
-def test_a_narrower_student_goes_on_in_a_wider_one() -> None:
-    narrow, wide = Student(64), Student()
-    widen(wide, dict(narrow.state_dict()))
+def test_a_narrower_pocket_goes_on_in_a_wider_one() -> None:
+    narrow, wide = Pocket(64), Pocket()
+    widen(wide, narrow.state_dict())
     picture = torch.rand(1, 3, 64, 64)
     for (_, a), (_, b) in zip(narrow.features(picture), wide.features(picture), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
-    assert [name for name, _ in narrow.named_children()] == list(STAGES)
+
+
+def test_halving_early_is_the_same_but_for_the_border() -> None:
+    """So weights of 0.1.0, which squeezed before it halved, are a good beginning."""
+    early, late = EarlyHalvedFire(8, 4, 6), Fire(8, 4, 6, halve=True)
+    late.load_state_dict(early.state_dict())
+    picture = torch.rand(1, 8, 24, 24)
+    inside = ..., slice(2, -2), slice(2, -2)
+    assert torch.allclose(early(picture)[inside], late(picture)[inside], atol=1e-6)
 
 
 def test_blurs_are_the_same_in_16_bits() -> None:
-    blur, plain = PooledBlur(4), Blur(4)
+    blur = Blur(4)
     for size in ((8, 8), (7, 9)):
         picture = torch.rand(1, 4, *size).bfloat16()
-        exact = plain(picture.float())
-        assert torch.equal(blur(picture.float()), exact)
+        exact = blur(picture.float())
         assert torch.allclose(blur(picture).float(), exact, atol=0.01)
 
 
@@ -124,35 +121,22 @@ def test_training_ends_with_weights_to_dream_with_and_goes_on(
     assert second.crops.rng.random() == first.crops.rng.random()
     for a, b in zip(first.average.parameters(), second.average.parameters(), strict=True):
         assert torch.equal(a, b)
-    weights = tmp_path / "student.safetensors"
-    dreamer = load_network(info_of(weights), ["creatures"], weights=weights)
+    weights = tmp_path / "pocket.safetensors"
+    dreamer = load_network("pocket", ["creatures"], weights=weights)
     assert dreamer.channels == {"creatures": 512}
-    assert (tmp_path / "student-0000008.safetensors").read_bytes() == weights.read_bytes()
+    assert (tmp_path / "pocket-0000008.safetensors").read_bytes() == weights.read_bytes()
 
 
-def test_a_checkpoint_of_another_width_is_refused(teacher: Teacher, tmp_path: Path) -> None:
-    adversarial_training(teacher).save(tmp_path)
-    wider = adversarial_training(teacher, replace(SETTINGS, width=240))
-    with pytest.raises(typer.BadParameter, match="--width 208"):
-        wider.load(tmp_path)
-
-
-def test_training_can_begin_with_the_latest_student() -> None:
-    """The weights in the repository are a student's; they fill one of the recipe's width."""
-    state = load_file(LATEST)
-    student = Student.shaped_as(state)
-    widen(student, state)
-    for name, value in student.state_dict().items():
-        assert torch.equal(value, state[name].float())
-    assert Settings().width >= WIDTH == student.creatures.squeeze.out_channels
-    assert info_of(LATEST).name == "student"
-    assert info_of(WEIGHTS).name == "pocket"
-    assert LATEST.stat().st_size < 8e6
-
-
-def test_the_command_starts() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "zoomdream.training.adversarial", "--help"],
-        cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "100"},
-    )  # fmt: skip
-    assert "--begin" in done.stdout
+def test_other_widths_are_refused_where_they_cannot_go_on(teacher: Teacher, tmp_path: Path) -> None:
+    narrow = adversarial_training(teacher, width=208)
+    narrow.save(tmp_path)
+    with pytest.raises(typer.BadParameter, match="squeezes to 208 channels"):
+        adversarial_training(teacher).load(tmp_path)
+    assert (
+        pocket_info(tmp_path / "pocket.safetensors").bare().state_dict().keys()
+        == Pocket().state_dict().keys()
+    )
+    wide = tmp_path / "wide.safetensors"
+    save_file(Pocket(WIDTH + 16).state_dict(), wide)
+    with pytest.raises(typer.BadParameter, match=f"at most {WIDTH} would do"):
+        prepare(SETTINGS, None, wide, None, "cpu")

@@ -19,17 +19,18 @@ from zoomdream.dreaming.ascent import dream
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.files import digest
 from zoomdream.media.frame import Frame
-from zoomdream.network.catalog import network_info
+from zoomdream.network.catalog import SQUEEZENET_WEIGHTS, network_info
+from zoomdream.network.classes import class_names
 from zoomdream.network.device import choose_place
 from zoomdream.network.layers import network_layers
 from zoomdream.network.network import load_network
-from zoomdream.network.pocket.architecture import STAGES, WEIGHTS, Fire, Pocket
-from zoomdream.network.weights import fill_network
+from zoomdream.network.pocket.architecture import STAGES, WEIGHTS, Pocket
+from zoomdream.network.weights import fill_network, has_weights
 from zoomdream.network.weights_file import read_weights
 from zoomdream.settings.definitions import DreamSpec
 from zoomdream.study.comparison import strength
 from zoomdream.training.evaluate import compare
-from zoomdream.training.pictures import Picture, draw_picture
+from zoomdream.training.pictures import Picture, draw_picture, photographs
 from zoomdream.training.pool import Pool
 from zoomdream.training.teacher import (
     DEVIATION_PLANES,
@@ -39,16 +40,33 @@ from zoomdream.training.teacher import (
     Teacher,
     inherit,
     strokes_kept,
-    widen,
 )
 from zoomdream.training.train import Training, dream_batch
 
 CARD = WEIGHTS.with_name("README.md")
 
 
-def test_the_weights_are_small_and_those_of_the_card() -> None:
-    assert WEIGHTS.stat().st_size < 8e6
-    assert digest(WEIGHTS) in CARD.read_text()
+@pytest.mark.parametrize("weights", [WEIGHTS, SQUEEZENET_WEIGHTS])
+def test_the_weights_are_small_and_those_of_the_card(weights: Path) -> None:
+    assert weights.stat().st_size < 8e6
+    assert (
+        f"SHA-256 of `{weights.name}`: `{digest(weights)}`"
+        in weights.with_name("README.md").read_text()
+    )
+
+
+def test_squeezenet_ships_and_teaches() -> None:
+    """It is there without a download, and its class maps know a photograph from another."""
+    assert has_weights("squeezenet1_0")
+    assert SQUEEZENET_WEIGHTS.with_name("LICENSE-squeezenet.txt").exists()
+    person, cat = (
+        (torch.from_numpy(picture).permute(2, 0, 1)[None] / 255 - MEAN_PLANES) / DEVIATION_PLANES
+        for picture in photographs(None, ("astronaut", "chelsea"))
+    )
+    teacher = Teacher()
+    best = [teacher(x, aligned=False)["class"].mean((2, 3)).argmax().item() for x in (person, cat)]
+    assert "cat" in class_names()[best[1]]
+    assert "cat" not in class_names()[best[0]]
 
 
 def test_the_commands_of_the_card_start() -> None:
@@ -132,16 +150,6 @@ def test_pocket_begins_near_its_teacher(teacher: Teacher, pictures: list[Picture
         assert -1 <= score.cosine <= 1
     assert scores["strokes"].half_cosine > by_chance["strokes"].half_cosine + 0.1
     assert scores["class"].classes is not None
-
-
-def test_a_narrower_pocket_goes_on_in_a_wider_one() -> None:
-    narrow = Pocket()
-    narrow.creatures = Fire(512, 64, 256, halve=True)
-    wide = Pocket()
-    widen(wide, dict(narrow.state_dict()))
-    picture = torch.rand(1, 3, 64, 64)
-    for (_, a), (_, b) in zip(narrow.features(picture), wide.features(picture), strict=True):
-        assert torch.allclose(a, b, atol=1e-5)
 
 
 def test_training_goes_down_and_goes_on(

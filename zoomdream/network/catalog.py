@@ -32,6 +32,8 @@ HALF: RGB = (0.5, 0.5, 0.5)  # of networks from TensorFlow, in place of `transfo
 
 State = dict[str, Tensor]
 
+SQUEEZENET_WEIGHTS = Path(__file__).parent / "squeezenet" / "squeezenet1_0.safetensors"
+
 
 @dataclass(frozen=True)
 class NetworkInfo:
@@ -192,7 +194,7 @@ CATALOG: dict[str, NetworkInfo] = {
     info.name: info
     for info in (
         NetworkInfo(
-            "pocket", "eyes, fur, faces, birds; ships with zoomdream", ("creatures", "faces=0.4"), 3.4,
+            "pocket", "eyes, fur, faces, animals; ships with zoomdream", ("creatures", "faces=0.4"), 4.0,
             build=lambda _: Pocket(), weights_file=WEIGHTS, exact_below=4,
             names=lambda _: LayerNames({stage: stage for stage in STAGES}, frozenset(STAGES)),
             cut=lambda pocket, stages: cast(Pocket, pocket).cut(stages),
@@ -206,8 +208,8 @@ CATALOG: dict[str, NetworkInfo] = {
         _entry("vgg19", "as vgg16, a little more baroque", ("relu4_4",), 548.1,
                names=partial(_vgg_names, (2, 2, 4, 4, 4))),
         _entry("resnet50", "brushwork, fur, dense ornaments", ("layer3",), 97.8, depth=2),
-        _entry("squeezenet1_0", "eyes at features.9, dogs at 10, birds at 12", ("features.9",), 4.8,
-               depth=2),
+        _entry("squeezenet1_0", "eyes at features.9, dogs at 10, birds at 12; ships with zoomdream",
+               ("features.9",), 2.5, depth=2, weights_file=SQUEEZENET_WEIGHTS),
         _entry("squeezenet1_1", "as squeezenet1_0, coarser and quicker", ("features.9",), 4.7,
                depth=2, exact_below=16),
         _entry("densenet121", "woven eyes, petals, faces", ("features.denseblock3",), 30.8,

@@ -32,7 +32,7 @@ def machine_checks(version: str) -> Iterator[Check]:
     yield torch_check
     if torch_check.good:
         yield from check_devices()
-        yield check_pocket()
+        yield from check_networks()
         yield from check_ffmpeg()
         yield from check_room()
 
@@ -70,13 +70,14 @@ def check_devices() -> Iterator[Check]:
     yield Check("device", True, f"{device} ({name}{threads}), {precision}: {place.why}")
 
 
-def check_pocket() -> Check:
-    """Checks whether the network that ships with zoomdream is there."""
-    from zoomdream.network.pocket.architecture import WEIGHTS
+def check_networks() -> Iterator[Check]:
+    """Checks whether the networks that ship with zoomdream are there."""
+    from zoomdream.network.catalog import networks
 
-    return Check(
-        "pocket", WEIGHTS.exists(), str(WEIGHTS), "pip install --force-reinstall zoomdream"
-    )
+    for info in networks():
+        if path := info.weights_file:
+            cure = "pip install --force-reinstall zoomdream"
+            yield Check(info.name, path.exists(), str(path), cure)
 
 
 def check_ffmpeg() -> Iterator[Check]:

@@ -1,19 +1,20 @@
-"""Trains the student against an adversary: `python -m zoomdream.training.adversarial --pictures FOLDER`.
+"""Teaches pocket against an adversary: `python -m zoomdream.training.adversarial --pictures FOLDER`.
 
 Networks that small perturbations cannot fool have gradients that look like things (Engstrom et al. 2019,
 "Adversarial robustness as a prior for learned representations"), and gradients are what dreams are made
-of. So the teacher looks at a clean crop and the student at the same crop perturbed, and the student has
-to give the teacher's features nonetheless. A crop is perturbed by noise, half of the time, and then by an
+of. So the teacher looks at a clean crop and pocket, its student, at the same crop perturbed, and has to
+give the teacher's features nonetheless. A crop is perturbed by noise, half of the time, and then by an
 adversary: one or two steps of projected gradient ascent in L2 on the summed errors of the features, from
 a random start (Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks"). The
 teacher's gradient is not learnt, for it is speckled.
 
-Training begins with finished weights, `--begin`, a student's or a pocket's, and as narrow as it likes.
+Training begins with finished weights, `--begin`: those that ship, what `train.py` made from the teacher
+alone, or those of an earlier pocket, which is narrower.
 The same command goes on where the last one stopped, by SIGTERM or otherwise. The learning rate is
 constant, and falls to nothing over the last part of `--crops`; to end sooner or later, stop the training
 and go on with another number.
 
-`--out` then holds `latest.pt` to go on from; `student.safetensors`, the weights' moving average, which is
+`--out` then holds `latest.pt` to go on from; `pocket.safetensors`, the weights' moving average, which is
 what to dream with and what another training may begin with; numbered copies of it from the way; and
 `progress.tsv`, the errors on crops of pictures that no step sees, clean and attacked.
 """
@@ -35,10 +36,9 @@ import typer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from zoomdream.network.pocket.architecture import WEIGHTS, Pocket
+from zoomdream.network.pocket.architecture import WEIGHTS, WIDTH, Pocket
 from zoomdream.training.crops import Crops, as_batch, central_square
 from zoomdream.training.pictures import draw_picture, photographs
-from zoomdream.training.student import WIDTH, Student, width_of
 from zoomdream.training.teacher import (
     DEVIATION_PLANES,
     MARGIN,
@@ -50,13 +50,14 @@ from zoomdream.training.teacher import (
     relative_error,
     strokes_kept,
     widen,
+    width_of,
 )
 
 ERROR_WEIGHTS = {
     "strokes": 0.3, "patterns": 0.5, "scales": 1.0, "eyes": 1.0, "faces": 1.2, "creatures": 2.0, "class": 1.5,
 }  # fmt: skip
 """What an error of each stage counts; the deep ones, which draw whole things, count most."""
-CHECKPOINT, AVERAGED = "latest.pt", "student.safetensors"  # in the folder that is written to
+CHECKPOINT, AVERAGED = "latest.pt", "pocket.safetensors"  # in the folder that is written to
 REPORT_EVERY = 50  # steps
 
 Errors = dict[str, float]
@@ -70,7 +71,6 @@ class Settings:
     crops: int = 200_000  # to learn from, in all
     falling: float = 0.4  # the last share of them, over which the learning rate falls
     batch: int = 8
-    width: int = WIDTH  # channels that the student's `creatures` squeezes to
     sizes: tuple[int, ...] = (128, 144, 160)  # of crops, px; one of them for each batch
     rate: float = 4e-4
     warm: int = 200  # steps over which the rate rises, after a start and after each going on
@@ -176,8 +176,8 @@ class AdversarialTraining:
     """A student, its teacher, what they look at, and how far they have come."""
 
     settings: Settings
-    student: Student
-    average: Student  # of the weights: what is dreamt with
+    student: Pocket
+    average: Pocket  # of the weights: what is dreamt with
     teacher: Teacher
     strokes: Tensor  # the teacher's channels that pocket has at `strokes`
     crops: Crops
@@ -269,8 +269,11 @@ class AdversarialTraining:
     def load(self, folder: Path) -> None:
         """Goes on from the checkpoint in a folder; raises BadParameter for one of another width."""
         state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
-        if (width := width_of(state["student"])) != self.settings.width:
-            raise typer.BadParameter(f"{folder / CHECKPOINT} goes on with --width {width}")
+        if (width := width_of(state["student"])) != WIDTH:
+            raise typer.BadParameter(
+                f"{folder / CHECKPOINT} is of a pocket whose `creatures` squeezes to {width} channels, "
+                f"and not to {WIDTH}: another --out, and its averaged weights with --begin, would do"
+            )
         for part in ("student", "average", "optimiser"):
             getattr(self, part).load_state_dict(state[part])
         self.steps, self.crops_seen = state["steps"], state["seen"]
@@ -294,18 +297,21 @@ def prepare(
 ) -> AdversarialTraining:
     """Makes a training at its first step.
 
-    folder: of photographs. begin: weights of a pocket or a student. Raises BadParameter where those are
-    wider than the settings say.
+    folder: of photographs. begin: weights of a pocket. Raises BadParameter where those are wider than
+    `WIDTH`.
     """
+    weights = load_file(begin)
+    if (width := width_of(weights)) > WIDTH:
+        raise typer.BadParameter(
+            f"{begin} is of a pocket whose `creatures` squeezes to {width} channels: at most {WIDTH} would do"
+        )
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     photos = photographs(folder)
     held_out = photos[5::38]  # 24 of 900
     learnt = [photo for index, photo in enumerate(photos) if index % 38 != 5]
     crops = Crops(learnt, [draw_picture(rng) for _ in range(200)], rng)
-    teacher, student, weights = Teacher(teacher_weights), Student(settings.width), load_file(begin)
-    if (width := width_of(weights)) > settings.width:
-        raise typer.BadParameter(f"{begin} needs --width {width} or more")
+    teacher, student = Teacher(teacher_weights), Pocket()
     widen(student, weights)
     student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(student.parameters(), lr=settings.rate, weight_decay=1e-5)
@@ -371,7 +377,7 @@ def run(training: AdversarialTraining, schedule: Schedule, out: Path) -> None:
                 typer.echo(record_errors(training, out))
                 saved = reported = time.monotonic()
             if over or now - copied > schedule.copy:
-                numbered = Path(AVERAGED).with_stem(f"student-{training.crops_seen:07d}")
+                numbered = Path(AVERAGED).with_stem(f"pocket-{training.crops_seen:07d}")
                 shutil.copy(out / AVERAGED, out / numbered)
                 copied = now
 
@@ -387,27 +393,22 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for all that is written.")] = Path(
         "adversarial-training"
     ),
-    begin: Annotated[
-        Path, typer.Option(help="Weights of a pocket or a student to begin with.")
-    ] = WEIGHTS,
+    begin: Annotated[Path, typer.Option(help="Weights of a pocket to begin with.")] = WEIGHTS,
     teacher_weights: Annotated[
-        Path | None, typer.Option(help="A local squeezenet1_0 file.")
+        Path | None, typer.Option(help="Another squeezenet1_0 file than the one that ships.")
     ] = None,
     crops: Annotated[int, typer.Option(help="To learn from, in all.")] = Settings.crops,
     batch: Annotated[int, typer.Option(help="Crops a step.")] = Settings.batch,
-    width: Annotated[
-        int, typer.Option(help="Channels that creatures squeezes to.")
-    ] = Settings.width,
     rate: Annotated[float, typer.Option(help="Of learning, at its highest.")] = Settings.rate,
     radius: Annotated[float, typer.Option(help="Of the attack, at most.")] = Settings.radius,
     save: Annotated[float, typer.Option(help="Seconds between two savings.")] = Schedule.save,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: int = 0,
 ) -> None:
-    """Teaches the student against an adversary; goes on from the checkpoint in --out, if there is one."""
+    """Teaches pocket against an adversary; goes on from the checkpoint in --out, if there is one."""
     cv2.setNumThreads(1)  # crops are too small to share
     out.mkdir(parents=True, exist_ok=True)
-    settings = Settings(crops=crops, batch=batch, width=width, rate=rate, radius=radius, seed=seed)
+    settings = Settings(crops=crops, batch=batch, rate=rate, radius=radius, seed=seed)
     training = prepare(settings, pictures, begin, teacher_weights, device)
     if (out / CHECKPOINT).exists():
         training.load(out)

@@ -1,4 +1,4 @@
-"""Measures how near pocket, or a student, is to its teacher, on pictures that training never saw.
+"""Measures how near pocket is to its teacher, on pictures that training never saw.
 
 `python -m zoomdream.training.evaluate --sheet dreams.png` prints, for each stage: the share of the
 teacher's mean square that is missed; the cosine between both networks' gradients of the stage's
@@ -32,7 +32,6 @@ from zoomdream.network.weights import load_module
 from zoomdream.settings.definitions import DreamSpec
 from zoomdream.size import Size
 from zoomdream.training.pictures import UNSEEN, Picture, photographs
-from zoomdream.training.student import info_of
 from zoomdream.training.teacher import (
     DEVIATION_PLANES,
     MARGIN,
@@ -41,6 +40,7 @@ from zoomdream.training.teacher import (
     TAPS,
     Teacher,
     interior,
+    pocket_info,
     strokes_kept,
 )
 
@@ -112,7 +112,7 @@ def _cosine(a: Tensor, b: Tensor) -> float:
 def dreams(pictures: list[Picture], weights: Path, teacher_weights: Path | None) -> Iterator[Cell]:
     """Gives, for each picture, itself, and each of `COLUMNS` as the teacher and as pocket dreams it.
 
-    weights: of pocket or of a student.
+    weights: of pocket, of any width.
     """
     at = choose_place("cpu")
     networks = [
@@ -120,7 +120,7 @@ def dreams(pictures: list[Picture], weights: Path, teacher_weights: Path | None)
         for stage in COLUMNS
         for info, source, layer in (
             (network_info("squeezenet1_0"), teacher_weights, f"features.{TAPS[stage]}"),
-            (info_of(weights), weights, stage),
+            (pocket_info(weights), weights, stage),
         )
     ]
     for picture in pictures:
@@ -136,9 +136,9 @@ def dreams(pictures: list[Picture], weights: Path, teacher_weights: Path | None)
 
 
 def main(
-    weights: Annotated[Path, typer.Option(help="Of pocket, or of a student.")] = WEIGHTS,
+    weights: Annotated[Path, typer.Option(help="Of pocket, or of an earlier one.")] = WEIGHTS,
     teacher_weights: Annotated[
-        Path | None, typer.Option(help="A local squeezenet1_0 file.")
+        Path | None, typer.Option(help="Another squeezenet1_0 file than the one that ships.")
     ] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="A folder of further photographs that were not learnt from.")
@@ -151,7 +151,7 @@ def main(
 ) -> None:
     """Compares pocket with its teacher."""
     unseen = photographs(pictures, UNSEEN)
-    student = cast(Pocket, load_module(info_of(weights), weights).requires_grad_(False))
+    student = cast(Pocket, load_module(pocket_info(weights), weights).requires_grad_(False))
     scores = compare(student, Teacher(teacher_weights), unseen)
     if as_json:
         print(json.dumps([asdict(score) for score in scores]))  # noqa: T201

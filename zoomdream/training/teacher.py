@@ -1,16 +1,18 @@
 """Lays the teacher's grid over pocket's, and fills pocket with a part of its teacher."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import SqueezeNet1_0_Weights, squeezenet1_0
 
-from zoomdream.network.catalog import DEVIATION, MEAN
-from zoomdream.network.pocket.architecture import Blur, Fire, Pocket
+from zoomdream.network.catalog import DEVIATION, MEAN, NetworkInfo, network_info
+from zoomdream.network.pocket.architecture import WIDTH, Blur, Fire, Pocket
+from zoomdream.network.weights import load_module
+from zoomdream.network.weights_file import read_weights
 
 SIZE = 160  # of a training crop, px
 MARGIN = 16, 8  # what the teacher sees beyond it: aligns its unpadded grid with pocket's
@@ -25,11 +27,10 @@ Features = dict[str, Tensor]
 class Teacher(nn.Module):
     """SqueezeNet 1.0, its stages under pocket's names and cut to pocket's grid."""
 
-    def __init__(self, weights: Path | None) -> None:
+    def __init__(self, weights: Path | None = None) -> None:
+        """weights: torchvision's or others of the same layout; none means those that ship."""
         super().__init__()
-        network = squeezenet1_0(weights=None if weights else SqueezeNet1_0_Weights.IMAGENET1K_V1)
-        if weights:
-            network.load_state_dict(load_file(weights))
+        network: Any = load_module(network_info("squeezenet1_0"), weights)
         self.layers = network.features
         self.classes = network.classifier[1]
         self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
@@ -108,11 +109,27 @@ def strokes_kept(student: Pocket, teacher: Teacher) -> Tensor:
     return torch.cat([first, second + theirs.expand1x1.out_channels])
 
 
+def width_of(state: Mapping[str, Tensor]) -> int:
+    """Says how many channels `creatures` squeezes to, by a pocket's weights."""
+    return len(state["creatures.squeeze.weight"])
+
+
+def pocket_info(weights: Path) -> NetworkInfo:
+    """Describes the pocket that a file's weights are for, as the catalog does; an earlier one is narrower.
+
+    Raises WeightsError where the file cannot be read.
+    """
+    info, state = network_info("pocket"), read_weights(weights)
+    width = width_of(state) if "creatures.squeeze.weight" in state else WIDTH
+    return replace(info, weights_file=weights, build=lambda _: Pocket(width))
+
+
 @torch.no_grad()
-def widen(student: Pocket, state: dict[str, Tensor]) -> None:
+def widen(student: Pocket, state: Mapping[str, Tensor]) -> None:
     """Fills the student with the weights of a pocket that is as wide or narrower.
 
-    It then computes what that one did: channels that are new are fed by chance, and unused as yet.
+    It then computes what that one did: channels that are new are fed by chance, and unused as yet. At the
+    border 0.1.0's pocket, which halved `creatures` after it squeezed, computed a little else.
     """
     for name, own in student.named_parameters():
         narrow = state[name].float()

@@ -1,4 +1,6 @@
-"""Trains pocket: `python -m zoomdream.training.train --minutes 60`.
+"""Makes a first pocket of its teacher: `python -m zoomdream.training.train --minutes 60`.
+
+What it leaves, `pocket.safetensors`, is what `adversarial.py` begins with to make the pocket that ships.
 
 1. *Inherit.* Pocket begins as its teacher, SqueezeNet 1.0 trained on ImageNet, without the early
    channels that matter least. Each squeeze layer is then solved for by least squares, from pocket's own
@@ -8,8 +10,6 @@
    mean square), and its *input gradient*, the very thing that dreaming uses: one minus the cosine
    between both networks' gradients of the energy of some channels, after a small blur, at two scales
    (Sobolev training, Czarnecki et al. 2017).
-
-`--begin` goes on from finished weights instead of step 1, those of a narrower pocket too.
 
 Pictures come from `pictures.py`, and from the teacher and the student, which dream new ones as they
 go. Runs on CPU or GPU, saves itself every few minutes and goes on with `--resume`.
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,7 +45,6 @@ from zoomdream.training.teacher import (
     interior,
     relative_error,
     strokes_kept,
-    widen,
 )
 
 DREAMT = ("scales", "eyes", "faces", "creatures", "class")
@@ -114,7 +113,7 @@ class Training:
     """A student, its teacher, what they look at, and how far they have come."""
 
     student: Pocket
-    average: Pocket  # of the weights, over the last thousand steps: what is shipped
+    average: Pocket  # of the weights, over the last thousand steps: what is left at the end
     strokes: Tensor  # the teacher's channels that pocket has at `strokes`
     teacher: Teacher
     pool: Pool
@@ -199,7 +198,7 @@ class Training:
                     self.pool.add((picture * 255).round().byte().permute(1, 2, 0).numpy())
 
     def save(self, folder: Path) -> None:
-        """Writes a checkpoint, and the averaged weights as they are shipped."""
+        """Writes a checkpoint, and the averaged weights."""
         state = {
             "student": self.student.state_dict(),
             "average": self.average.state_dict(),
@@ -223,12 +222,10 @@ class Training:
         self.pool.rng = np.random.default_rng(self.steps)  # other crops than those seen
 
 
-def prepare(
-    weights: Path | None, extra: Path | None, device: torch.device, seed: int, begin: Path | None
-) -> Training:
-    """Makes the pool, the teacher, and a student that begins as a part of it, or with other weights.
+def prepare(weights: Path | None, extra: Path | None, device: torch.device, seed: int) -> Training:
+    """Makes the pool, the teacher, and a student that begins as a part of it.
 
-    weights: of the teacher. extra: a folder of further photographs. begin: a pocket's weights.
+    weights: of the teacher. extra: a folder of further photographs.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -236,8 +233,6 @@ def prepare(
     teacher, student = Teacher(weights), Pocket()
     pictures = (pool.batch(48, SIZE + sum(MARGIN)) - MEAN_PLANES) / DEVIATION_PLANES
     inherit(student, teacher, pictures)
-    if begin:
-        widen(student, load_file(begin))
     strokes = strokes_kept(student, teacher)
     student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(student.parameters(), lr=1.0, weight_decay=1e-5)
@@ -259,7 +254,7 @@ def main(
         float, typer.Option(help="Of training in all, earlier sittings included.")
     ] = 60,
     teacher_weights: Annotated[
-        Path | None, typer.Option(help="A local squeezenet1_0 file.")
+        Path | None, typer.Option(help="Another squeezenet1_0 file than the one that ships.")
     ] = None,
     pictures: Annotated[Path | None, typer.Option(help="A folder of further photographs.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -270,15 +265,12 @@ def main(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint in --out, if there is one.")
     ] = False,
-    begin: Annotated[
-        Path | None, typer.Option(help="Weights of a pocket to begin with, instead of inheriting.")
-    ] = None,
     seed: int = 0,
 ) -> None:
-    """Teaches pocket; leaves `pocket.safetensors` in --out."""
+    """Teaches a first pocket; leaves `pocket.safetensors` in --out."""
     out.mkdir(parents=True, exist_ok=True)
     console = Console()
-    training = prepare(teacher_weights, pictures, torch.device(device), seed, begin)
+    training = prepare(teacher_weights, pictures, torch.device(device), seed)
     if resume and (out / "checkpoint.pt").exists():
         training.load(out)
     training.grow(48, 0)

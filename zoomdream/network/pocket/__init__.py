@@ -1,1 +1,1 @@
-"""The network that ships with zoomdream: its layers, its weights and their licence."""
+"""The network that was made for zoomdream: its layers, its weights and their licence."""
