@@ -130,6 +130,7 @@ LOOK = chosen(
     "dream.smooth",
     "dream.octave_gain",
     "dream.noise",
+    "dream.calm",
     "dream.colors",
     "dream.color_amount",
     "dream.keep_color",

@@ -14,6 +14,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from zoomdream.dreaming.line_mask import near_lines
 from zoomdream.dreaming.rng import draw_integer
@@ -27,6 +28,7 @@ from zoomdream.size import Size
 
 SMOOTHING = (0.5, 1.0, 2.0)  # Gaussians, in units of `smooth`, that are averaged
 LARGE_PICTURE = 10_000_000  # values of pictures that are smoothed with less memory
+CALM_CELL = 16  # px of a side of what is looked at together, by `calm`
 COARSEST_SIDE = 96  # px of the shorter side at the smallest octave, where their number is not given
 MOST_OCTAVES = 12  # likewise
 StepListener = Callable[[float, Callable[[], Frame]], bool | None]
@@ -168,17 +170,69 @@ def step(
     """
     reach = min(spec.jitter, Size.of(picture).shorter // 2)
     shift = draw_integer(rng, -reach, reach), draw_integer(rng, -reach, reach)
-    seen = picture.roll(shift, (2, 3))
+    seen = shifted(picture, *shift)
     if spec.noise:
         seen = seen + spec.noise * session.noise(Size.of(picture), rng)
     gradient, objective = tiled_gradient(seen, session, spec, rng, channel_weights, measured)
-    gradient = smooth(gradient, spec.smooth).roll((-shift[0], -shift[1]), (2, 3))
+    gradient = shifted_back(smooth(gradient, spec.smooth), *shift)
     if color_matrix is not None:
         gradient = mixed(gradient, color_matrix)
+    if spec.calm:
+        gradient = gradient * busyness(gradient) ** spec.calm
     size = spec.step_size / (_mean_absolute(gradient) + 1e-12)
     if step_mask is not None:
         gradient = gradient * step_mask
     return torch.addcmul(picture, gradient, size).clamp_(0, 1), objective
+
+
+def busyness(gradient: Tensor) -> Tensor:
+    """Measures how strong a gradient (N, 3, H, W) is around each place, (N, 1, H, W), 1 on the average.
+
+    A network finds a little of everything in a clear sky; weighed by this the sky stays clear, and what the
+    picture already suggests grows.
+    """
+    cells = F.avg_pool2d(gradient.square().mean(1, keepdim=True), CALM_CELL, ceil_mode=True)
+    around = blur(cells, 1.0) / blur(torch.ones_like(cells), 1.0)
+    relative = around / around.mean((2, 3), keepdim=True).clamp_min(1e-30)
+    return resize(relative.sqrt(), Size.of(gradient)).clamp_min(0)
+
+
+def shifted(picture: Frame, down: int, right: int) -> Frame:
+    """Shifts pictures; what comes in at the border is a mirror of what is inside, without a seam."""
+    height, width = picture.shape[-2:]
+    moved = torch.empty_like(picture)
+    to_rows, from_rows = _overlap(down, height)
+    to_columns, from_columns = _overlap(right, width)
+    moved[..., to_rows, to_columns] = picture[..., from_rows, from_columns]
+    _mirror_border(moved, right, 3)
+    _mirror_border(moved, down, 2)
+    return moved
+
+
+def shifted_back(gradient: Tensor, down: int, right: int) -> Tensor:
+    """Undoes `shifted` for its gradient; 0 where it was not looked at."""
+    height, width = gradient.shape[-2:]
+    moved = torch.zeros_like(gradient)
+    to_rows, from_rows = _overlap(down, height)
+    to_columns, from_columns = _overlap(right, width)
+    moved[..., from_rows, from_columns] = gradient[..., to_rows, to_columns]
+    return moved
+
+
+def _overlap(shift: int, length: int) -> tuple[slice, slice]:
+    """Gives where a shifted line of pixels comes to lie, and where it is from."""
+    ahead, behind = max(shift, 0), max(-shift, 0)
+    return slice(ahead, length - behind), slice(behind, length - ahead)
+
+
+def _mirror_border(picture: Frame, shift: int, axis: int) -> None:
+    """Fills, in place, what a shift along an axis left open with the mirror of what lies beside it."""
+    length = picture.shape[axis]
+    if shift > 0:
+        picture.narrow(axis, 0, shift).copy_(picture.narrow(axis, shift, shift).flip(axis))
+    elif shift < 0:
+        inside = picture.narrow(axis, length + 2 * shift, -shift)
+        picture.narrow(axis, length + shift, -shift).copy_(inside.flip(axis))
 
 
 def _mean_absolute(gradient: Tensor) -> Tensor:

@@ -9,13 +9,14 @@ decorrelates them for its pictures; we keep the picture and change the step).
 import torch
 from torch import Tensor
 
-from zoomdream.media.color import color_covariance
+from zoomdream.media.color import color_covariance, mixed, transport_maps
 from zoomdream.media.frame import Frame
 from zoomdream.media.image_reader import read_still
 from zoomdream.settings.definitions import DreamSpec, RenderJob
 
 _LUCID = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 """A root of the covariance of colours in ImageNet's pictures (tensorflow/lucid, color.py)."""
+_MOST_STRETCHED = 4.0  # factor of colours' contrasts that holding a palette may take
 _VARIANCE_FLOOR = 1e-4  # of natural colours, added to a picture's: a blank one has none of its own
 
 
@@ -23,6 +24,21 @@ def natural_covariance() -> Tensor:
     """Gives the covariance of colours in natural pictures, (3, 3), of trace 3."""
     root = torch.tensor(_LUCID)
     return _of_unit_size(root @ root.T)
+
+
+def hold_palette(dreamt: Frame, source: Frame, spec: DreamSpec) -> Frame:
+    """Draws the colours of whole pictures (N, 3, H, W) to their source's, where the settings want those.
+
+    Dreams add contrast, until light and colour are harsh. The mean and covariance of colours go as far
+    towards the source's as `color_amount` says, by the map of `transport_maps`. Clipped to 0..1.
+    """
+    if spec.colors != "source" or spec.color_amount == 0:
+        return dreamt
+    now, wanted = (color_covariance(frame) for frame in (dreamt, source))
+    maps = transport_maps(now, wanted, spec.color_amount, _MOST_STRETCHED)
+    middle, goal = (frame.mean((2, 3), keepdim=True) for frame in (dreamt, source))
+    held = mixed(dreamt - middle, maps) + middle.lerp(goal, spec.color_amount)
+    return held.clamp(0, 1)
 
 
 class DreamColors:

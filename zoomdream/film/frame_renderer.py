@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoomdream.dreaming.ascent import dream
-from zoomdream.dreaming.colors import DreamColors
+from zoomdream.dreaming.colors import DreamColors, hold_palette
 from zoomdream.dreaming.guide import open_guide_source
 from zoomdream.dreaming.postprocess import post_processed, post_processes
 from zoomdream.dreaming.rng import frame_rng
@@ -137,6 +137,8 @@ class FrameRenderer:
                 dream_on,
                 lambda frame: self._loop.blended(number, frame),
             )
+        if job.flow is not None:  # a zoom has its anchor
+            frame = hold_palette(frame, observed.source, now.dream)
         if number >= 0:  # those before the first are drawn on once more
             frame = post_processed(frame, t, self._post_processes)
         return RenderedFrame(number, frame, objective)

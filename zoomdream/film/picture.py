@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from zoomdream.dreaming.ascent import StepListener, dream, plan_octaves
-from zoomdream.dreaming.colors import DreamColors
+from zoomdream.dreaming.colors import DreamColors, hold_palette
 from zoomdream.dreaming.guide import open_guide_source
 from zoomdream.dreaming.postprocess import post_processed, post_processes
 from zoomdream.dreaming.rng import frame_rng
@@ -94,6 +94,7 @@ def dream_still(
     chain = post_processes(job)
 
     def whole(dreamt: Frame) -> Frame:
+        dreamt = hold_palette(dreamt, frame, job.dream)
         masked = dreamt if mask is None else frame.lerp(dreamt, mask)
         return post_processed(masked, t, chain)
 

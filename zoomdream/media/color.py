@@ -5,6 +5,7 @@ from torch import Tensor
 
 from zoomdream.media.frame import Frame
 
+_LEAST_DEVIATION = 0.001  # of colours, below which there is nothing to match
 # Rows: luma (Rec. 709 weights on encoded values), blue and red difference. Own inverse below.
 _OPPONENT = torch.tensor(
     [[0.2126, 0.7152, 0.0722], [-0.1146, -0.3854, 0.5], [0.5, -0.4542, -0.0458]]
@@ -55,3 +56,26 @@ def color_covariance(planes: Tensor) -> Tensor:
 def mixed(planes: Tensor, matrix: Tensor) -> Tensor:
     """Multiplies the three planes of frames (N, 3, H, W) at each place by matrices (1 or N, 3, 3)."""
     return torch.einsum("nij,njhw->nihw", matrix.expand(len(planes), -1, -1), planes)
+
+
+def transport_maps(now: Tensor, wanted: Tensor, rate: float, limit: float) -> Tensor:
+    """Computes matrices (N, 3, 3) that draw covariances towards others, both (N, 3, 3).
+
+    The linear map of Monge and Kantorovich, which turns one covariance S into another, T, and moves colours
+    least: A = S^-1/2 (S^1/2 T S^1/2)^1/2 S^-1/2 (Pitie and Kokaram 2007, "The linear Monge-Kantorovitch
+    linear colour mapping for example-based colour transfer"). A is symmetric and stretches colours along
+    three axes; we take a power of these factors, `rate`, and keep them within `limit` and its inverse.
+    """
+    least = _LEAST_DEVIATION**2 * torch.eye(3, dtype=torch.float64)
+    root = _power(now.cpu().double() + least, 0.5)
+    back = _power(now.cpu().double() + least, -0.5)
+    whole = back @ _power(root @ (wanted.cpu().double() + least) @ root, 0.5) @ back
+    factors, axes = torch.linalg.eigh((whole + whole.mT) / 2)
+    factors = (factors.clamp_min(1e-6) ** rate).clamp(1 / limit, limit)
+    return (axes * factors[:, None] @ axes.mT).to(now)
+
+
+def _power(matrices: Tensor, exponent: float) -> Tensor:
+    """Raises symmetric positive matrices (N, 3, 3) to a power."""
+    factors, axes = torch.linalg.eigh(matrices)
+    return axes * factors.clamp_min(1e-12)[:, None] ** exponent @ axes.mT

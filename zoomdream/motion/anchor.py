@@ -10,12 +10,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoomdream.media.color import color_covariance, from_opponent, mixed, to_opponent
+from zoomdream.media.color import (
+    color_covariance,
+    from_opponent,
+    mixed,
+    to_opponent,
+    transport_maps,
+)
 from zoomdream.media.frame import Frame
 from zoomdream.settings.definitions import Anchor
 from zoomdream.size import Size
 
-_LEAST_DEVIATION = 0.001  # of colours, below which there is nothing to hold
 _FLOOR = 0.012  # the least deviation of a band of luma aimed at: a blank sheet can dream too
 
 
@@ -96,29 +101,6 @@ def hold_statistics(frame: Frame, target: Statistics, anchor: Anchor) -> Frame:
     for part, one in zip(parts[-2::-1], maps[:-1].flip(0), strict=True):
         planes = _double(planes, part) + mixed(part, one[None])
     return from_opponent(planes)
-
-
-def transport_maps(now: Tensor, wanted: Tensor, rate: float, limit: float) -> Tensor:
-    """Computes matrices (N, 3, 3) that draw covariances towards others, both (N, 3, 3).
-
-    The linear map of Monge and Kantorovich, which turns one covariance S into another, T, and moves colours
-    least: A = S^-1/2 (S^1/2 T S^1/2)^1/2 S^-1/2 (Pitie and Kokaram 2007, "The linear Monge-Kantorovitch
-    linear colour mapping for example-based colour transfer"). A is symmetric and stretches colours along
-    three axes; we take a power of these factors, `rate`, and keep them within `limit` and its inverse.
-    """
-    least = _LEAST_DEVIATION**2 * torch.eye(3, dtype=torch.float64)
-    root = _power(now.cpu().double() + least, 0.5)
-    back = _power(now.cpu().double() + least, -0.5)
-    whole = back @ _power(root @ (wanted.cpu().double() + least) @ root, 0.5) @ back
-    factors, axes = torch.linalg.eigh((whole + whole.mT) / 2)
-    factors = (factors.clamp_min(1e-6) ** rate).clamp(1 / limit, limit)
-    return (axes * factors[:, None] @ axes.mT).to(now)
-
-
-def _power(matrices: Tensor, exponent: float) -> Tensor:
-    """Raises symmetric positive matrices (N, 3, 3) to a power."""
-    factors, axes = torch.linalg.eigh(matrices)
-    return axes * factors.clamp_min(1e-12)[:, None] ** exponent @ axes.mT
 
 
 class AnchorHold:

@@ -194,7 +194,7 @@ CATALOG: dict[str, NetworkInfo] = {
     info.name: info
     for info in (
         NetworkInfo(
-            "pocket", "eyes, fur, faces, animals; ships with zoomdream", ("creatures", "faces=0.4"), 4.0,
+            "pocket", "eyes, fur, faces, animals; ships with zoomdream", ("creatures", "class=0.5"), 4.0,
             build=lambda _: Pocket(), weights_file=WEIGHTS, exact_below=4,
             names=lambda _: LayerNames({stage: stage for stage in STAGES}, frozenset(STAGES)),
             cut=lambda pocket, stages: cast(Pocket, pocket).cut(stages),

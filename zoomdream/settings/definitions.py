@@ -254,6 +254,13 @@ class DreamSpec(Settings):
         le=0.5,
         changes=True,
     )
+    calm: float = setting(
+        0.5,
+        "how calm flat places stay, and how much busy ones get instead; 0 dreams everywhere alike",
+        ge=0,
+        le=2,
+        changes=True,
+    )
     variety: float = setting(
         2.0,
         "how much the mix of channels changes over time; 0 not at all",
@@ -413,7 +420,7 @@ class FlowBlend(Settings):
     )
     flow_weights: Path | None = setting(None, "local weights of raft_small", file=True)
     strength: float = setting(
-        1.0, "how strong the dream is; 1 is as five steps of a still", ge=0, le=20, changes=True
+        1.0, "how strong the dream is; 1 is as twelve steps of a still", ge=0, le=20, changes=True
     )
     persist: float = setting(
         0.96,
@@ -571,7 +578,9 @@ STUDY_JOB = RenderJob(dream=DreamSpec(octaves=4, octave_scale=1.4, steps=10))
 """How a single picture is dreamt to see into a network: as Mordvintsev's of 2015."""
 
 
-STILL_DREAM = DreamSpec(octaves=0, octave_scale=1.4, steps=10, step_size=0.007, variety=1.0)
+STILL_DREAM = DreamSpec(
+    octaves=0, octave_scale=1.4, steps=16, step_size=0.007, noise=0.05, variety=1.0
+)
 """How a single picture is dreamt, where nothing else is said."""
 
 
