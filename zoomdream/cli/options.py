@@ -77,6 +77,8 @@ FLAGS = {path: option.flag_name for path, option in OPTIONS.items()} | {
     "on": "--on",
     "zoom_in": "--zoom-in",
     "columns": "--columns",
+    "at": "--at",
+    "preset": "--preset",
     "size": "--size",
 }
 """What the command line calls a setting, by its path, or an argument of the library's functions."""

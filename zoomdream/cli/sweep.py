@@ -111,9 +111,11 @@ def sweep(
 
     [bold]zoomdream sweep photo.jpg -o sweep.png --vary steps=5,10,20 --vary layer=eyes,faces[/bold]
 
-    Under each picture stands what to write to get it: steps=5 is --steps 5, or --set dream.steps=5. All
-    have the same seed, unless that is varied. [bold]--vary preset=ink,eyes,aviary[/bold] compares moods;
-    options win over them. [bold]--at 2 --vary zoom=1.2,1.5,2[/bold] compares zooms at their second second.
+    Under each picture stands what to write to get it: steps=5 is --steps 5, or --set dream.steps=5.
+
+    [bold]--vary preset=ink,eyes,aviary[/bold] compares moods; options win over them, for all alike.
+
+    [bold]--at 2 --vary zoom=1.2,1.5,2[/bold] compares zooms after two seconds.
     """
     target = required(output, "sweep.png", ".jpg", ".webp")
     if not vary:
@@ -160,7 +162,8 @@ def sweep(
         print_event("done", {"path": target, "size": sheet_size})
     console.print(f"{shown(target)}: {sheet_size}")
     if example:
-        console.print(f"The first dream by itself, at any --size: {shown(example)}")
+        what = "The first dream" if seconds is None else "The first one's film"
+        console.print(f"{what}, at any --size: {shown(example)}")
 
 
 def _base(preset: str | None, at: float | None) -> RenderJob:

@@ -202,9 +202,12 @@ def _caption(lines: Sequence[str], width: int) -> list[tuple[str, Ink]]:
 
 
 def wrapped(text: str, width: int, font: Font) -> list[str]:
-    """Wraps a text to lines of at most `width` px, after blanks, dots and the like, else within a word."""
+    """Wraps a text to lines of at most `width` px, after blanks, dots and the like, else within a word.
+
+    A decimal point is no dot.
+    """
     lines = [""]
-    for word in re.findall(r"[^\s.:_]*[.:_]?\s*", text):
+    for word in re.findall(r"(?:[^\s.:_,]|(?<=\d)\.(?=\d))*[.:_,]?\s*", text):
         if lines[-1] and font.getlength((lines[-1] + word).rstrip()) > width:
             lines.append("")
         for letter in word:

@@ -74,7 +74,7 @@ def varied_path(name: str) -> str:
     by_name = [p for p in varied if p.rpartition(".")[2].replace("_", "-") == short]
     found = by_flag or by_name
     if not found:
-        names = [PRESET, *varied, *(known.flag for known in varied.values())]
+        names = varied if "." in name else [PRESET, *(known.flag for known in varied.values())]
         raise UsageError(f'there is no setting "{name}" to vary: {nearest(name, names)}')
     if len(found) > 1:
         raise UsageError(f'"{name}" may be {" or ".join(found)}: write one of these')

@@ -8,12 +8,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import islice, product
 from typing import Any
 
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.errors import UsageError
 from zoomdream.events import Event, Start
+from zoomdream.files import readable_inputs
 from zoomdream.film.frame_renderer import layer_weights
 from zoomdream.film.inputs import (
     STILL_FPS,
@@ -32,14 +34,15 @@ from zoomdream.media.noise import noise_picture
 from zoomdream.media.sheet import Cell, contact_sheet, grid_sheet, write_sheet
 from zoomdream.network.network import Network
 from zoomdream.settings import presets
-from zoomdream.settings.definitions import STILL_DREAM, RenderJob
-from zoomdream.settings.setting_paths import change_job
+from zoomdream.settings.definitions import FILES, STILL_DREAM, RenderJob
+from zoomdream.settings.setting_paths import change_job, settings_by_path
 from zoomdream.settings.timeline import at_middle
 from zoomdream.settings.variation import PRESET, Choice
 from zoomdream.size import Size
 
 SWEEP_SIDE = 256  # px of each picture's longer side
 MOST_CELLS = 100  # of a sheet
+OF_FILMS = ("camera", "flow", "anchor")  # sections that no still dream looks at
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,13 @@ def _plans(
         raise UsageError("a sheet shows the values of one setting, or of two")
     if len(vary) == 2 and (twice := vary[0][0].changes.keys() & vary[1][0].changes.keys()):
         raise UsageError(f"{min(twice)} varies twice: give all its values at once")
+    if at is None:
+        for path in (path for one in vary for path in one[0].changes):
+            if path.partition(".")[0] in OF_FILMS:
+                raise UsageError(
+                    f"{path}: a still dream does not look at it: `at=2` shows frames of zooms, and with "
+                    "`preset=clip` those of a clip"
+                )
     if (count := math.prod(map(len, vary))) > MOST_CELLS:
         raise UsageError(f"{count} pictures are too many for a sheet: {MOST_CELLS} at most")
     if at is not None and not 0 <= at < math.inf:
@@ -193,6 +203,10 @@ def _plan(
         job = presets.overlay(job, preset, moves=at is not None)
     job = change_job(job, {**changes, **varied})
     at_middle(job)  # raises for a value that is wrong at some time
+    for path, value in settings_by_path(job):
+        if path in FILES and path != "source" and value is not None:
+            with readable_inputs(value):
+                value.stat()
     if at is not None and job.flow is None:
         fps = job.output.fps or STILL_FPS
         if round(at * fps) >= (frames := job.output.length(fps)):
@@ -238,10 +252,7 @@ class _Original:
 def _frame_of_clip(job: RenderJob, at: float) -> Frame:
     """Reads a clip's frame at a time, in seconds."""
     with closing_clip(open_clip(job.model_copy(update={"target": None}))) as clip:
-        frame = next(islice(clip.frames, round(at * clip.fps), None), None)
-        if frame is None:
-            raise UsageError(f"at: the clip ends before {at:g} s")
-        return frame
+        return _at(clip.frames, at, clip.fps)
 
 
 def _dream(plan: _Plan, original: _Original, network: Network) -> SweepCell:
@@ -269,5 +280,12 @@ def _frame_of_film(job: RenderJob, at: float, network: Network, source: Frame | 
         start = starts[0]
         assert isinstance(start, Start)
         assert start.fps is not None
-        number = round(at * start.fps)
-        return next(rendered.frame for rendered in film if rendered.number == number)
+        return _at((rendered.frame for rendered in film), at, start.fps)
+
+
+def _at(frames: Iterator[Frame], at: float, fps: Fraction) -> Frame:
+    """Takes the frame at a time, in seconds; raises UsageError where there are too few."""
+    frame = next(islice(frames, round(at * fps), None), None)
+    if frame is None:
+        raise UsageError(f"at: the clip ends before {at:g} s")
+    return frame
