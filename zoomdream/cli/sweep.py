@@ -135,7 +135,8 @@ def sweep(
         nonlocal done, example
         done += 1
         command = _command(cell, image, preset, {**assigned, **settings})
-        example = example or command
+        if command and not example:
+            example = f"{cell.written} by itself, at any --size: {command}"
         if as_json:
             changes = {
                 path: plain_value(value)
@@ -162,8 +163,7 @@ def sweep(
         print_event("done", {"path": target, "size": sheet_size})
     console.print(f"{shown(target)}: {sheet_size}")
     if example:
-        what = "The first dream" if seconds is None else "The first one's film"
-        console.print(f"{what}, at any --size: {shown(example)}")
+        console.print(shown(example))
 
 
 def _base(preset: str | None, at: float | None) -> RenderJob:
