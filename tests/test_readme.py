@@ -60,7 +60,7 @@ def test_every_command_runs(line: str, zoomdream: Command, tmp_path: Path) -> No
         films.write(long, tmp_path / "video.mp4", 1)
         if words[0] == "metrics":
             films.write(long[:4], tmp_path / "dream.mp4", 1)
-    if words[0] == "layers":
+    if words[0] in ("layers", "sweep"):
         words += ["--size", "64", "--octaves", "1", "--steps", "1"]
     if words[0] == "clip":
         words += ["--size", "64x48", "--octaves", "1", "--force"]

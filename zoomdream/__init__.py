@@ -39,6 +39,7 @@ from zoomdream.settings.definitions import (
     RenderJob,
 )
 from zoomdream.settings.presets import load_preset
+from zoomdream.settings.variation import Choice, choices
 from zoomdream.size import Size
 
 # Torch then asks Linux for huge pages: a seventh of a render's time was page faults.
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from zoomdream.study.layer_sheet import layer_sheet
     from zoomdream.study.layers import LayerDream
     from zoomdream.study.neuron_sheet import neuron_sheet
+    from zoomdream.study.sweep import SweepCell, sweep, sweep_sheet
 
 __version__ = "0.1.0"
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "STUDY_JOB",
     "Anchor",
     "Camera",
+    "Choice",
     "DreamSpec",
     "Film",
     "FlowBlend",
@@ -88,11 +91,13 @@ __all__ = [
     "Size",
     "Start",
     "Step",
+    "SweepCell",
     "UsageError",
     "WeightsError",
     "ZoomdreamError",
     "bench_table",
     "channel",
+    "choices",
     "class_names",
     "compare_clips",
     "direction",
@@ -117,10 +122,13 @@ __all__ = [
     "render",
     "render_film",
     "run_bench",
+    "sweep",
+    "sweep_sheet",
 ]
 
 _NEEDS_TORCH = {
     "LayerDream": "study.layers:LayerDream",
+    "SweepCell": "study.sweep:SweepCell",
     "bench_table": "study.bench:bench_table",
     "channel": "network.layer_objectives:channel",
     "class_names": "network.classes:class_names",
@@ -146,6 +154,8 @@ _NEEDS_TORCH = {
     "render": "film.render:render",
     "render_film": "film.render:render_film",
     "run_bench": "study.bench:run_bench",
+    "sweep": "study.sweep:sweep",
+    "sweep_sheet": "study.sweep:sweep_sheet",
 }
 
 

@@ -226,7 +226,7 @@ def test_help_groups_the_commands(zoomdream: Command) -> None:
     titles_and_commands = re.findall(r"^(?:╭─|│) (\S.*?)(?: ─|  )", commands, re.MULTILINE)
     assert titles_and_commands == [
         "zoom", "clip", "render", "image", "resume",
-        PANELS[1], "layers", "channels", "metrics", "models", "classes",
+        PANELS[1], "layers", "channels", "metrics", "models", "classes", "sweep",
         PANELS[2], "presets",
         PANELS[3], "bench", "doctor",
     ]  # fmt: skip

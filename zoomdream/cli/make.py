@@ -1,7 +1,6 @@
 """Commands that make films and pictures: zoom, clip, render, image, resume."""
 
 import sys
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +26,7 @@ from zoomdream.cli.options import (
     FILM,
     MACHINE,
     PICTURE,
+    assignment,
     make_job,
     required,
     settings_options,
@@ -147,22 +147,11 @@ def render(
     """
     target = required(output, *FILM_EXAMPLES)
     with event_printer(as_json) as show:
-        base = change_job(presets.load_preset(preset), dict(map(_assignment, changes or [])))
+        base = change_job(presets.load_preset(preset), dict(map(assignment, changes or [])))
         job = make_job(settings, base, source=source, target=target)
         if job.flow and job.source is None:
             raise UsageError(f"{preset} is for clips: name one after it")
         render_job(job.draft() if draft else job, show, stop_signals(context), go_on)
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    """Reads NAME=VALUE, the value as TOML would have it, or else a word."""
-    name, mark, value = text.partition("=")
-    if not mark:
-        raise UsageError(f'--set "{text}" is not NAME=VALUE, such as dream.octaves=5')
-    try:
-        return name.strip(), tomllib.loads(f"x = {value}")["x"]
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return name.strip(), value
 
 
 @app.command(rich_help_panel=MAKE)

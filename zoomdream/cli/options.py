@@ -7,6 +7,7 @@ new in `settings` is an option of every command that takes its panel.
 import functools
 import inspect
 import re
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -44,8 +45,7 @@ class Option:
 
     @property
     def flag_name(self) -> str:
-        name = self.path.rsplit(".", 1)[-1].replace("_", "-")
-        return "--" + (self.setting.traits.flag or name)
+        return f"--{self.setting.flag}"
 
     @property
     def field(self) -> FieldInfo:
@@ -76,6 +76,9 @@ FLAGS = {path: option.flag_name for path, option in OPTIONS.items()} | {
     "top": "--top",
     "on": "--on",
     "zoom_in": "--zoom-in",
+    "columns": "--columns",
+    "at": "--at",
+    "preset": "--preset",
     "size": "--size",
 }
 """What the command line calls a setting, by its path, or an argument of the library's functions."""
@@ -115,6 +118,7 @@ CLIP = panel("Film", "clips") | panel("Ride")
 PICTURE = chosen(
     "Picture", "output.size", about={"output.size": "WxH in pixels; else the picture's own"}
 )
+FILM_TIME = chosen("Film", "output.seconds", "output.fps", "output.loop")
 CAMERA = panel("Camera")
 DREAM = panel("Dream") | panel("Guide")
 ANCHOR = panel("Staying alive")
@@ -245,22 +249,66 @@ def make_job(settings: dict[str, Any], base: RenderJob | None = None, **fixed: A
 
     fixed: settings of the whole job, such as `source`; those that are None stay as they are.
     """
-    values = {**settings, **fixed}
-    if {"output.seconds", "output.frames"} <= values.keys():
+    if {"output.seconds", "output.frames"} <= settings.keys():
         raise UsageError("--seconds and --frames both say how long: give one")
+    try:
+        return change_job(base or RenderJob(), {**plain_changes(settings), **fixed})
+    except UsageError as error:
+        raise UsageError(_flag_first(str(error))) from None
+
+
+def plain_changes(settings: dict[str, Any]) -> dict[str, Any]:
+    """Turns settings as the command line gives them into changes of a job, by path; raises UsageError."""
+    values = dict(settings)
     for path, value in settings.items():
-        if path in OPTIONS and OPTIONS[path].is_point:
+        if path in OPTIONS and OPTIONS[path].is_point and isinstance(value, str):
             values[path] = _point(OPTIONS[path].flag_name, value)
-    if "output.size" in values:
-        values["output.size"] = _size(values["output.size"])
+    if isinstance(size := values.get("output.size"), str):
+        values["output.size"] = _size(size)
     for path, palette in PALETTES.items():
         words = get_args(_plain(SETTINGS[path].field.annotation))
         if values.get(path) not in (None, *words):
             values |= {palette: Path(values[path]), path: "palette"}
+    return values
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """Reads NAME=VALUE, as `--set` takes it; raises UsageError."""
+    name, mark, value = text.partition("=")
+    if not mark:
+        raise UsageError(f'--set "{text}" is not NAME=VALUE, such as dream.octaves=5')
+    return name.strip(), read_value(value)
+
+
+def read_value(text: str) -> Any:
+    """Reads a value as TOML would have it, or else as a word."""
     try:
-        return change_job(base or RenderJob(), values)
-    except UsageError as error:
-        raise UsageError(_flag_first(str(error))) from None
+        return tomllib.loads(f"x = {text}")["x"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+
+
+def option_words(path: str, value: Any) -> list[str] | None:
+    """Writes a setting as the words of its option; None where no option says it.
+
+    value: as `plain_changes` takes it, or as its text.
+    """
+    if path not in OPTIONS:
+        return None
+    flag, default = OPTIONS[path].flag_name, OPTIONS[path].field.default
+    if isinstance(default, bool):
+        on = str(value).lower() in ("true", "1", "yes", "on")
+        return [flag] if on else [f"--no-{flag[2:]}"] if default else None
+    if isinstance(default, dict):
+        parts = value
+        if isinstance(value, str):
+            parts = split_at_commas(value)
+        elif isinstance(value, Mapping):
+            parts = [f"{name}={weight}" for name, weight in value.items()]
+        return [word for part in parts for word in (flag, str(part).strip())]
+    if isinstance(value, Mapping):
+        return None
+    return [flag, ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
 
 
 def make_section(kind: type[Section], section: str, settings: dict[str, Any]) -> Section:

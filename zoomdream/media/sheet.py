@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,7 @@ class _Row:
     """Cells beside each other, whose captions begin at one height."""
 
     cells: list[_CellParts]
+    cell_width: int  # px of the widest picture on the sheet
 
     @property
     def caption_top(self) -> int:
@@ -77,33 +79,50 @@ def contact_sheet(cells: Sequence[Cell], columns: int, side: int) -> ImageArray:
     columns: 0 chooses, so that the sheet is about half as wide again as high. A picture that is smaller
     keeps its size. A caption's line that is too long goes on in the next.
     """
-    font = ImageFont.load_default(TEXT)
-    pictures = [_shrunk(cell, side) for cell in cells]
-    width = max(picture.width for of_cell in pictures for picture in of_cell)
-    parts = [
-        _CellParts(of_cell, _caption(cell.caption, width, font))
-        for of_cell, cell in zip(pictures, cells, strict=True)
+    (row,) = _rows([cells], side)
+    cell = Size(row.cell_width + GAP, row.height + GAP)
+    columns = columns or fitting_columns(len(cells), cell)
+    parts = [row.cells[i : i + columns] for i in range(0, len(cells), columns)]
+    return _drawn([_Row(cells, row.cell_width) for cells in parts])
+
+
+def grid_sheet(rows: Sequence[Sequence[Cell]], side: int) -> ImageArray:
+    """Draws rows of cells, which need not be equally many, (H, W, 3); else as `contact_sheet`."""
+    return _drawn(_rows(rows, side))
+
+
+def _rows(rows: Sequence[Sequence[Cell]], side: int) -> list[_Row]:
+    """Shrinks all pictures, and wraps captions to the width of the widest."""
+    pictures = [[_shrunk(cell, side) for cell in row] for row in rows]
+    width = max(picture.width for row in pictures for of_cell in row for picture in of_cell)
+    return [
+        _Row(
+            [
+                _CellParts(of_cell, _caption(cell.caption, width))
+                for of_cell, cell in zip(shrunk, row, strict=True)
+            ],
+            width,
+        )
+        for shrunk, row in zip(pictures, rows, strict=True)
     ]
-    tallest = max(cell.height for cell in parts)
-    lines = max(len(cell.lines) for cell in parts)
-    columns = columns or fitting_columns(
-        len(cells), Size(width + GAP, tallest + lines * LINE + GAP)
-    )
-    rows = [_Row(parts[i : i + columns]) for i in range(0, len(parts), columns)]
-    size = Size(
-        min(columns, len(cells)) * (width + GAP) + GAP, sum(row.height + GAP for row in rows) + GAP
-    )
+
+
+def _drawn(rows: Sequence[_Row]) -> ImageArray:
+    """Draws rows under each other."""
+    columns = max(len(row.cells) for row in rows)
+    pitch = rows[0].cell_width + GAP
+    size = Size(columns * pitch + GAP, sum(row.height + GAP for row in rows) + GAP)
     canvas = Image.new("RGB", size, BACKGROUND)
     top = GAP
     for row in rows:
         for column, cell in enumerate(row.cells):
-            _draw_cell(canvas, cell, GAP + column * (width + GAP), top, row.caption_top, font)
+            _draw_cell(canvas, cell, GAP + column * pitch, top, row.caption_top)
         top += row.height + GAP
     return np.asarray(canvas).copy()
 
 
 def _draw_cell(
-    canvas: Image.Image, cell: _CellParts, left: int, top: int, caption_top: int, font: Font
+    canvas: Image.Image, cell: _CellParts, left: int, top: int, caption_top: int
 ) -> None:
     """Draws pictures and their caption. caption_top: px from `top` to where it begins."""
     picture_top = top
@@ -112,7 +131,7 @@ def _draw_cell(
         picture_top += picture.height + GAP
     draw = ImageDraw.Draw(canvas)
     for number, (text, ink) in enumerate(cell.lines):
-        draw.text((left, top + caption_top + number * LINE), text, ink, font)
+        draw.text((left, top + caption_top + number * LINE), text, ink, _font())
 
 
 def fitting_columns(count: int, cell: Size) -> int:
@@ -144,6 +163,12 @@ def write_sheet(path: Path, canvas: ImageArray, force: bool = False, quality: in
         write_atomically(path, content)
 
 
+@cache
+def _font() -> Font:
+    """The letters of captions."""
+    return ImageFont.load_default(TEXT)
+
+
 def _shrunk(cell: Cell, side: int) -> list[Image.Image]:
     """A cell's picture, and its detail, at the size they are shown at."""
     pictures = []
@@ -167,19 +192,22 @@ def _outline(picture: Image.Image, box: Box) -> None:
         draw.rectangle((left + 1, top + 1, right - 1, bottom - 1), outline=MARK, width=2)
 
 
-def _caption(lines: Sequence[str], width: int, font: Font) -> list[tuple[str, Ink]]:
+def _caption(lines: Sequence[str], width: int) -> list[tuple[str, Ink]]:
     """Wraps lines to a width, each with its ink: the first as given is dark, also where it goes on."""
     return [
         (part, FAINT_INK if number else INK)
         for number, text in enumerate(lines)
-        for part in wrapped(text, width, font)
+        for part in wrapped(text, width, _font())
     ]
 
 
 def wrapped(text: str, width: int, font: Font) -> list[str]:
-    """Wraps a text to lines of at most `width` px, after blanks, dots and the like, else within a word."""
+    """Wraps a text to lines of at most `width` px, after blanks, dots and the like, else within a word.
+
+    A decimal point is no dot.
+    """
     lines = [""]
-    for word in re.findall(r"[^\s.:_]*[.:_]?\s*", text):
+    for word in re.findall(r"(?:[^\s.:_,]|(?<=\d)\.(?=\d))*[.:_,]?\s*", text):
         if lines[-1] and font.getlength((lines[-1] + word).rstrip()) > width:
             lines.append("")
         for letter in word:

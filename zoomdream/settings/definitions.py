@@ -606,6 +606,11 @@ class Setting:
     def traits(self) -> Traits:
         return traits_of(self.field)
 
+    @property
+    def flag(self) -> str:
+        """What its option is called, without dashes."""
+        return self.traits.flag or self.path.rsplit(".", 1)[-1].replace("_", "-")
+
 
 def settings_of(kind: type[Settings], section: str = "") -> dict[str, Setting]:
     """Lists a section's settings by path; those of RenderJob with its sections' in their places."""

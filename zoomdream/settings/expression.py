@@ -253,7 +253,7 @@ def split_at_commas(text: str) -> list[str]:
     """Splits a text at its commas, but for those within brackets; parts may be empty."""
     depth, start, parts = 0, 0, []
     for place, letter in enumerate(text):
-        depth += (letter in "([") - (letter in ")]")
+        depth += (letter in "([{") - (letter in ")]}")
         if letter == "," and depth <= 0:
             parts.append(text[start:place])
             start = place + 1

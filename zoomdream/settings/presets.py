@@ -92,18 +92,19 @@ def shipped_job(name: str) -> RenderJob:
     return load_preset(shipped("presets") / f"{name}.toml")
 
 
-def overlay(job: RenderJob, name: str | Path) -> RenderJob:
-    """Lays a preset over a single picture's job: all that its file says, but for how it moves.
+def overlay(job: RenderJob, name: str | Path, moves: bool = False) -> RenderJob:
+    """Lays a preset over a job: all that its file says, and how it moves too where the job `moves`.
 
-    Raises UsageError, InputError.
+    Raises UsageError, InputError; and UsageError for a clip's preset over a zoom that moves.
     """
+    sections = tuple(SECTIONS) if moves else ("dream", "output")
     load_preset(name)
     _, values = read(find(name))
     changes: dict[str, Any] = {}
     for key, value in values.items():
         if key not in SECTIONS:
             changes[key] = value
-        elif key in ("dream", "output"):
+        elif key in sections:
             changes |= {f"{key}.{field}": content for field, content in value.items()}
     return change_job(job, changes)
 
