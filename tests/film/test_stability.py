@@ -8,26 +8,40 @@ import pytest
 import torch
 
 import zoomdream as zd
+from zoomdream.files import shipped
+from zoomdream.media.frame import cover
+from zoomdream.media.image_reader import read_still
 from zoomdream.motion.camera import camera_flow
 from zoomdream.motion.warp import warp
 from zoomdream.size import Size
-from zoomdream.study.metrics import high_frequencies, mean_lab, novelty, saturation
+from zoomdream.study.metrics import (
+    high_frequencies,
+    mean_lab,
+    novelty,
+    palette_distance,
+    saturation,
+)
 
 APART = 60  # frames between two that are compared for what is new
 
 
 def watch(frames: int, size: Size) -> dict[str, list[float]]:
-    """Colour (L, a, b), saturation, high frequencies and novelty of each frame of a default zoom."""
+    """Colour (L, a, b), palette, saturation, high frequencies and novelty of a default zoom's frames.
+
+    palette: how far it is from the source's.
+    """
     job = zd.RenderJob(source="sample", output=zd.Output(size=size, frames=frames))
     undone = camera_flow(job.camera, size, APART / 30)
     measured: dict[str, list[float]] = {
-        key: [] for key in ("L", "a", "b", "saturation", "high", "new")
+        key: [] for key in ("L", "a", "b", "palette", "saturation", "high", "new")
     }
+    source = cover(read_still(shipped("sample.jpg")), size)
     last: list[torch.Tensor] = []
     with zd.render(job) as film:
         for dreamt in film:
             for key, value in zip("Lab", mean_lab(dreamt.frame).tolist(), strict=True):
                 measured[key].append(value)
+            measured["palette"].append(palette_distance(source, dreamt.frame))
             measured["saturation"].append(saturation(dreamt.frame))
             measured["high"].append(high_frequencies(dreamt.frame))
             if len(last) == APART:
@@ -48,6 +62,10 @@ def test_two_thousand_frames_look_alive() -> None:
     assert np.abs(saturations / np.median(saturations) - 1).max() < 0.05
     assert np.abs(highs / np.median(highs) - 1).max() < 0.10
     assert min(measured["new"]) > 0.2
+    palette = np.array(measured["palette"])[30:]
+    assert np.quantile(palette, 0.9) < 4
+    early, late = np.array_split(palette, 2)
+    assert np.median(late) < np.median(early) + 0.5  # no trend
 
 
 def test_a_hundred_frames_look_alive() -> None:
@@ -58,3 +76,4 @@ def test_a_hundred_frames_look_alive() -> None:
         assert max(late) / min(late) - 1 < most
     assert abs(median(measured["L"][90:]) - median(measured["L"][60:90])) < 4
     assert median(measured["new"]) > 0.15
+    assert max(measured["palette"][30:]) < 4

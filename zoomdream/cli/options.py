@@ -140,8 +140,10 @@ LOOK = chosen(
     "dream.keep_color",
     "dream.tile",
 ) | chosen("Machine", "seed", "device", "precision", "max_pixels", "force")
-NEURONS = panel("Pictures") | chosen(
-    "Machine", "model", "weights", "seed", "device", "precision", "max_pixels", "force"
+NEURONS = (
+    panel("Pictures")
+    | chosen("Dream", "model", "weights", "dream.colors", "dream.color_amount")
+    | chosen("Machine", "seed", "device", "precision", "max_pixels", "force")
 )
 BENCH = chosen(
     "What is measured",

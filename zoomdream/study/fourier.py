@@ -28,11 +28,14 @@ class FourierPictures:
     coefficients: (N, 3, H, W // 2 + 1, 2), real and imaginary; they want gradients.
     """
 
-    def __init__(self, planes: Tensor) -> None:
-        """planes: (N, 3, H, W), on the device to compute on; see `to_planes` and `noise_planes`."""
+    def __init__(self, planes: Tensor, colours: Tensor = COLOURS) -> None:
+        """planes: (N, 3, H, W), on the device to compute on; see `to_planes` and `noise_planes`.
+
+        colours: (3, 3), what they are multiplied by.
+        """
         self.size = Size.of(planes)
         self._scale = _coefficient_scale(self.size).to(planes.device)
-        self._colours = COLOURS.to(planes.device)
+        self._colours = colours.to(planes.device)
         spectrum = torch.fft.rfft2(planes, norm="ortho") / self._scale
         self.coefficients = torch.view_as_real(spectrum).contiguous().requires_grad_(True)
 
@@ -54,12 +57,22 @@ def _coefficient_scale(size: Size) -> Tensor:
     return GAIN * fine / frequency.clamp_min(1 / size.longer)
 
 
-def to_planes(frames: Frame) -> Tensor:
+def colours_of(covariance: Tensor) -> Tensor:
+    """Makes colours, (3, 3), whose covariance is a multiple of the given one, and as large as `COLOURS`.
+
+    A symmetric root: a plane stands for red, green or blue, with as much of the others as goes with it.
+    """
+    factors, axes = torch.linalg.eigh(covariance.double().cpu())
+    root = axes * factors.clamp_min(1e-6).sqrt() @ axes.mT
+    return (root / root.norm(dim=0).max()).float()
+
+
+def to_planes(frames: Frame, colours: Tensor = COLOURS) -> Tensor:
     """Turns pictures in 0..1 into planes, from which `FourierPictures` makes them again.
 
     Black and white become a little less so, since a sigmoid never reaches them.
     """
-    inverse = torch.linalg.inv(COLOURS.double()).float().to(frames.device)
+    inverse = torch.linalg.inv(colours.double()).float().to(frames.device)
     return torch.einsum("ij,njhw->nihw", inverse, frames.clamp(0.02, 0.98).logit())
 
 

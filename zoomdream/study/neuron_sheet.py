@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from zoomdream.dreaming.colors import DreamColors
 from zoomdream.errors import UsageError
 from zoomdream.film.inputs import resolve_source
 from zoomdream.media.frame import Frame, cover, resize
@@ -19,6 +21,7 @@ from zoomdream.network.network import Network, load_network
 from zoomdream.settings.definitions import NeuronSpec, RenderJob
 from zoomdream.size import Size
 from zoomdream.study.channels import ChannelChoice, mean_activations
+from zoomdream.study.fourier import COLOURS, colours_of
 from zoomdream.study.neurons import Progress, visualize_neurons
 
 EXCITE_LONGER_SIDE = 320  # px that a picture is shrunk to, to find the channels that it excites
@@ -38,8 +41,8 @@ def neuron_sheet(
 ) -> str:
     """Writes a labelled sheet of pictures to the job's target, and says what is on it.
 
-    job: its network, weights, seed, machine, source (none for noise), target and force are used. what: as
-    `parse_channels` takes it, or several of these. within: A:B, of a layer; without, its first
+    job: its network, weights, seed, machine, source (none for noise), colours, target and force are used.
+    what: as `parse_channels` takes it, or several of these. within: A:B, of a layer; without, its first
     `FIRST_CHANNELS`. top: instead, the channels that the picture `on` excites most. columns: 0 chooses.
     quality: of JPEG and WebP. Raises UsageError, InputError, OutputError and WeightsError.
     """
@@ -51,13 +54,16 @@ def neuron_sheet(
         for one in ([what] if isinstance(what, str) else what)
     ]
     start = None if job.source is None else cover(_read(job.source, job), Size.square(spec.size))
+    colours = _colours(job, start)
     exciting = None if on is None else _shrunk(_read(on, job), job.model)
     at = choose_place(job.device, job.precision)
     cells, shown = [], []
     for choice in choices:
         network = load_network(job.model, [choice.layer], weights=job.weights, at=at)
         targets = choice.targets(network, exciting)
-        pictures = visualize_neurons(network, targets, spec, job.seed, start, progress)
+        pictures = visualize_neurons(
+            network, targets, spec, job.seed, start, progress, colours=colours
+        )
         cells += neuron_cells(network, targets, pictures)
         count = network.channels[choice.layer]
         shown.append(f"{len(targets)} of the {count} channels of {choice.layer}")
@@ -65,6 +71,14 @@ def neuron_sheet(
     write_sheet(job.target, contact_sheet(cells, across, spec.size), job.force, quality)
     more = f", {spec.diverse} pictures each" if spec.diverse > 1 else ""
     return f"{', '.join(shown)} of {job.model}{more}"
+
+
+def _colours(job: RenderJob, start: Frame | None) -> Tensor:
+    """Gives the colours that pictures grow in; what begins with noise has no source, and is natural."""
+    if start is None and job.dream.colors == "source" and not job.dream.keep_color:
+        return COLOURS
+    matrix = DreamColors.of_job(job).matrix(job.dream, torch.empty(0) if start is None else start)
+    return colours_of(torch.eye(3) if matrix is None else matrix[0])
 
 
 def _read(path: Path, job: RenderJob) -> Frame:

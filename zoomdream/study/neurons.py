@@ -26,7 +26,7 @@ from zoomdream.process_settings import exact_cudnn, freed_memory_kept
 from zoomdream.settings.definitions import NeuronSpec
 from zoomdream.size import Size
 from zoomdream.study.channels import in_batches
-from zoomdream.study.fourier import NOISE_COUNT, FourierPictures, noise_planes, to_planes
+from zoomdream.study.fourier import COLOURS, NOISE_COUNT, FourierPictures, noise_planes, to_planes
 
 RATE_FROM_NOISE = 0.08  # Adam's rate from noise; lucid takes 512 steps of 0.05
 RATE_FROM_PICTURE = 0.03  # and from a picture, so that it can still be seen
@@ -46,6 +46,7 @@ def visualize_neurons(
     start: Frame | None = None,
     progress: Progress | None = None,
     *,
+    colours: Tensor = COLOURS,
     pixels_at_once: int = PIXELS_AT_ONCE,
     noise_count: int = NOISE_COUNT,
     diversity_cost: float = DIVERSITY_COST,
@@ -54,7 +55,8 @@ def visualize_neurons(
 
     network: one that was loaded with the targets' layer; they share one. start: the picture to begin with,
     (1, 3, size, size); none means noise. A target's pictures depend on the seed, not on what else is asked
-    for. pixels_at_once: pixels of a batch, at most. noise_count: pictures of noise among which each neuron
+    for. colours: (3, 3), of the pictures as `FourierPictures` has them. pixels_at_once: pixels of a batch,
+    at most. noise_count: pictures of noise among which each neuron
     chooses its first. diversity_cost: what it costs that answers are alike. Raises UsageError where size is
     too small for the network, or its gradient overflows.
     """
@@ -62,10 +64,10 @@ def visualize_neurons(
     for target in targets:
         target.check(network.channels, network.info.name)
     rate = spec.step_size or (RATE_FROM_NOISE if start is None else RATE_FROM_PICTURE)
-    ascent = _Ascent(network, targets[0].layer, spec, rate, seed, diversity_cost)
+    ascent = _Ascent(network, targets[0].layer, spec, rate, seed, diversity_cost, colours)
     answers = spec.diverse
     with exact_cudnn, freed_memory_kept:
-        first = _first_planes(spec, seed, start, noise_count)
+        first = _first_planes(spec, seed, start, noise_count, colours)
         excitement = ascent.excitement(targets, first)
         room = min(pixels_at_once, tile_side(network, pixels_at_once) ** 2)
         each = max(1, room // (spec.size**2 * answers))  # targets in a batch
@@ -79,7 +81,9 @@ def visualize_neurons(
     return torch.cat(pictures)
 
 
-def _first_planes(spec: NeuronSpec, seed: int, start: Frame | None, noise_count: int) -> Tensor:
+def _first_planes(
+    spec: NeuronSpec, seed: int, start: Frame | None, noise_count: int, colours: Tensor
+) -> Tensor:
     """Makes the pictures among which each target chooses those that it begins with, as planes."""
     noise = noise_planes(Size.square(spec.size), seed, least=spec.diverse, most=noise_count)
     if start is None:
@@ -87,7 +91,7 @@ def _first_planes(spec: NeuronSpec, seed: int, start: Frame | None, noise_count:
     off = (
         0.5 * noise[: spec.diverse - 1]
     )  # other answers begin a little off, or they would not differ
-    return to_planes(start.cpu()) + torch.cat([torch.zeros_like(noise[:1]), off])
+    return to_planes(start.cpu(), colours) + torch.cat([torch.zeros_like(noise[:1]), off])
 
 
 class _StepCount:
@@ -112,13 +116,16 @@ class _Ascent:
     rate: float
     seed: int
     diversity_cost: float
+    colours: Tensor
 
     @torch.no_grad()
     def excitement(self, targets: Sequence[Target], planes: Tensor) -> Tensor:
         """Measures how much each of N first pictures excites each target already: (targets, N)."""
         rows = []
         for part in in_batches(planes):
-            value = self._activation(FourierPictures(part.to(self.network.at.device)).frames())
+            value = self._activation(
+                FourierPictures(part.to(self.network.at.device), self.colours).frames()
+            )
             mean = self._watched(value)
             rows.append(torch.stack([(mean * t.vector(value)[..., 0, 0]).sum(1) for t in targets]))
         return torch.cat(rows, 1).cpu()
@@ -128,7 +135,7 @@ class _Ascent:
     ) -> Tensor:
         """Optimises a batch of pictures, (N, 3, H, W) on the CPU; N is a multiple of the targets."""
         spec, device = self.spec, self.network.at.device
-        pictures = FourierPictures(planes.to(device))
+        pictures = FourierPictures(planes.to(device), self.colours)
         directions = self._directions(targets)
         rng = torch.Generator().manual_seed(self.seed)
         adam = torch.optim.Adam([pictures.coefficients], eps=1e-12)
