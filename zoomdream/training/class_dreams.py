@@ -33,8 +33,8 @@ from zoomdream.training.teacher import pocket_info
 
 CLASSES = (
     "ostrich", "bald eagle", "common iguana", "tarantula", "hummingbird", "jellyfish", "snail",
-    "flamingo", "golden retriever", "Pomeranian", "lion", "bee", "monarch", "zebra", "llama", "African elephant",
-    "balloon", "fire engine", "sports car", "cheeseburger",
+    "flamingo", "golden retriever", "Pomeranian", "lion", "bee", "monarch", "zebra", "llama",
+    "African elephant", "balloon", "fire engine", "sports car", "cheeseburger",
 )  # fmt: skip
 TOLD = 5  # answers among which a class has to be
 SIDE = 224  # px of a picture as the judge takes it
