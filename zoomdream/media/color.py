@@ -55,7 +55,11 @@ def color_covariance(planes: Tensor) -> Tensor:
 
 def mixed(planes: Tensor, matrix: Tensor) -> Tensor:
     """Multiplies the three planes of frames (N, 3, H, W) at each place by matrices (1 or N, 3, 3)."""
-    return torch.einsum("nij,njhw->nihw", matrix.expand(len(planes), -1, -1), planes)
+    columns = matrix[..., None, None].unbind(2)
+    total = columns[0] * planes[:, :1]
+    for column, plane in zip(columns[1:], torch.split(planes, 1, 1)[1:], strict=True):
+        total.addcmul_(column, plane)
+    return total
 
 
 def transport_maps(now: Tensor, wanted: Tensor, rate: float, limit: float) -> Tensor:

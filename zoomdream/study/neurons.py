@@ -2,7 +2,8 @@
 
 Activation maximisation after Olah, Mordvintsev and Schubert (2017), "Feature Visualization", and their
 code, tensorflow/lucid: Adam on a picture's Fourier coefficients (see `fourier`). Before each look the
-picture is shifted, scaled and turned a little, so that only what survives that can grow. Lucid does one
+picture is shifted, scaled and turned a little and seen through noise, so that only what survives that can
+grow; and a class grows away from its nearest rivals too, which have most of it in common. Lucid does one
 neuron at a time, we many in a batch.
 
 A neuron that is silent has no gradient after its ReLU. Lucid lets gradients through every ReLU for the
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 
 from zoomdream.dreaming.tiles import tile_side
 from zoomdream.media.frame import Frame
+from zoomdream.network.classes import CLASS
 from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network
 from zoomdream.process_settings import exact_cudnn, freed_memory_kept
@@ -32,6 +34,11 @@ RATE_FROM_NOISE = 0.08  # Adam's rate from noise; lucid takes 512 steps of 0.05
 RATE_FROM_PICTURE = 0.03  # and from a picture, so that it can still be seen
 PIXELS_AT_ONCE = 600_000  # pixels that are optimised in one batch
 SHIFT, ZOOM, TURN = 1 / 12, 0.2, 15.0  # of a look, at most: of the side, a factor, degrees
+NOISE = 0.06  # deviation of what a look adds to a picture in 0..1
+RIVALS, RIVAL_COST = (
+    10,
+    0.3,
+)  # of a class: how many of the others count, and how much their mean costs
 DIVERSITY_COST = 1.0  # how much it costs that answers to one neuron are alike
 
 Progress = Callable[[int, int], None]
@@ -137,6 +144,8 @@ class _Ascent:
         spec, device = self.spec, self.network.at.device
         pictures = FourierPictures(planes.to(device), self.colours)
         directions = self._directions(targets)
+        names_class = len(directions[0]) > 1 and self.layer == CLASS
+        names_class = names_class and not any(target.is_direction for target in targets)
         rng = torch.Generator().manual_seed(self.seed)
         adam = torch.optim.Adam([pictures.coefficients], eps=1e-12)
         for step in range(spec.steps):
@@ -144,6 +153,8 @@ class _Ascent:
                 group["lr"] = self.rate * min(1.0, 2 * (1 - step / spec.steps) + 0.1)
             value = self._activation(glance(pictures.frames(), rng))
             goal = self._goal(value, directions)
+            if names_class:
+                goal = goal - RIVAL_COST * self._rivals(value, directions)
             # Adam does not mind a factor, and fp16 has no tiny numbers
             whole = goal.sum() * value[0, 0].numel()
             (gradient,) = torch.autograd.grad(whole, pictures.coefficients)
@@ -169,6 +180,12 @@ class _Ascent:
             goal = goal - self.diversity_cost * score.detach().abs() * likeness
         return goal
 
+    def _rivals(self, value: Tensor, directions: Tensor) -> Tensor:
+        """Measures how much the strongest of the other classes are excited, (N,)."""
+        others = self._watched(value).masked_fill(directions != 0, -math.inf)
+        count = min(RIVALS, others.shape[1] - 1)
+        return others.topk(count, 1).values.mean(1)
+
     def _activation(self, frames: Tensor) -> Tensor:
         return self.network.activations(frames)[self.layer].float()
 
@@ -180,14 +197,18 @@ class _Ascent:
 
 
 def glance(frames: Tensor, rng: torch.Generator) -> Tensor:
-    """Shifts, scales and turns pictures (N, 3, H, W) by chance, all alike; mirrored at the border."""
+    """Shifts, scales and turns pictures (N, 3, H, W) by chance, and adds noise, all alike.
+
+    They are mirrored at the border.
+    """
     sideways, down, zoom, turn = (2 * torch.rand(4, generator=rng) - 1).tolist()
     scale, angle = math.exp(zoom * math.log1p(ZOOM)), math.radians(TURN) * turn
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
     matrix = torch.tensor([[cos, -sin, 2 * SHIFT * sideways], [sin, cos, 2 * SHIFT * down]])
     one = F.affine_grid(matrix[None], [1, 1, *frames.shape[2:]], align_corners=False)
     grid = one.to(frames.device).expand(len(frames), -1, -1, -1)
-    return F.grid_sample(frames, grid, padding_mode="reflection", align_corners=False)
+    moved = F.grid_sample(frames, grid, padding_mode="reflection", align_corners=False)
+    return moved + NOISE * torch.randn(frames[:1].shape, generator=rng).to(frames.device)
 
 
 def gram_likeness(value: Tensor, answers: int) -> Tensor:
