@@ -170,11 +170,11 @@ def step(
     """
     reach = min(spec.jitter, Size.of(picture).shorter // 2)
     shift = draw_integer(rng, -reach, reach), draw_integer(rng, -reach, reach)
-    seen = shifted(picture, *shift)
+    seen = picture.roll(shift, (2, 3))
     if spec.noise:
         seen = seen + spec.noise * session.noise(Size.of(picture), rng)
     gradient, objective = tiled_gradient(seen, session, spec, rng, channel_weights, measured)
-    gradient = shifted_back(smooth(gradient, spec.smooth), *shift)
+    gradient = smooth(gradient, spec.smooth).roll((-shift[0], -shift[1]), (2, 3))
     if color_matrix is not None:
         gradient = mixed(gradient, color_matrix)
     if spec.calm:
@@ -195,44 +195,6 @@ def busyness(gradient: Tensor) -> Tensor:
     around = blur(cells, 1.0) / blur(torch.ones_like(cells), 1.0)
     relative = around / around.mean((2, 3), keepdim=True).clamp_min(1e-30)
     return resize(relative.sqrt(), Size.of(gradient)).clamp_min(0)
-
-
-def shifted(picture: Frame, down: int, right: int) -> Frame:
-    """Shifts pictures; what comes in at the border is a mirror of what is inside, without a seam."""
-    height, width = picture.shape[-2:]
-    moved = torch.empty_like(picture)
-    to_rows, from_rows = _overlap(down, height)
-    to_columns, from_columns = _overlap(right, width)
-    moved[..., to_rows, to_columns] = picture[..., from_rows, from_columns]
-    _mirror_border(moved, right, 3)
-    _mirror_border(moved, down, 2)
-    return moved
-
-
-def shifted_back(gradient: Tensor, down: int, right: int) -> Tensor:
-    """Undoes `shifted` for its gradient; 0 where it was not looked at."""
-    height, width = gradient.shape[-2:]
-    moved = torch.zeros_like(gradient)
-    to_rows, from_rows = _overlap(down, height)
-    to_columns, from_columns = _overlap(right, width)
-    moved[..., from_rows, from_columns] = gradient[..., to_rows, to_columns]
-    return moved
-
-
-def _overlap(shift: int, length: int) -> tuple[slice, slice]:
-    """Gives where a shifted line of pixels comes to lie, and where it is from."""
-    ahead, behind = max(shift, 0), max(-shift, 0)
-    return slice(ahead, length - behind), slice(behind, length - ahead)
-
-
-def _mirror_border(picture: Frame, shift: int, axis: int) -> None:
-    """Fills, in place, what a shift along an axis left open with the mirror of what lies beside it."""
-    length = picture.shape[axis]
-    if shift > 0:
-        picture.narrow(axis, 0, shift).copy_(picture.narrow(axis, shift, shift).flip(axis))
-    elif shift < 0:
-        inside = picture.narrow(axis, length + 2 * shift, -shift)
-        picture.narrow(axis, length + shift, -shift).copy_(inside.flip(axis))
 
 
 def _mean_absolute(gradient: Tensor) -> Tensor:

@@ -67,6 +67,7 @@ class FrameRenderer:
         self._post_processes = post_processes(job)
         self._device = network.at.device
         self._motion: Motion | None = None
+        self._mask: Tensor | None = None
         self._begin, self._resumed_from = -self._loop.early, State()
         self.stopwatch = Stopwatch()
 
@@ -138,7 +139,8 @@ class FrameRenderer:
                 lambda frame: self._loop.blended(number, frame),
             )
         if job.flow is not None:  # a zoom has its anchor
-            frame = hold_palette(frame, observed.source, now.dream)
+            held = hold_palette(frame, observed.source, now.dream)
+            frame = held if self._mask is None else observed.source.lerp(held, self._mask)
         if number >= 0:  # those before the first are drawn on once more
             frame = post_processed(frame, t, self._post_processes)
         return RenderedFrame(number, frame, objective)
@@ -146,21 +148,21 @@ class FrameRenderer:
     def _make_motion(self, first: Frame) -> Motion:
         """Makes what moves the dream: a camera, or what moves in the clip. first: the clip's first frame."""
         job, clip = self._job, self._clip
-        mask = None
         if job.mask is not None:
-            mask = cover(read_mask(job.mask, job.max_pixels), clip.size).to(self._device)
+            mask = cover(read_mask(job.mask, job.max_pixels), clip.size)
+            self._mask = mask.to(self._device)
         if job.flow is None:
             like = first
             if job.anchor.palette is not None:
                 palette = read_still(job.anchor.palette, job.max_pixels)
                 like = cover(palette, clip.size).to(self._device)
-            return ZoomMotion(job.anchor, clip.fps, like, mask, self.stopwatch)
+            return ZoomMotion(job.anchor, clip.fps, like, self._mask, self.stopwatch)
         from zoomdream.motion.cuts import CutDetector
         from zoomdream.motion.flow import flow_estimator
 
         estimator = flow_estimator(job.flow.flow, job.flow.flow_weights, self._device)
         starts_shot = CutDetector(clip.fps).starts_shot if job.flow.scenes else lambda _: False
-        return ClipMotion(clip.fps, estimator, starts_shot, job.flow.flow != "none", mask)
+        return ClipMotion(clip.fps, estimator, starts_shot, job.flow.flow != "none", self._mask)
 
     @property
     def state(self) -> State:
