@@ -26,10 +26,10 @@ _FLOOR = 0.012  # the least deviation of a band of luma aimed at: a blank sheet 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Describes the colours of a frame, of each band of frequencies and of the rest.
+    """Describes the colours of a frame, of each band of its frequencies and of the whole.
 
-    covariances: (bands + 1, 3, 3), fine to coarse, the last of the residual, of luma and two chroma planes;
-    mean: (3,), of the residual.
+    covariances: (bands + 2, 3, 3), of luma and two chroma planes: of bands from fine to coarse, of what then
+    remains, and of the whole. mean: (3,).
     """
 
     covariances: Tensor
@@ -47,14 +47,13 @@ _PARTS = ("covariances", "mean")
 
 def measure_statistics(frame: Frame, bands: int) -> Statistics:
     """Measures a frame's statistics; `bands` is lowered where the frame is too small for them."""
-    return _measure(list(_split(to_opponent(frame), bands)))
+    planes = to_opponent(frame)
+    parts = [*_split(planes, bands), planes]
+    return Statistics(_covariances(parts), planes.mean((2, 3))[0])
 
 
-def _measure(parts: list[Tensor]) -> Statistics:
-    """Measures the statistics of bands, each (1, 3, H, W)."""
-    return Statistics(
-        torch.cat([color_covariance(part) for part in parts]), parts[-1].mean((2, 3))[0]
-    )
+def _covariances(parts: list[Tensor]) -> Tensor:
+    return torch.cat([color_covariance(part) for part in parts])
 
 
 def _split(planes: Tensor, bands: int) -> Iterator[Tensor]:
@@ -87,20 +86,27 @@ def hold_statistics(frame: Frame, target: Statistics, anchor: Anchor) -> Frame:
     """Draws the colours of each band, and the mean, towards `target` by `anchor.rate`.
 
     Whole-picture matching of mean and deviation lets sharpening feed on itself until a woven pattern
-    is all there is; bands that are held one by one cannot run away. Not clipped.
+    is all there is; bands that are held one by one cannot run away. The whole picture is held last, as it
+    is seen, since clipping has its own part in it. Not clipped.
     """
     parts = list(_split(to_opponent(frame), anchor.bands))
-    now = _measure(parts)
     wanted = target.covariances.clone()
-    wanted[:, 0, 0].clamp_min_(_FLOOR**2)
-    wanted[:-1] *= anchor.vivid**2
-    maps = transport_maps(now.covariances, wanted, anchor.rate, anchor.limit)
-    middle = now.mean[:, None, None]
-    goal = target.mean[:, None, None]
-    planes = mixed(parts[-1] - middle, maps[-1:]) + middle + anchor.rate * (goal - middle)
+    wanted[:-1, 0, 0].clamp_min_(_FLOOR**2)
+    wanted[:-2] *= anchor.vivid**2
+    wanted[-1] += (wanted[:-1] - target.covariances[:-1]).sum(0)
+    maps = transport_maps(_covariances(parts), wanted[:-1], anchor.rate, anchor.limit)
+    planes = _moved(parts[-1], maps[-1:], target.mean, anchor.rate)
     for part, one in zip(parts[-2::-1], maps[:-1].flip(0), strict=True):
         planes = _double(planes, part) + mixed(part, one[None])
-    return from_opponent(planes)
+    shown = to_opponent(from_opponent(planes).clamp(0, 1))
+    maps = transport_maps(color_covariance(shown), wanted[-1:], anchor.rate, anchor.limit)
+    return from_opponent(_moved(shown, maps, target.mean, anchor.rate))
+
+
+def _moved(planes: Tensor, maps: Tensor, goal: Tensor, rate: float) -> Tensor:
+    """Maps planes about their mean, which goes a share of the way to a goal, (3,)."""
+    middle = planes.mean((2, 3), keepdim=True)
+    return mixed(planes - middle, maps) + middle.lerp(goal.view(1, 3, 1, 1), rate)
 
 
 class AnchorHold:
