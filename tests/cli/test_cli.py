@@ -41,7 +41,7 @@ def test_a_film_from_the_sample_means_what_was_asked(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert out == ""
-    assert "pocket, layer creatures + faces=0.4, on cpu" in err
+    assert "pocket, layer creatures + class=0.5, on cpu" in err
     assert "frame 12/12" in err
     assert "a.mp4: 0.50 s, 96x64" in err.splitlines()[-1]
     film = decode(tmp_path / "a.mp4")
@@ -70,7 +70,7 @@ def test_json_is_all_there_is_on_stdout(zoomdream: Command) -> None:
     assert (start["fps"], start["size"], start["layers"]) == (
         25.0,
         [96, 64],
-        ["creatures", "faces=0.4"],
+        ["creatures", "class=0.5"],
     )
     assert start["notes"]
     assert end["frames"] == 3

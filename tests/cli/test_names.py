@@ -67,7 +67,8 @@ def test_an_interrupted_film_goes_on_whatever_its_name(tmp_path: Path) -> None:
 
 def test_every_setting_that_names_a_file_keeps_its_name_in_a_preset() -> None:
     files = [path for path in FILES if not path.startswith("flow.")]
-    job = change_job(RenderJob(), {"anchor.to": "palette", **dict.fromkeys(files, Path(LATIN))})
+    words = {"anchor.to": "palette", "dream.colors": "palette"}
+    job = change_job(RenderJob(), {**words, **dict.fromkeys(files, Path(LATIN))})
     text = presets.preset_text(job)
     assert text.encode().count(rb"caf\\xe9.png") == len(files)
     kept = dict(settings_by_path(presets.job_of(text, "a.toml")))

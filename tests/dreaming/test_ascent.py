@@ -234,7 +234,9 @@ def test_pictures_of_a_batch_are_dreamt_as_if_alone(
     assert together.shape == batch.shape
     for number in range(3):
         alone = dream(batch[number : number + 1], session, spec, seeded()).frame
-        assert float((together[number] - alone[0]).abs().mean()) < 1e-4  # 16 bits may round otherwise
+        assert (
+            float((together[number] - alone[0]).abs().mean()) < 1e-4
+        )  # 16 bits may round otherwise
         assert difference(alone, batch[number : number + 1]) > 0.5
 
 
