@@ -334,7 +334,7 @@ def test_what_was_begun_otherwise_is_refused_with_what_differs(
         (
             begun.change(dream=QUICK.change(step_size=0.02)),
             {},
-            "dream.step_size was 0.012 and is 0.02",
+            "dream.step_size was 0.016 and is 0.02",
         ),
         (begun.change(source=shipped("sample.mp4")), {}, "no picture"),
         (begun.change(precision="fp32"), {"network": other}, "weights was "),

@@ -59,7 +59,15 @@ def test_a_picture_keeps_its_size_in_every_format(
 
 
 def test_events_tell_of_every_step(zoomdream: Command, tmp_path: Path) -> None:
-    words = ("--size", "96x64", "--octaves", 2, "--steps", 2, "--device", "cpu")
+    words = (
+        "--size",
+        "96x64",
+        "--octaves",
+        2,
+        *("--steps", 2, "--finest-share", 1),
+        "--device",
+        "cpu",
+    )
     done = zoomdream("image", "sample", "-o", "a.png", "--json", *words)
     assert done.code == 0, done.err
     assert done.err == ""
@@ -198,7 +206,15 @@ def test_a_signal_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_strip_shows_how_it_grew(zoomdream: Command, tmp_path: Path) -> None:
-    words = ("--size", "96x64", "--octaves", 2, "--steps", 3, "--device", "cpu")
+    words = (
+        "--size",
+        "96x64",
+        "--octaves",
+        2,
+        *("--steps", 3, "--finest-share", 1),
+        "--device",
+        "cpu",
+    )
     done = zoomdream("image", "sample", "-o", "a.png", "--strip", 2, *words)
     assert done.code == 0, done.err
     names = [f"a-step-{n:04}.png" for n in (2, 4, 6)]
@@ -214,7 +230,7 @@ def test_a_strip_shows_how_it_grew(zoomdream: Command, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["grow.mp4", "grow.gif"])
 def test_a_film_shows_how_it_grew(zoomdream: Command, tmp_path: Path, name: str) -> None:
-    words = ("--size", "96x64", "--octaves", 2, "--steps", 3, *QUICK[4:])
+    words = ("--size", "96x64", "--octaves", 2, *("--steps", 3, "--finest-share", 1), *QUICK[4:])
     done = zoomdream("image", "sample", "-o", "a.png", "--film", name, *words)
     assert done.code == 0, done.err
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a.png", "a.png.toml", name])
