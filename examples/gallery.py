@@ -22,9 +22,9 @@ DREAMT, SHOWN = 20, 10  # frames per second
 SECONDS, LONGEST = 2.4, 6.0  # of a film, and of one that has a length of its own
 QUALITY, LARGEST = 55, 350_000  # WebP's quality, lowered until a file has no more bytes than that
 SOURCES = {  # the sample where nothing else is said
-    "chelsea": ("beasts", "eyes", "ink", "knitwear", "metamorphosis", "reef"),
-    "coffee": ("candles", "droste", "insects", "mandala", "underwater", "whirlpool"),
-    "rocket": ("citadel", "embers", "pulse"),
+    "chelsea": ("beasts", "eyes", "ink", "insects", "knitwear", "metamorphosis", "reef"),
+    "coffee": ("citadel", "droste", "embers", "mandala", "underwater", "whirlpool"),
+    "rocket": ("candles", "highlands", "pulse"),
     "plot": ("paper",),
     "": ("medusa", "nebula"),  # from noise
 }

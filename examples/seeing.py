@@ -13,13 +13,23 @@ import zoomdream as zd
 HERE = Path(__file__).parent
 STAGES = ("edges", "strokes", "patterns", "scales", "eyes", "faces", "creatures")
 DEEP, WHERE = ("faces", "creatures"), (0.42, 0.3, 0.2)  # layers, and what is enlarged of them
+DREAM = {"calm": 0.0, "octaves": 5, "steps": 20, "colors": "natural"}  # everywhere, in many colours
 
 
 def main() -> None:
-    job = zd.STUDY_JOB.change(source="sample", force=True)
-    zd.layer_sheet(job.change(target=HERE / "layers.jpg"), STAGES, size=256, columns=4, quality=82)
+    dream = zd.STUDY_JOB.dream.change(**DREAM)
+    job = zd.STUDY_JOB.change(source="sample", dream=dream, force=True)
     zd.layer_sheet(
-        job.change(target=HERE / "detail.jpg"), DEEP, size=336, columns=3, zoom_in=WHERE, quality=80
+        job.change(target=HERE / "layers.jpg"), STAGES, size=256, columns=4, strength=16, quality=82
+    )
+    zd.layer_sheet(
+        job.change(target=HERE / "detail.jpg"),
+        DEEP,
+        size=336,
+        columns=3,
+        zoom_in=WHERE,
+        strength=15,
+        quality=80,
     )
 
 
