@@ -420,7 +420,7 @@ class FlowBlend(Settings):
     )
     flow_weights: Path | None = setting(None, "local weights of raft_small", file=True)
     strength: float = setting(
-        1.0, "how strong the dream is; 1 is as nine steps of a still", ge=0, le=20, changes=True
+        1.0, "how strong the dream is; 1 is as twelve steps of a still", ge=0, le=20, changes=True
     )
     persist: float = setting(
         0.96,
