@@ -71,15 +71,17 @@ def transport_maps(now: Tensor, wanted: Tensor, rate: float, limit: float) -> Te
     three axes; we take a power of these factors, `rate`, and keep them within `limit` and its inverse.
     """
     least = _LEAST_DEVIATION**2 * torch.eye(3, dtype=torch.float64)
-    root = _power(now.cpu().double() + least, 0.5)
-    back = _power(now.cpu().double() + least, -0.5)
-    whole = back @ _power(root @ (wanted.cpu().double() + least) @ root, 0.5) @ back
+    root = symmetric_power(now.cpu().double() + least, 0.5)
+    back = symmetric_power(now.cpu().double() + least, -0.5)
+    whole = back @ symmetric_power(root @ (wanted.cpu().double() + least) @ root, 0.5) @ back
     factors, axes = torch.linalg.eigh((whole + whole.mT) / 2)
     factors = (factors.clamp_min(1e-6) ** rate).clamp(1 / limit, limit)
-    return (axes * factors[:, None] @ axes.mT).to(now)
+    maps: Tensor = axes * factors[:, None] @ axes.mT
+    return maps.to(now)
 
 
-def _power(matrices: Tensor, exponent: float) -> Tensor:
-    """Raises symmetric positive matrices (N, 3, 3) to a power."""
+def symmetric_power(matrices: Tensor, exponent: float) -> Tensor:
+    """Raises symmetric positive matrices (N, 3, 3) to a power, which is symmetric too."""
     factors, axes = torch.linalg.eigh(matrices)
-    return axes * factors.clamp_min(1e-12)[:, None] ** exponent @ axes.mT
+    power: Tensor = axes * factors.clamp_min(1e-12)[:, None] ** exponent @ axes.mT
+    return power

@@ -10,12 +10,13 @@ import math
 import torch
 from torch import Tensor
 
+from zoomdream.media.color import symmetric_power
 from zoomdream.media.frame import Frame
 from zoomdream.size import Size
 
 # tensorflow/lucid, optvis/param/color.py: from independent colours to those of ImageNet's pictures
 _CORRELATION = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
-COLOURS = _CORRELATION / _CORRELATION.norm(dim=0).max()
+COLOURS: Tensor = _CORRELATION / _CORRELATION.norm(dim=0).max()
 GAIN = 0.25  # of lucid's, from planes to what goes into the sigmoid
 SMOOTH = 0.7  # px of the blur that fine coefficients are weakened by
 CONTRAST = 0.3  # deviation of noise, before the sigmoid
@@ -62,9 +63,9 @@ def colours_of(covariance: Tensor) -> Tensor:
 
     A symmetric root: a plane stands for red, green or blue, with as much of the others as goes with it.
     """
-    factors, axes = torch.linalg.eigh(covariance.double().cpu())
-    root = axes * factors.clamp_min(1e-6).sqrt() @ axes.mT
-    return (root / root.norm(dim=0).max()).float()
+    root = symmetric_power(covariance[None].double().cpu(), 0.5)[0].float()
+    scaled: Tensor = root / root.norm(dim=0).max()
+    return scaled
 
 
 def to_planes(frames: Frame, colours: Tensor = COLOURS) -> Tensor:
