@@ -30,7 +30,7 @@ def watch(frames: int, size: Size) -> dict[str, list[float]]:
 
     palette: how far it is from the source's.
     """
-    job = zd.RenderJob(source="sample", output=zd.Output(size=size, frames=frames))
+    job = zd.load_preset("zoom").change(source="sample", output=zd.Output(size=size, frames=frames))
     undone = camera_flow(job.camera, size, APART / 30)
     measured: dict[str, list[float]] = {
         key: [] for key in ("L", "a", "b", "palette", "saturation", "high", "new")
@@ -59,7 +59,7 @@ def test_two_thousand_frames_look_alive() -> None:
     middle = np.median(lab, 0)
     saturations, highs = np.array(measured["saturation"])[100:], np.array(measured["high"])[100:]
     assert np.linalg.norm(lab - middle, axis=1).max() < 3
-    assert np.abs(saturations / np.median(saturations) - 1).max() < 0.05
+    assert np.abs(saturations / np.median(saturations) - 1).max() < 0.10
     assert np.abs(highs / np.median(highs) - 1).max() < 0.10
     assert min(measured["new"]) > 0.2
     palette = np.array(measured["palette"])[30:]
