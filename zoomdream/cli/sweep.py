@@ -218,7 +218,7 @@ def _command(
     taken = {option.path for options in panels.values() for option in options} - {"force"}
     for path, value in values.items():
         option = option_words(path, value)
-        if option is None:
+        if option is None and (preset is not None or str(value).lower() != "false"):
             return ""
-        words += map(shlex.quote, option) if path in taken else []
+        words += map(shlex.quote, option or []) if path in taken else []
     return f"zoomdream {' '.join(words)}"

@@ -202,16 +202,25 @@ def _caption(lines: Sequence[str], width: int) -> list[tuple[str, Ink]]:
 
 
 def wrapped(text: str, width: int, font: Font) -> list[str]:
-    """Wraps a text to lines of at most `width` px, after blanks, dots and the like, else within a word.
+    """Wraps a text to lines of at most `width` px, at blanks.
 
-    A decimal point is no dot.
+    A word that is wider is parted after a dot, a comma and the like (a decimal point is none), and, where
+    that is not enough, anywhere.
     """
+
+    def fits(line: str) -> bool:
+        return font.getlength(line.rstrip()) <= width
+
     lines = [""]
-    for word in re.findall(r"(?:[^\s.:_,]|(?<=\d)\.(?=\d))*[.:_,]?\s*", text):
-        if lines[-1] and font.getlength((lines[-1] + word).rstrip()) > width:
+    for word in re.findall(r"\S+\s*", text):
+        parts = re.findall(r"(?:[^.:_,=]|(?<=\d)\.(?=\d))+[.:_,=]?|[.:_,=]", word)
+        if lines[-1] and not fits(lines[-1] + word):
             lines.append("")
-        for letter in word:
-            if lines[-1] and font.getlength((lines[-1] + letter).rstrip()) > width:
+        for part in [word] if fits(word) else parts:
+            if lines[-1] and not fits(lines[-1] + part):
                 lines.append("")
-            lines[-1] += letter
+            for letter in part:
+                if lines[-1] and not fits(lines[-1] + letter):
+                    lines.append("")
+                lines[-1] += letter
     return [line.strip() for line in lines]
