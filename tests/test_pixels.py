@@ -62,6 +62,13 @@ DREAM = """
 --grow 0.1
 --paper 0.5
 --keep-color
+--colors free
+--colors natural --color-amount 0.5
+--colors @guides/b.png
+--octave-gain 0.5
+--finest-share 0
+--noise 0.2
+--calm 0
 --layer eyes
 --layer eyes:3+7-0.5*12
 --layer class:lion
