@@ -4,7 +4,9 @@ Mordvintsev, Olah and Tyka (2015), google/deepdream, dream.ipynb: octaves carry 
 that was dreamt, so that the picture itself stays sharp; each step is taken on a picture rolled by a
 random shift; the gradient is divided by its mean absolute value. We add to that a smoothing of the
 gradient by three Gaussians (gordicaleksa/pytorch-deepdream), which removes the checkerboards of
-strided layers, and weights over any number of layers (see `session`).
+strided layers; weights over any number of layers (see `session`); and what makes dreams look made of one
+piece: steps go in a palette's colours (see `colors`), the network looks through a little noise, flat
+places stay calm (see `busyness`), and finer octaves take fewer and smaller steps.
 """
 
 import math

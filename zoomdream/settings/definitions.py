@@ -575,7 +575,7 @@ class RenderJob(Settings):
 
 
 STUDY_JOB = RenderJob(dream=DreamSpec(octaves=4, octave_scale=1.4, steps=10))
-"""How a single picture is dreamt to see into a network: as Mordvintsev's of 2015."""
+"""How a single picture is dreamt to see into a network: with Mordvintsev's octaves and steps of 2015."""
 
 
 STILL_DREAM = DreamSpec(
