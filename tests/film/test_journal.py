@@ -332,9 +332,9 @@ def test_what_was_begun_otherwise_is_refused_with_what_differs(
     differing: list[tuple[zd.RenderJob, dict[str, Any], str]] = [
         (begun.change(seed=3), {}, "seed was 0 and is 3"),
         (
-            begun.change(dream=QUICK.change(step_size=0.02)),
+            begun.change(dream=QUICK.change(step_size=0.03)),
             {},
-            "dream.step_size was 0.016 and is 0.02",
+            "dream.step_size was 0.02 and is 0.03",
         ),
         (begun.change(source=shipped("sample.mp4")), {}, "no picture"),
         (begun.change(precision="fp32"), {"network": other}, "weights was "),

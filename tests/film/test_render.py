@@ -130,7 +130,7 @@ def test_presets_can_be_loaded_and_rendered(photo: Frame, tmp_path: Path) -> Non
         frames = zoom(photo, **dict(preset.change(output=preset.output.change(**dict(TINY)))))
         assert len(frames) == 4
         rendered += 1
-    assert rendered == 15  # those of a zoom that ships with a network
+    assert rendered == 24  # those of a zoom that ships with a network
     with pytest.raises(zd.UsageError, match="no preset"):
         zd.load_preset("nebulous")
     (tmp_path / "wrong.toml").write_text("[dream]\noctave = 3\n")

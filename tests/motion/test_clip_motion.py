@@ -71,7 +71,7 @@ def test_the_dream_rides_on_what_moves(tmp_path: Path, eyes: Network) -> None:
     for n, frame in enumerate(source[1:], 1):
         canvas = 0.85 * frame + 0.15 * blended[-1]
         blended.append(dream(canvas, session, spec, frame_rng(0, n)).frame)
-    ours = gauge(source, ride(source, tmp_path, eyes, strength=0.85), eyes)
+    ours = gauge(source, ride(source, tmp_path, eyes, strength=0.6), eyes)
     by_itself, linear = gauge(source, alone, eyes), gauge(source, blended, eyes)
     assert ours.strengths[0] > max(by_itself.strengths[0], linear.strengths[0]) * 0.95
     assert ours.warp_error < 0.3 * by_itself.warp_error
@@ -106,7 +106,7 @@ def test_neither_setting_changes_what_the_other_means(tmp_path: Path, eyes: Netw
 
     usual = change()
     for persist in (0.6, 0.8, 0.98):
-        assert change(persist=persist) == pytest.approx(usual, rel=0.15)
+        assert change(persist=persist) == pytest.approx(usual, rel=0.2)
     assert change(strength=0.5) / change(strength=0.25) == pytest.approx(2, rel=0.2)
     assert change(strength=0) < 0.002
 

@@ -30,9 +30,10 @@ def hold_palette(dreamt: Frame, source: Frame, spec: DreamSpec) -> Frame:
     """Draws the colours of whole pictures (N, 3, H, W) to their source's, where the settings want those.
 
     Dreams add contrast, until light and colour are harsh. The mean and covariance of colours go as far
-    towards the source's as `color_amount` says, by the map of `transport_maps`. Clipped to 0..1.
+    towards the source's as `color_amount` says, by the map of `transport_maps`. Clipped to 0..1. What grows
+    out of lines alone is left as it is, or the paper around it would change.
     """
-    if spec.colors != "source" or spec.color_amount == 0:
+    if spec.colors != "source" or spec.color_amount == 0 or spec.grow:
         return dreamt
     now, wanted = (color_covariance(frame) for frame in (dreamt, source))
     maps = transport_maps(now, wanted, spec.color_amount, _MOST_STRETCHED)

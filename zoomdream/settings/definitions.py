@@ -166,7 +166,7 @@ class Anchor(Settings):
     )
     limit: float = setting(
         1.15,
-        "the most a band is raised or lowered in one frame, a factor",
+        "the most a band, and then the whole, is raised or lowered in one frame, a factor",
         ge=1,
         le=4,
         changes=True,
@@ -235,7 +235,7 @@ class DreamSpec(Settings):
         changes=True,
     )
     step_size: float = setting(
-        0.016,
+        0.02,
         "mean change of a pixel per step, where 1 is black to white",
         ge=0,
         le=1,
@@ -255,7 +255,7 @@ class DreamSpec(Settings):
         changes=True,
     )
     calm: float = setting(
-        0.5,
+        0.35,
         "how calm flat places stay, and how much busy ones get instead; 0 dreams everywhere alike",
         ge=0,
         le=2,
@@ -420,7 +420,7 @@ class FlowBlend(Settings):
     )
     flow_weights: Path | None = setting(None, "local weights of raft_small", file=True)
     strength: float = setting(
-        1.0, "how strong the dream is; 1 is as twelve steps of a still", ge=0, le=20, changes=True
+        1.0, "how strong the dream is; 1 is as ten steps of a still", ge=0, le=20, changes=True
     )
     persist: float = setting(
         0.96,
@@ -579,7 +579,7 @@ STUDY_JOB = RenderJob(dream=DreamSpec(octaves=4, octave_scale=1.4, steps=10))
 
 
 STILL_DREAM = DreamSpec(
-    octaves=0, octave_scale=1.4, steps=16, step_size=0.007, noise=0.05, variety=1.0
+    octaves=0, octave_scale=1.4, steps=16, step_size=0.007, noise=0.05, calm=0.5, variety=1.0
 )
 """How a single picture is dreamt, where nothing else is said."""
 
