@@ -209,7 +209,7 @@ def test_list_show_new_and_schema(tmp_path: Path, zoomdream: Command) -> None:
         assert name in listed
     assert "googlenet (a download)" in listed
     shown = zoomdream("presets", "show", "eyes", COLUMNS="200").out
-    assert re.search(r"camera.zoom +1.3 +eyes.toml:7", shown)
+    assert re.search(r"camera.zoom +1.3 +eyes.toml:9", shown)
     assert re.search(r"dream.steps +2 +default", shown)
     assert zoomdream("presets", "new", "mine.toml", "--from", "eyes").code == 0
     assert zd.load_preset(tmp_path / "mine.toml") == zd.load_preset("eyes")
