@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice, repeat
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tests import films
@@ -45,6 +47,16 @@ def test_a_clip_of_unknown_length_has_frames(job: RenderJob, pocket: Network) ->
     recorded = list(renderer_of(job, known, pocket).frames())
     for one, other in zip(live, recorded, strict=True):
         assert torch.equal(one.frame, other.frame)
+
+
+def test_a_grey_mask_is_laid_on_by_the_motion_alone(tmp_path: Path, pocket: Network) -> None:
+    Image.new("L", (64, 48), 128).save(tmp_path / "mask.png")
+    job = RenderJob(dream=QUICK, flow=FlowBlend(), mask=tmp_path / "mask.png")
+    free = job.change(dream=QUICK.change(colors="free"))
+    source = films.panning(1, SIZE)[0]
+    renderer = renderer_of(free, Clip(FPS, SIZE, 1, iter([source])), pocket)
+    frame = next(renderer.frames()).frame
+    assert torch.allclose(frame, source + renderer.state["dream"], atol=1e-6)
 
 
 def test_a_clip_of_unknown_length_may_end(pocket: Network) -> None:

@@ -140,7 +140,7 @@ class FrameRenderer:
             )
         if job.flow is not None:  # a zoom has its anchor
             held = hold_palette(frame, observed.source, now.dream)
-            frame = held if self._mask is None else observed.source.lerp(held, self._mask)
+            frame = held if self._mask is None else frame.lerp(held, self._mask)
         if number >= 0:  # those before the first are drawn on once more
             frame = post_processed(frame, t, self._post_processes)
         return RenderedFrame(number, frame, objective)
