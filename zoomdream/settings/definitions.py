@@ -143,6 +143,7 @@ class Anchor(Settings):
     """What keeps a long feedback zoom alive: each frame's statistics are drawn to an anchor's."""
 
     PANEL = "Staying alive"
+    PALETTE_WORD = "to"
 
     to: Literal["source", "running", "palette", "none"] = setting(
         "source",
@@ -202,6 +203,7 @@ class DreamSpec(Settings):
     """How one frame is dreamt."""
 
     PANEL = "Dream"
+    PALETTE_WORD = "colors"
 
     layers: dict[str, float] = setting(
         {},

@@ -99,6 +99,9 @@ class Settings(BaseModel):
     PANEL: ClassVar[str] = ""
     """Of the command line's help, for those of these settings that do not name another."""
 
+    PALETTE_WORD: ClassVar[str] = ""
+    """The setting that, where it is `palette`, wants the picture in the setting `palette`."""
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
@@ -123,8 +126,13 @@ class Settings(BaseModel):
         return value if isinstance(value, Schedule) else check(value)
 
     def change(self, **values: Any) -> Self:
-        """Copies and checks the settings with some changed; those that are None stay as they are."""
+        """Copies and checks the settings with some changed; those that are None stay as they are.
+
+        Where colours are no palette's any more its picture is left behind.
+        """
         changes = {name: value for name, value in values.items() if value is not None}
+        if changes.get(self.PALETTE_WORD, "palette") != "palette":
+            changes = {"palette": None, **changes}
         return type(self)(**{**dict(self), **changes})
 
 

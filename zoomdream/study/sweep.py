@@ -201,7 +201,7 @@ def _plan(
             job = job if at is None else job.change(dream=STILL_DREAM)
             at = None
         job = presets.overlay(job, preset, moves=at is not None)
-    job = change_job(job, {**changes, **varied})
+    job = change_job(change_job(job, changes), varied)
     at_middle(job)  # raises for a value that is wrong at some time
     for path, value in settings_by_path(job):
         if path in FILES and path != "source" and value is not None:
