@@ -1,5 +1,7 @@
 """Dreams grow in a palette: the source's, that of natural pictures, or of another picture."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -80,10 +82,32 @@ def test_a_palette_is_held(photo: Frame) -> None:
     assert hold_palette(harsh, photo, QUICK.change(colors="free")) is harsh
 
 
+@pytest.mark.parametrize("brightness", [0.0, 0.5, 1.0])
+def test_a_blank_picture_can_dream_too(brightness: float) -> None:
+    blank = torch.full((1, 3, 96, 96), brightness)
+    harsh = (
+        blank + 0.2 * torch.randn(blank.shape, generator=torch.Generator().manual_seed(0))
+    ).clamp(0, 1)
+    held = hold_palette(harsh, blank, QUICK.change(color_amount=1.0))
+    assert 0.03 < float(held.std()) < 0.07
+    grey = harsh[:, :1].expand_as(harsh)
+    assert saturation(hold_palette(grey, blank, QUICK.change(keep_color=True))) < 0.5
+
+
 def test_a_palette_and_its_picture_go_together() -> None:
     for settings in ({"colors": "palette"}, {"palette": "a.png"}):
         with pytest.raises(UsageError, match="palette"):
             DreamSpec(**settings)
+
+
+def test_other_colours_leave_the_palette_behind() -> None:
+    spec = DreamSpec(colors="palette", palette="a.png")
+    assert spec.change(colors="natural") == DreamSpec(colors="natural")
+    assert spec.change(palette="b.png").palette == Path("b.png")
+    assert spec.change(steps=3).palette == Path("a.png")
+    assert zd.Anchor(to="palette", palette="a.png").change(to="running") == zd.Anchor(to="running")
+    with pytest.raises(UsageError, match="palette"):
+        spec.change(colors="natural", palette="b.png")
 
 
 def test_flat_places_stay_calm(photo: Frame, pocket: Network) -> None:

@@ -14,28 +14,31 @@ from zoomdream.media.frame import Frame
 from zoomdream.media.image_reader import read_still
 from zoomdream.settings.definitions import DreamSpec, RenderJob
 
-_LUCID = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
+NATURAL_ROOT = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
 """A root of the covariance of colours in ImageNet's pictures (tensorflow/lucid, color.py)."""
 _MOST_STRETCHED = 4.0  # factor of colours' contrasts that holding a palette may take
+_LEAST_SPREAD = 0.0075  # variances of R, G and B in all that a dream is held to at least
 _VARIANCE_FLOOR = 1e-4  # of natural colours, added to a picture's: a blank one has none of its own
 
 
 def natural_covariance() -> Tensor:
     """Gives the covariance of colours in natural pictures, (3, 3), of trace 3."""
-    root = torch.tensor(_LUCID)
-    return _of_unit_size(root @ root.T)
+    return _of_unit_size(NATURAL_ROOT @ NATURAL_ROOT.T)
 
 
 def hold_palette(dreamt: Frame, source: Frame, spec: DreamSpec) -> Frame:
     """Draws the colours of whole pictures (N, 3, H, W) to their source's, where the settings want those.
 
     Dreams add contrast, until light and colour are harsh. The mean and covariance of colours go as far
-    towards the source's as `color_amount` says, by the map of `transport_maps`. Clipped to 0..1. What grows
-    out of lines alone is left as it is, or the paper around it would change.
+    towards the source's as `color_amount` says, by the map of `transport_maps`; where the source is all but
+    blank the dream keeps some contrast of its own. Clipped to 0..1. What grows out of lines alone is left
+    as it is, or the paper around it would change.
     """
     if spec.colors != "source" or spec.color_amount == 0 or spec.grow:
         return dreamt
     now, wanted = (color_covariance(frame) for frame in (dreamt, source))
+    missing = (_LEAST_SPREAD - _trace(wanted)).clamp_min(0)
+    wanted = wanted + missing * now / _trace(now).clamp_min(1e-12)
     maps = transport_maps(now, wanted, spec.color_amount, _MOST_STRETCHED)
     middle, goal = (frame.mean((2, 3), keepdim=True) for frame in (dreamt, source))
     held = mixed(dreamt - middle, maps) + middle.lerp(goal, spec.color_amount)
@@ -83,5 +86,10 @@ class DreamColors:
 
 def _of_unit_size(covariance: Tensor) -> Tensor:
     """Scales covariances (..., 3, 3) to a trace of 3, which is that of a step in free colours."""
-    trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)
-    return 3 * covariance / trace[..., None, None]
+    return 3 * covariance / _trace(covariance)
+
+
+def _trace(covariance: Tensor) -> Tensor:
+    """Sums the diagonals of matrices (..., 3, 3), (..., 1, 1)."""
+    trace: Tensor = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return trace[..., None, None]

@@ -10,13 +10,12 @@ import math
 import torch
 from torch import Tensor
 
+from zoomdream.dreaming.colors import NATURAL_ROOT
 from zoomdream.media.color import symmetric_power
 from zoomdream.media.frame import Frame
 from zoomdream.size import Size
 
-# tensorflow/lucid, optvis/param/color.py: from independent colours to those of ImageNet's pictures
-_CORRELATION = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
-COLOURS: Tensor = _CORRELATION / _CORRELATION.norm(dim=0).max()
+COLOURS: Tensor = NATURAL_ROOT / NATURAL_ROOT.norm(dim=0).max()
 GAIN = 0.25  # of lucid's, from planes to what goes into the sigmoid
 SMOOTH = 0.7  # px of the blur that fine coefficients are weakened by
 CONTRAST = 0.3  # deviation of noise, before the sigmoid
@@ -63,7 +62,7 @@ def colours_of(covariance: Tensor) -> Tensor:
 
     A symmetric root: a plane stands for red, green or blue, with as much of the others as goes with it.
     """
-    root = symmetric_power(covariance[None].double().cpu(), 0.5)[0].float()
+    root = symmetric_power(covariance[None].cpu().double(), 0.5)[0].float()
     scaled: Tensor = root / root.norm(dim=0).max()
     return scaled
 
