@@ -18,7 +18,7 @@ from zoomdream.network.classes import CLASS, class_names
 from zoomdream.network.device import choose_place
 from zoomdream.network.layer_objectives import Target
 from zoomdream.network.network import Network, load_network
-from zoomdream.settings.definitions import NeuronSpec, RenderJob
+from zoomdream.settings.definitions import DreamSpec, NeuronSpec, RenderJob
 from zoomdream.size import Size
 from zoomdream.study.channels import ChannelChoice, mean_activations
 from zoomdream.study.fourier import COLOURS, colours_of
@@ -75,9 +75,12 @@ def neuron_sheet(
 
 def _colours(job: RenderJob, start: Frame | None) -> Tensor:
     """Gives the colours that pictures grow in; what begins with noise has no source, and is natural."""
-    if start is None and job.dream.colors == "source" and not job.dream.keep_color:
-        return COLOURS
-    matrix = DreamColors.of_job(job).matrix(job.dream, torch.empty(0) if start is None else start)
+    spec = job.dream
+    if start is None and spec.colors == "source" and not spec.keep_color:
+        if spec.color_amount == DreamSpec().color_amount:
+            return COLOURS
+        spec = spec.change(colors="natural")
+    matrix = DreamColors.of_job(job).matrix(spec, torch.empty(0) if start is None else start)
     return colours_of(torch.eye(3) if matrix is None else matrix[0])
 
 
