@@ -59,9 +59,9 @@ def dream(
 
     frame: (N, 3, H, W) in 0..1, on the network's device; several are dreamt side by side, each as if it
     were alone, with the same shifts. step_mask: (1, 1, H, W), a factor of the steps at each place; where it
-    is 0 nothing is dreamt. rng: a CPU generator, from which jitter and tile shifts are drawn. on_step: is
-    called after each step; where it returns False the dream ends. source: the pictures whose colours the
-    setting `colors` = source means; else the frame. The objective is the mean squared
+    is 0 nothing is dreamt. rng: a CPU generator, from which jitter and the shifts of tiles and noise are
+    drawn. on_step: is called after each step; where it returns False the dream ends. source: the pictures
+    whose colours the setting `colors` = source means; else the frame. The objective is the mean squared
     activation of what is wanted (the geometric mean over several objectives, by their weights). Raises
     UsageError where the gradient overflows.
     """
@@ -174,7 +174,7 @@ def step(
     shift = draw_integer(rng, -reach, reach), draw_integer(rng, -reach, reach)
     seen = picture.roll(shift, (2, 3))
     if spec.noise:
-        seen = seen + spec.noise * session.noise(Size.of(picture), rng)
+        seen += spec.noise * session.noise(Size.of(picture), rng)
     gradient, objective = tiled_gradient(seen, session, spec, rng, channel_weights, measured)
     gradient = smooth(gradient, spec.smooth).roll((-shift[0], -shift[1]), (2, 3))
     if color_matrix is not None:

@@ -38,8 +38,7 @@ class DreamSession:
 
     objectives: what is wanted; `weights`, one of each, may be changed at any time, and so may `objectives`
     for others of the same kind (a guide's next picture). colors: what steps may do to
-    colours. tile: px of a tile's side at most; 0 where
-    `dreaming.tiles` is to choose for a picture.
+    colours. tile: px of a tile's side at most; 0 where `dreaming.tiles` is to choose for a picture.
     """
 
     def __init__(

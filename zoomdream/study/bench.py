@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from zoomdream.dreaming.ascent import dream, plan_octaves
+from zoomdream.dreaming.colors import DreamColors
 from zoomdream.dreaming.rng import frame_rng
 from zoomdream.dreaming.session import DreamSession
 from zoomdream.dreaming.tiles import tile_side
@@ -114,6 +115,7 @@ def _measured(
     octaves = plan_octaves(size, spec, info.least)
     film = time_film(job.change(output=Output(size=size)), network, frames, on_phase)
     session = DreamSession(network)
+    session.colors = DreamColors.of_job(job)
     session.tile = tile_side(network, size.pixels)
     session.balance(frame)
     convolutions = BareConvolutions(network, octaves)
