@@ -266,3 +266,12 @@ def test_completion_knows_commands_and_presets_without_torch() -> None:
 )
 def test_messages_name_flags_where_the_library_names_settings(message: str, shown: str) -> None:
     assert with_flags(message) == shown
+
+
+@pytest.mark.parametrize("flag", ["--colors", "--anchor"])
+def test_a_word_that_is_no_word_is_no_picture_either(zoomdream: Command, flag: str) -> None:
+    done = zoomdream("zoom", "sample", "-o", "a.mp4", flag, "sourse")
+    assert done.code == 2
+    assert f'{flag} "sourse" is no word for it, and no picture' in done.err
+    assert "did you mean source" in done.err
+    assert "no such file" in zoomdream("zoom", "sample", "-o", "a.mp4", flag, "sourse.png").err

@@ -18,7 +18,7 @@ import typer
 from pydantic.fields import FieldInfo
 from rich.markup import escape
 
-from zoomdream.errors import UsageError
+from zoomdream.errors import UsageError, nearest
 from zoomdream.settings.definitions import SETTINGS, NeuronSpec, RenderJob, Setting, settings_of
 from zoomdream.settings.expression import split_at_commas
 from zoomdream.settings.setting_paths import change_job
@@ -270,7 +270,13 @@ def plain_changes(settings: dict[str, Any]) -> dict[str, Any]:
     for path, palette in PALETTES.items():
         words = get_args(_plain(SETTINGS[path].field.annotation))
         if values.get(path) not in (None, *words):
-            values |= {palette: Path(values[path]), path: "palette"}
+            picture = Path(values[path])
+            if not picture.suffix and not picture.exists():
+                hint = nearest(str(picture), [word for word in words if word != "palette"])
+                raise UsageError(
+                    f'{FLAGS[path]} "{picture}" is no word for it, and no picture: {hint}'
+                )
+            values |= {palette: picture, path: "palette"}
     return values
 
 
