@@ -22,7 +22,7 @@ from zoomdream.process_settings import exact_cudnn, freed_memory_kept, large_blo
 from zoomdream.settings.definitions import DreamSpec
 from zoomdream.size import Size
 
-SPEC = DreamSpec(octaves=2, steps=3)
+SPEC = DreamSpec(octaves=2, steps=3, finest_share=1, noise=0)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_dreaming_raises_the_objective_and_stays_in_range(
     dreamt = dream(photo, session, SPEC, seeded()).frame
     _, before = session.gradient(photo)
     _, after = session.gradient(dreamt)
-    assert after[0] > 1.2 * before[0]
+    assert after[0] > 1.5 * before[0]
     assert 0 <= dreamt.min() <= dreamt.max() <= 1
     assert dreamt.shape == photo.shape
 
@@ -226,17 +226,17 @@ def test_bf16_follows_fp32(photo: Frame, layers: list[str], least: float) -> Non
 @pytest.mark.parametrize("more", [{}, {"tile": 64}, {"grow": 0.1}, {"keep_color": True}])
 @pytest.mark.parametrize("octaves", [1, 3])
 def test_pictures_of_a_batch_are_dreamt_as_if_alone(
-    session: DreamSession, photo: Frame, octaves: int, more: dict[str, Any]
+    photo: Frame, octaves: int, more: dict[str, Any]
 ) -> None:
+    """After a step at each octave, in float32: a difference in the last digit grows with each."""
+    session = DreamSession(load_network("pocket", at=choose_place("cpu", "fp32")))
     batch = torch.cat([photo, photo.flip(3), (photo * 1.2).clamp(0, 1)])
-    spec = DreamSpec(octaves=octaves, steps=2, **more)
+    spec = DreamSpec(octaves=octaves, steps=1, **more)
     together = dream(batch, session, spec, seeded()).frame
     assert together.shape == batch.shape
     for number in range(3):
         alone = dream(batch[number : number + 1], session, spec, seeded()).frame
-        assert (
-            float((together[number] - alone[0]).abs().mean()) < 1e-4
-        )  # 16 bits may round otherwise
+        assert float((together[number] - alone[0]).abs().max()) < 1e-5
         assert difference(alone, batch[number : number + 1]) > 0.5
 
 

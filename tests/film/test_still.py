@@ -33,6 +33,7 @@ from zoomdream.settings.timeline import at_middle
 from zoomdream.size import Size
 
 QUICK = ("--octaves", 1, "--steps", 1, "--step-size", 0.05, "--device", "cpu")
+TWO_OCTAVES = ("--size", "96x64", "--octaves", 2, "--finest-share", 1, "--device", "cpu")
 CALM = ("--octaves", 1, "--steps", 0, "--device", "cpu")  # what goes in comes out
 SAMPLE = Image.open(shipped("sample.jpg")).convert("RGB").resize((60, 40))
 
@@ -59,15 +60,7 @@ def test_a_picture_keeps_its_size_in_every_format(
 
 
 def test_events_tell_of_every_step(zoomdream: Command, tmp_path: Path) -> None:
-    words = (
-        "--size",
-        "96x64",
-        "--octaves",
-        2,
-        *("--steps", 2, "--finest-share", 1),
-        "--device",
-        "cpu",
-    )
+    words = (*TWO_OCTAVES, "--steps", 2)
     done = zoomdream("image", "sample", "-o", "a.png", "--json", *words)
     assert done.code == 0, done.err
     assert done.err == ""
@@ -206,15 +199,7 @@ def test_a_signal_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_strip_shows_how_it_grew(zoomdream: Command, tmp_path: Path) -> None:
-    words = (
-        "--size",
-        "96x64",
-        "--octaves",
-        2,
-        *("--steps", 3, "--finest-share", 1),
-        "--device",
-        "cpu",
-    )
+    words = (*TWO_OCTAVES, "--steps", 3)
     done = zoomdream("image", "sample", "-o", "a.png", "--strip", 2, *words)
     assert done.code == 0, done.err
     names = [f"a-step-{n:04}.png" for n in (2, 4, 6)]
@@ -230,7 +215,7 @@ def test_a_strip_shows_how_it_grew(zoomdream: Command, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["grow.mp4", "grow.gif"])
 def test_a_film_shows_how_it_grew(zoomdream: Command, tmp_path: Path, name: str) -> None:
-    words = ("--size", "96x64", "--octaves", 2, *("--steps", 3, "--finest-share", 1), *QUICK[4:])
+    words = (*TWO_OCTAVES, "--steps", 3, "--step-size", 0.05)
     done = zoomdream("image", "sample", "-o", "a.png", "--film", name, *words)
     assert done.code == 0, done.err
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a.png", "a.png.toml", name])

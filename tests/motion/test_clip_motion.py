@@ -64,18 +64,21 @@ def gauge(source: list[Frame], dreamt: list[Frame], network: Network) -> Reading
 def test_the_dream_rides_on_what_moves(tmp_path: Path, eyes: Network) -> None:
     """Against each frame alone, and the linear blend of earlier projects, at like strength."""
     source = films.panning(10, SIZE)
-    spec = DreamSpec(octaves=4, octave_scale=1.4, steps=10, step_size=0.004, variety=0)
+    spec = DreamSpec(
+        octaves=4, octave_scale=1.4, octave_gain=1, steps=10, finest_share=1, step_size=0.002,
+        noise=0, calm=0, variety=0, colors="free",
+    )  # fmt: skip
     session = DreamSession(eyes)
     alone = [dream(f, session, spec, frame_rng(0, n)).frame for n, f in enumerate(source)]
     blended = [alone[0]]
     for n, frame in enumerate(source[1:], 1):
         canvas = 0.85 * frame + 0.15 * blended[-1]
         blended.append(dream(canvas, session, spec, frame_rng(0, n)).frame)
-    ours = gauge(source, ride(source, tmp_path, eyes, strength=0.6), eyes)
+    ours = gauge(source, ride(source, tmp_path, eyes, strength=0.5), eyes)
     by_itself, linear = gauge(source, alone, eyes), gauge(source, blended, eyes)
     assert ours.strengths[0] > max(by_itself.strengths[0], linear.strengths[0]) * 0.95
-    assert ours.warp_error < 0.3 * by_itself.warp_error
-    assert ours.warp_error < 0.3 * linear.warp_error
+    assert ours.warp_error < 0.15 * by_itself.warp_error
+    assert ours.warp_error < 0.15 * linear.warp_error
     assert ours.sharpness > 0.9 * linear.sharpness
 
 
@@ -106,7 +109,7 @@ def test_neither_setting_changes_what_the_other_means(tmp_path: Path, eyes: Netw
 
     usual = change()
     for persist in (0.6, 0.8, 0.98):
-        assert change(persist=persist) == pytest.approx(usual, rel=0.2)
+        assert change(persist=persist) == pytest.approx(usual, rel=0.15)
     assert change(strength=0.5) / change(strength=0.25) == pytest.approx(2, rel=0.2)
     assert change(strength=0) < 0.002
 
@@ -238,7 +241,7 @@ def test_metrics_of_a_dreamt_clip(tmp_path: Path, zoomdream: Command) -> None:
     found = json.loads(zoomdream(*words, "--json").out)
     assert found["frames"] == 6
     assert 0 < found["warp_error"] < 0.01
-    assert found["strength"]["scales"] > 1
+    assert found["strength"]["scales"] > 1.2
     assert 0 < found["palette"] < 50
     assert 0 < min(found["source_dots"], found["dots"]) < 1
     same = json.loads(zoomdream("metrics", "in.mp4", "in.mp4", "--layer", "scales", "--json").out)

@@ -53,14 +53,14 @@ def test_every_layer_changes_the_picture_as_much(photo: Frame) -> None:
 
 
 def test_equal_sizes_are_not_equal_changes(photo: Frame) -> None:
-    """What the levelling is for."""
-    changes = []
+    """What the levelling is for; in free colours, as one palette makes layers more alike."""
+    spec, changes = QUICK.dream.change(colors="free"), []
     for name in ("strokes", "creatures"):
         session = DreamSession(load_network("pocket", [name]))
         rng = torch.Generator().manual_seed(0)
-        after = dream(photo, session, QUICK.dream, rng).frame
+        after = dream(photo, session, spec, rng).frame
         changes.append(visible_change(photo, after))
-    assert max(changes) > 1.1 * min(changes)
+    assert max(changes) > 1.25 * min(changes)
 
 
 def test_strength_is_seen_in_lab(photo: Frame) -> None:

@@ -130,6 +130,7 @@ LOOK = chosen(
     "dream.octaves",
     "dream.octave_scale",
     "dream.steps",
+    "dream.finest_share",
     "dream.jitter",
     "dream.smooth",
     "dream.octave_gain",

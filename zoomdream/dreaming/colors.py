@@ -32,9 +32,10 @@ def hold_palette(dreamt: Frame, source: Frame, spec: DreamSpec) -> Frame:
     Dreams add contrast, until light and colour are harsh. The mean and covariance of colours go as far
     towards the source's as `color_amount` says, by the map of `transport_maps`; where the source is all but
     blank the dream keeps some contrast of its own. Clipped to 0..1. What grows out of lines alone is left
-    as it is, or the paper around it would change.
+    as it is, or the paper around it would change; and what dreams in brightness alone has its colours.
     """
-    if spec.colors != "source" or spec.color_amount == 0 or spec.grow:
+    wants_it = spec.colors == "source" and spec.color_amount > 0
+    if dreamt is source or not wants_it or spec.keep_color or spec.grow:
         return dreamt
     now, wanted = (color_covariance(frame) for frame in (dreamt, source))
     missing = (_LEAST_SPREAD - _trace(wanted)).clamp_min(0)

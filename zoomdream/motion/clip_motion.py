@@ -18,7 +18,7 @@ from zoomdream.motion.flow import (
 from zoomdream.motion.protocol import DreamFunction, Moment, Observation
 from zoomdream.motion.warp import warp
 
-STILL_STEPS = 10  # steps on a still that make its dream as strong as a clip's of strength 1
+STILL_STEPS = 7  # steps on a still that make its dream as strong as a clip's of strength 1
 SETTLE = 16  # times that the first frame of a shot is dreamt on, to be as strong as later ones
 _PERSIST_FPS = 30  # at which `persist` is counted; at other rates as much stays in a second
 _FEATHER = 1.0  # px, of the blur that softens the edges of what is trusted

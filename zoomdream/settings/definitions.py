@@ -422,7 +422,7 @@ class FlowBlend(Settings):
     )
     flow_weights: Path | None = setting(None, "local weights of raft_small", file=True)
     strength: float = setting(
-        1.0, "how strong the dream is; 1 is as ten steps of a still", ge=0, le=20, changes=True
+        1.0, "how strong the dream is; 1 is as seven steps of a still", ge=0, le=20, changes=True
     )
     persist: float = setting(
         0.96,
@@ -576,7 +576,7 @@ class RenderJob(Settings):
         )
 
 
-STUDY_JOB = RenderJob(dream=DreamSpec(octaves=4, octave_scale=1.4, steps=10))
+STUDY_JOB = RenderJob(dream=DreamSpec(octaves=4, octave_scale=1.4, steps=10, finest_share=1.0))
 """How a single picture is dreamt to see into a network: with Mordvintsev's octaves and steps of 2015."""
 
 

@@ -35,10 +35,8 @@ RATE_FROM_PICTURE = 0.03  # and from a picture, so that it can still be seen
 PIXELS_AT_ONCE = 600_000  # pixels that are optimised in one batch
 SHIFT, ZOOM, TURN = 1 / 12, 0.2, 15.0  # of a look, at most: of the side, a factor, degrees
 NOISE = 0.06  # deviation of what a look adds to a picture in 0..1
-RIVALS, RIVAL_COST = (
-    10,
-    0.3,
-)  # of a class: how many of the others count, and how much their mean costs
+RIVALS = 10  # of a class: how many of the others, the most excited ones, count
+RIVAL_COST = 0.3  # how much their mean costs
 DIVERSITY_COST = 1.0  # how much it costs that answers to one neuron are alike
 
 Progress = Callable[[int, int], None]
@@ -63,9 +61,9 @@ def visualize_neurons(
     network: one that was loaded with the targets' layer; they share one. start: the picture to begin with,
     (1, 3, size, size); none means noise. A target's pictures depend on the seed, not on what else is asked
     for. colours: (3, 3), of the pictures as `FourierPictures` has them. pixels_at_once: pixels of a batch,
-    at most. noise_count: pictures of noise among which each neuron
-    chooses its first. diversity_cost: what it costs that answers are alike. Raises UsageError where size is
-    too small for the network, or its gradient overflows.
+    at most. noise_count: pictures of noise among which each neuron chooses its first. diversity_cost: what
+    it costs that answers are alike. Raises UsageError where size is too small for the network, or its
+    gradient overflows.
     """
     network.info.check_size(Size.square(spec.size))
     for target in targets:
